@@ -1,0 +1,17 @@
+"""Train image networks the scikit-learn way."""
+
+from skvision import datasets, exceptions, inspection, networks, preprocessing
+from skvision.estimators import ImageClassifier, ImageRegressor
+
+__all__ = [
+    "ImageClassifier",
+    "ImageRegressor",
+    "__version__",
+    "datasets",
+    "exceptions",
+    "inspection",
+    "networks",
+    "preprocessing",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,6 @@
+"""Image networks as scikit-learn estimators."""
+
+from skvision.estimators._classifier import ImageClassifier
+from skvision.estimators._regressor import ImageRegressor
+
+__all__ = ["ImageClassifier", "ImageRegressor"]

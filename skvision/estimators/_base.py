@@ -1,0 +1,523 @@
+"""What image estimators share: skorch's loop under scikit-learn's contract."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import warnings
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from skorch.callbacks import EarlyStopping, EpochScoring
+from skorch.history import History
+from skorch.utils import to_tensor
+from torch import nn
+
+from skvision.estimators._build import (
+    build_network,
+    probe_network,
+    resolve_device,
+    warn_about_softmax,
+)
+from skvision.estimators._data import DataMixin, Split, check_normalize_pair
+from skvision.estimators._parameters import ParametersMixin, check_names
+from skvision.estimators._pickling import PicklingMixin
+from skvision.exceptions import DivergedError
+from skvision.preprocessing._inputs import labels_in
+from skvision.preprocessing._scaling import PixelScaler
+from skvision.training._batches import BatchLoader, ImageDataset
+from skvision.training._losses import (
+    CRITERIA,
+    OPTIMIZERS,
+    constant_loss,
+    reduce_loss,
+    resolve,
+)
+from skvision.training._random import draw_seed, isolated_random_state, next_seed
+
+__all__ = ["ImageNet"]
+
+# Mean cross-entropy, relative to the untrained network's, beyond which training
+# does not come back: a learning rate far too high gives 1e5 and then ln(k) for ever.
+_DIVERGED = 100.0
+
+
+class _StopTraining(Exception):
+    """A callback asked to end the training."""
+
+
+class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
+    """Checks images, builds networks for them, and trains with skorch's loop.
+
+    Stands left of a skorch net among an estimator's bases. Subclasses say how
+    targets are encoded (`_encode_target`) and which
+    strata a hold-out keeps (`_strata`).
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "module": [str, callable, nn.Module],
+        "criterion": [StrOptions(set(CRITERIA)), callable, nn.Module],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), Options(Integral, {-1})],
+        "normalize": [StrOptions({"channel"}), tuple, list, None],
+        "channels": [StrOptions({"auto", "first", "last"})],
+        "image_shape": [tuple, list, None],
+        "early_stopping": ["boolean"],
+        "epoch_scoring": ["array-like", str, callable, dict],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "device": [str, torch.device, None],
+        "amp": ["boolean"],
+        "compile": ["boolean"],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "callbacks": [list, tuple, StrOptions({"disable"}), None],
+        "train_split": [callable, None],
+        "iterator_train": [callable],
+        "iterator_valid": [callable],
+    }
+
+    # skorch keeps its state in attributes that its __init__ sets. scikit-learn
+    # allows parameters only, so what skorch expects begins as class attributes.
+    history_ = None
+    initialized_ = False
+    virtual_params_: dict[str, Any] = {}
+    prefixes_ = ["module", "scaler", "criterion", "optimizer", "iterator_train"]
+    prefixes_ += ["iterator_valid", "callbacks", "compile"]
+    cuda_dependent_attributes_: list[str] = []
+    _modules = ["module", "scaler"]
+    _criteria = ["criterion"]
+    _optimizers = ["optimizer"]
+    use_caching = "auto"
+    torch_load_kwargs = None
+
+    # Of an estimator that has been initialized, but never saw data.
+    _flat = False
+    _statistics: tuple[Any, Any] = (None, None)
+    _output_kind = "logits"
+
+    __repr__ = BaseEstimator.__repr__
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    # ---------------------------------------------------------------- fitting
+
+    def _fit(self, X, y, sample_weight, *, afresh, classes=None):
+        """Check everything, then train; errors before leave a fitted net as it was."""
+        with self._unchanged_on_error():
+            self._check_contradictions()
+            afresh = afresh or not self.initialized_
+            data = self._check_training_data(
+                X, y, sample_weight, reset=afresh or not self._has_facts(), classes=classes
+            )
+            if afresh:
+                self._start_randomness()
+            split: Split = self._split(data)
+            if afresh:
+                self._fit_scaling(split.train)
+                self.initialize()
+        return self._train(split)
+
+    def _start_randomness(self):
+        self.device_ = resolve_device(self.device)
+        self._generator = torch.Generator()
+        self._generator.manual_seed(draw_seed(self.random_state))
+
+    def _has_facts(self):
+        return hasattr(self, "n_features_in_")
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _check_contradictions(self):
+        if self.early_stopping and self.train_split is not None:
+            raise ValueError(
+                "early_stopping=True holds out validation_fraction of the rows by "
+                "itself; set either early_stopping or train_split, not both."
+            )
+        if self.early_stopping and self.callbacks == "disable":
+            raise ValueError(
+                "early_stopping=True works by a callback; callbacks='disable' "
+                "contradicts it."
+            )
+
+    def _train(self, split):
+        with isolated_random_state(self.device_, next_seed(self._generator)):
+            try:
+                self.notify("on_train_begin", X=split.train, y=None)
+                self.fit_loop(split)
+            except _StopTraining:
+                pass
+            except KeyboardInterrupt:
+                # The user's, not a callback's: tidy up, then let it through.
+                self.notify("on_train_end", X=split.train, y=None)
+                raise
+            self.notify("on_train_end", X=split.train, y=None)
+        return self
+
+    def _warn_if_constant(self, data):
+        """Warn if the network ended no better than a constant prediction."""
+        losses = self.history[-1, "batches", :, "train_loss"]
+        reached = float(np.mean(losses[len(losses) // 2 :]))
+        constant = constant_loss(self.criterion_, data.y, data.sample_weight)
+        if constant is not None and reached >= 0.999 * constant > 0:
+            warnings.warn(
+                f"Training ended at a loss of {reached:.4g}, no better than the "
+                f"{constant:.4g} of a constant prediction. Train longer (max_epochs="
+                f"{self.max_epochs}) or change lr={self.lr}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # --------------------------------------------------------- skorch's hooks
+
+    @property
+    def _dtype(self):
+        return getattr(torch, self.dtype)
+
+    def initialize(self):
+        """Build network, criterion, optimizer and callbacks afresh.
+
+        ``fit`` calls it. Before ``load_params`` on a new estimator it needs the
+        parameter ``image_shape`` and, unless the network knows it by itself,
+        ``module__n_outputs``.
+
+        Returns
+        -------
+        self : object
+        """
+        self.check_training_readiness()
+        if not hasattr(self, "_generator"):
+            self._start_randomness()
+            if self.image_shape is not None and isinstance(self.normalize, (tuple, list)):
+                self._statistics = check_normalize_pair(
+                    self.normalize, tuple(self.image_shape), flat=False
+                )
+        self.initialized_ = False  # Else skorch prints what it initializes again.
+        seed = next_seed(self._generator)
+        with isolated_random_state(self.device_, seed), self._plain_device():
+            return super().initialize()
+
+    @contextlib.contextmanager
+    def _plain_device(self) -> Iterator[None]:
+        """Let skorch, which reads the parameter, see a device that torch knows."""
+        device, self.device = self.device, self.device_
+        try:
+            yield
+        finally:
+            self.device = device
+
+    def load_params(self, *args, **kwargs):
+        """Load weights as skorch does, see `skorch.NeuralNet.load_params`."""
+        if not self.initialized_:
+            raise NotFittedError(
+                f"This {type(self).__name__} has no network to load weights into: call "
+                "fit or initialize first."
+            )
+        with self._plain_device():
+            return super().load_params(*args, **kwargs)
+
+    def initialize_history(self):
+        self.history_ = History()  # Clearing the old one would change copies of it.
+        return self
+
+    def initialize_callbacks(self):
+        # The user's instances stay as they are; callbacks_ holds those that ran.
+        given = self.callbacks
+        self.callbacks = copy.deepcopy(list(given or []))
+        try:
+            return super().initialize_callbacks()
+        finally:
+            self.callbacks = given
+
+    def get_default_callbacks(self):
+        callbacks = list(super().get_default_callbacks())
+        for name, scoring in _named_scorers(self.epoch_scoring):
+            for part in ("train", "valid"):
+                scorer = EpochScoring(
+                    scoring,
+                    name=f"{part}_{name}",
+                    lower_is_better=False,
+                    on_train=part == "train",
+                )
+                callbacks.append((f"{part}_{name}", scorer))
+        if self.early_stopping:
+            stopper = EarlyStopping(
+                patience=self.n_iter_no_change, threshold=0, load_best=True
+            )
+            callbacks.append(("early_stopping", stopper))
+        return callbacks
+
+    def initialize_module(self):
+        kwargs = self.get_params_for("module")
+        facts = self._facts()
+        module = self.module
+        if isinstance(module, str) and module == "auto":
+            module = "mlp" if self._flat else "convnet"
+        network = build_network(module, facts, kwargs).to(self._dtype)
+        if "image_shape" in facts:
+            shape = facts["image_shape"]
+            self._output_kind = probe_network(
+                network,
+                (math.prod(shape),) if self._flat else shape,
+                facts.get("n_outputs"),
+            )
+        self.module_ = network
+        self.scaler_ = PixelScaler(
+            *self._statistics, flat=self._flat, dtype=self._dtype
+        )
+        return self
+
+    def _facts(self):
+        """Return what is known of image shape and outputs."""
+        facts = {}
+        if self.image_shape is not None:
+            facts["image_shape"] = tuple(self.image_shape)
+        for name in ("image_shape", "n_outputs"):
+            if hasattr(self, name + "_"):
+                facts[name] = getattr(self, name + "_")
+        return facts
+
+    def torch_compile(self, module, name):
+        if self.compile and name == "module":
+            module.compile(**self.get_params_for("compile"))
+        return module
+
+    def initialize_criterion(self):
+        criterion = resolve(self.criterion, CRITERIA)
+        kwargs = self.get_params_for("criterion")
+        if isinstance(criterion, nn.Module):
+            criterion = type(criterion) if kwargs else copy.deepcopy(criterion)
+        else:
+            check_names("criterion", criterion, kwargs)
+        built = self.initialized_instance(criterion, kwargs)
+        self.criterion_ = built.to(self._dtype) if isinstance(built, nn.Module) else built
+        warn_about_softmax(self._output_kind, self.module_, self.criterion_)
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        optimizer = resolve(self.optimizer, OPTIMIZERS)
+        args, kwargs = self.get_params_for_optimizer(
+            "optimizer", self.get_all_learnable_params()
+        )
+        check_names("optimizer", optimizer, kwargs)
+        self.optimizer_ = optimizer(*args, **kwargs)
+        return self
+
+    def check_data(self, X, y=None):
+        pass  # All checks are made before skorch's loop begins.
+
+    def get_dataset(self, X, y=None):
+        if isinstance(X, ImageDataset):
+            return ImageDataset(X.images)
+        self.check_is_fitted()
+        return ImageDataset(self._check_images(X, reset=not self._has_facts()))
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        return X
+
+    def get_iterator(self, dataset, training=False):
+        name = "iterator_train" if training else "iterator_valid"
+        loader, kwargs = getattr(self, name), self.get_params_for(name)
+        check_names(name, loader, kwargs)
+        kwargs.setdefault("batch_size", self.batch_size)
+        if kwargs["batch_size"] == -1:
+            kwargs["batch_size"] = len(dataset)
+        if training and isinstance(loader, type) and issubclass(loader, BatchLoader):
+            kwargs = {"shuffle": True, "generator": self._generator} | kwargs
+        return loader(dataset, **kwargs)
+
+    def notify(self, method_name, **cb_kwargs):
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop = False
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as error:
+                # skorch's callbacks end a training by raising this error.
+                if not _raised_by(error, callback):
+                    raise
+                stop = True
+        if stop:
+            raise _StopTraining
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        batch_count = 0
+        for batch in iterator:
+            shown = self._shown(batch)
+            self.notify("on_batch_begin", batch=shown, training=training)
+            step = step_fn(batch, **fit_params)
+            loss = step["loss"].item()
+            self.history.record_batch(prefix + "_loss", loss)
+            self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+            if training and not math.isfinite(loss):
+                self._raise_diverged(f"the training loss became {loss}")
+            self.notify("on_batch_end", batch=shown, training=training, **step)
+            batch_count += 1
+        self.history.record(prefix + "_batch_count", batch_count)
+        if training:
+            self._check_divergence()
+
+    def _shown(self, batch):
+        """Return a batch as callbacks see it: images and targets in user's terms."""
+        return batch[0], batch[1]
+
+    def _check_divergence(self):
+        losses = self.history[-1, "batches", :, "train_loss"]
+        if not hasattr(self, "_untrained_loss") or len(self.history) == 1:
+            self._untrained_loss = losses[0]
+        if isinstance(self.criterion_, nn.CrossEntropyLoss):
+            sizes = self.history[-1, "batches", :, "train_batch_size"]
+            mean = np.average(losses, weights=sizes)
+            if mean > _DIVERGED * self._untrained_loss:
+                self._raise_diverged(f"the mean training loss rose to {mean:.4g}")
+        parameters = [p for p in self.module_.parameters() if p.is_floating_point()]
+        norms = torch._foreach_norm(parameters)
+        if not torch.isfinite(torch.stack([n.to(norms[0]) for n in norms])).all():
+            self._raise_diverged("weights of the network became NaN or infinite")
+
+    def _raise_diverged(self, what):
+        first = self.history[0, "batches", 0, "train_loss"]
+        raise DivergedError(
+            f"Training diverged in epoch {len(self.history)}: {what}, from {first:.4g} "
+            f"at the start, with lr={self.optimizer_.param_groups[0]['lr']}. Use a "
+            "smaller learning rate."
+        )
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        y_pred, loss = self._forward_batch(batch, training=True)
+        loss.backward()
+        # Callbacks collect outputs; without the graph they cost little memory.
+        return {"loss": loss.detach(), "y_pred": _detached(y_pred)}
+
+    def validation_step(self, batch, **fit_params):
+        self._set_training(False)
+        with torch.no_grad():
+            y_pred, loss = self._forward_batch(batch, training=False)
+        return {"loss": loss, "y_pred": y_pred}
+
+    def _forward_batch(self, batch, *, training):
+        """Return outputs and loss of (images, targets) or (images, targets, weights)."""
+        X, y, *weight = batch
+        y_pred = self.infer(X)
+        if not weight:
+            return y_pred, self.get_loss(y_pred, y, X=X, training=training)
+        reduction = self.criterion_.reduction
+        self.criterion_.reduction = "none"
+        try:
+            losses = self.get_loss(y_pred, y, X=X, training=training)
+        finally:
+            self.criterion_.reduction = reduction
+        return y_pred, reduce_loss(losses, weight[0], reduction)
+
+    def infer(self, x, **fit_params):
+        x = self.scaler_(to_tensor(x, device=self.device_))
+        if not self.amp:
+            return self.module_(x, **fit_params)
+        with torch.autocast(self.device_.type, dtype=torch.bfloat16):
+            outputs = self.module_(x, **fit_params)
+        if isinstance(outputs, tuple):
+            return tuple(output.to(self._dtype) for output in outputs)
+        return outputs.to(self._dtype)
+
+    # ------------------------------------------------------------- prediction
+
+    def _raw_predict(self, X):
+        """Return the network's output for X, shape (n, n_outputs)."""
+        self.check_is_fitted()
+        if isinstance(self.normalize, str) and self.scaler_.mean is None:
+            raise NotFittedError(
+                f"This {type(self).__name__} has never seen the images from which "
+                f"normalize={self.normalize!r} learns. Call fit, or set normalize to "
+                "None or a pair (mean, std) before initialize."
+            )
+        nonlinearity = self._get_predict_nonlinearity()
+        with isolated_random_state(self.device_):
+            outputs = [
+                nonlinearity(out[0] if isinstance(out, tuple) else out)
+                for out in self.forward_iter(X, training=False, device="cpu")
+            ]
+        return torch.cat(outputs).numpy()
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return accuracy of a classifier, R² of a regressor.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+        y : array-like of shape (n,) or (n, k), default=None
+            True targets; None takes them from X where X carries them.
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        if y is None and (y := labels_in(X)) is None:
+            raise ValueError("score requires y, since X carries no labels; got y=None.")
+        return super().score(X, y, sample_weight)
+
+    @property
+    def best_epoch_(self):
+        """Epoch, counted from 1, with the lowest validation loss."""
+        if not self.history or "valid_loss" not in self.history[0]:
+            raise AttributeError(
+                f"This {type(self).__name__} has no best_epoch_, since no validation "
+                "rows were held out: set early_stopping=True or train_split."
+            )
+        return int(np.argmin(self.history[:, "valid_loss"])) + 1
+
+
+def _raised_by(error, callback):
+    """Whether a callback's own ``raise`` statement raised an error."""
+    traceback = error.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_locals.get("self") is callback
+
+
+def _named_scorers(epoch_scoring):
+    """Return (name, scorer) pairs of an `epoch_scoring` parameter."""
+    if isinstance(epoch_scoring, dict):
+        return list(epoch_scoring.items())
+    if isinstance(epoch_scoring, str) or callable(epoch_scoring):
+        epoch_scoring = [epoch_scoring]
+    return [
+        (scoring if isinstance(scoring, str) else _scorer_name(scoring), scoring)
+        for scoring in epoch_scoring
+    ]
+
+
+def _scorer_name(scorer):
+    function = getattr(scorer, "_score_func", scorer)
+    return getattr(function, "__name__", type(scorer).__name__)
+
+
+def _detached(y_pred):
+    if isinstance(y_pred, tuple):
+        return tuple(part.detach() for part in y_pred)
+    return y_pred.detach()

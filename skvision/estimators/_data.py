@@ -1,0 +1,182 @@
+"""From what the user gives to checked training and validation rows."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    validate_data,
+)
+from torch.utils.data import Subset
+
+from skvision.datasets._sequence import ArrayReader, ImageSequence
+from skvision.preprocessing._inputs import as_images, is_flat, labels_in, wrong_shape
+from skvision.preprocessing._scaling import channel_statistics
+from skvision.training._batches import ImageDataset
+from skvision.training._random import next_seed
+
+__all__ = ["DataMixin", "Split", "check_normalize_pair"]
+
+
+class Split(NamedTuple):
+    """Training and validation rows on their way through skorch's fit_loop."""
+
+    train: ImageDataset
+    valid: ImageDataset | None
+
+
+class DataMixin:
+    """Checks X, y and weights, learns their shapes, and holds rows out."""
+
+
+    def _check_images(self, X, *, reset):
+        """Return X as an ImageSequence; learn or compare its shape."""
+        fold = None if self.image_shape is None else tuple(self.image_shape)
+        if is_flat(X):
+            X = validate_data(self, X, reset=reset, dtype="numeric")
+            images = self._fold(ArrayReader(X, "flat"), fold)
+        else:
+            expected = None if reset else self.image_shape_
+            images = as_images(X, channels=self.channels, expected=expected)
+            if reset:
+                vars(self).pop("feature_names_in_", None)
+            if images.flat:
+                images = self._fold(images.reader, fold, images.rows)
+        if fold is not None and images.image_shape != fold:
+            raise ValueError(
+                f"image_shape={fold}, but X has images of shape {images.image_shape}."
+            )
+        if reset:
+            self.image_shape_ = images.image_shape
+            self._flat = images.flat
+            self.n_features_in_ = math.prod(images.image_shape)
+        elif images.image_shape != self.image_shape_ or images.flat != self._flat:
+            raise wrong_shape(images.image_shape, self.image_shape_, type(self).__name__)
+        return images
+
+    def _fold(self, reader, image_shape, rows=None):
+        if image_shape is not None:
+            n_features = reader.image_shape[2]
+            if math.prod(image_shape) != n_features:
+                raise ValueError(
+                    f"image_shape={image_shape} has {math.prod(image_shape)} values, "
+                    f"but the rows of X have {n_features} features."
+                )
+            reader = ArrayReader(reader.array, "flat", image_shape=image_shape)
+        return ImageSequence(reader, rows)
+
+    def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
+        if y is None and (y := labels_in(X)) is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None, and X carries no labels."
+            )
+        images = self._check_images(X, reset=reset)
+        y = self._check_target(y)
+        check_consistent_length(images, y)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, images, dtype=np.float64, ensure_non_negative=True
+            )
+            if not weight.any():
+                raise ValueError("sample_weight is zero for every row of X.")
+            if not weight.all():
+                # A weight of zero is to be as good as the row's absence, also for
+                # batch statistics, so these rows take no part at all.
+                kept = np.flatnonzero(weight)
+                images, y, weight = images[kept], y[kept], weight[kept]
+        y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
+        return ImageDataset(images, y, _unit_mean(weight, self._dtype))
+
+    def _split(self, data):
+        """Return training and validation rows."""
+        if self.early_stopping:
+            train, valid = self._hold_out(data)
+        elif self.train_split:
+            train, valid = self.train_split(data, data.y.numpy())
+        else:
+            return Split(data, None)
+        return Split(self._own_dataset(train), self._own_dataset(valid))
+
+    def _hold_out(self, data):
+        n = len(data)
+        n_valid = math.ceil(self.validation_fraction * n)
+        strata = self._strata(data.y)
+        if strata is not None:
+            counts = np.unique(strata, return_counts=True)[1]
+            if counts.min() < 2 or n < 2 * len(counts):
+                strata = None  # Some class has too few rows to be on both sides.
+            else:
+                n_valid = min(max(n_valid, len(counts)), n - len(counts))
+        if n_valid == n:
+            raise ValueError(
+                f"early_stopping=True cannot hold out {n_valid} row(s) of X with "
+                f"n_samples={n}."
+            )
+        rows = train_test_split(
+            np.arange(n),
+            test_size=n_valid,
+            stratify=strata,
+            random_state=next_seed(self._generator),
+        )
+        return (data.subset(np.sort(part)) for part in rows)
+
+    def _own_dataset(self, data):
+        """Return rows that a train_split chose or brought as an ImageDataset."""
+        if data is None:
+            return None
+        if isinstance(data, Subset) and isinstance(data.dataset, ImageDataset):
+            data = data.dataset.subset(np.asarray(data.indices))
+        if isinstance(data, ImageDataset):
+            weight = data.sample_weight
+            return ImageDataset(data.images, data.y, _unit_mean(weight, self._dtype))
+        return self._check_training_data(data, None, None, reset=False)
+
+    def _fit_scaling(self, data):
+        """Learn the normalisation from the training rows."""
+        self._statistics = None, None
+        if isinstance(self.normalize, str):
+            weight = data.sample_weight
+            self._statistics = channel_statistics(
+                data.images, sample_weight=None if weight is None else weight.numpy()
+            )
+        elif self.normalize is not None:
+            self._statistics = check_normalize_pair(
+                self.normalize, self.image_shape_, self._flat
+            )
+
+
+def _unit_mean(weight, dtype):
+    """Scale weights to a mean of 1."""
+    if weight is None:
+        return None
+    weight = torch.as_tensor(weight, dtype=torch.float64)
+    return (weight / weight.mean()).to(dtype)
+
+
+def check_normalize_pair(normalize, image_shape, flat):
+    """Return mean and standard deviation given by the user as arrays."""
+    try:
+        mean, std = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in normalize)
+    except (TypeError, ValueError):
+        mean = std = None
+    width = image_shape[2] if flat else image_shape[0]
+    lengths = (1, width)
+    if (
+        mean is None
+        or mean.shape not in [(n,) for n in lengths]
+        or std.shape not in [(n,) for n in lengths]
+        or not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all())
+    ):
+        raise ValueError(
+            f"normalize={normalize!r} is not a pair (mean, std) of finite numbers, std "
+            f"positive, one for each of the {width} channels or one for all."
+        )
+    return mean, std

@@ -1,0 +1,194 @@
+"""Constructor parameters: skorch's double-underscore ones, scikit-learn's rules."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import validate_parameter_constraints
+from skorch.setter import optimizer_setter
+
+__all__ = ["ParametersMixin", "check_names", "nearest"]
+
+#: What may stand before a double underscore.
+PREFIXES = (
+    "module",
+    "criterion",
+    "optimizer",
+    "iterator_train",
+    "iterator_valid",
+    "callbacks",
+    "compile",
+)
+
+
+class ParametersMixin:
+    """get_params, set_params and validation that follow scikit-learn's contract.
+
+    skorch derives parameter names from ``__dict__`` and acts on fitted parts in
+    ``set_params``. Here names come from the constructor's signature, with any
+    ``prefix__name`` beside them, and ``set_params`` changes nothing that is fitted,
+    except that a new learning rate reaches the optimizer that ``partial_fit``
+    goes on with.
+    """
+
+    _parameter_constraints: dict[str, list[Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Tools read the parameters from the class's signature; its **kwargs takes
+        # prefix__name alone and is no parameter called "kwargs".
+        signature = inspect.signature(cls.__init__)
+        _, *own = signature.parameters.values()
+        cls.__signature__ = signature.replace(
+            parameters=[p for p in own if p.kind is not p.VAR_KEYWORD]
+        )
+
+    def _check_new_names(self, names: Iterable[str], error: type[Exception]) -> None:
+        for name in names:
+            prefix, _, rest = name.partition("__")
+            if prefix in PREFIXES and rest:
+                continue
+            hint = nearest(name, _candidates(name, self._own_names()))
+            raise error(
+                f"{type(self).__name__} has no parameter {name!r}{hint}. Valid "
+                f"parameters: {', '.join(self._own_names())}, and names that begin "
+                f"with {', '.join(p + '__' for p in PREFIXES)}."
+            )
+
+    @classmethod
+    def _own_names(cls) -> list[str]:
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return sorted(
+            p.name
+            for p in parameters
+            if p.name != "self" and p.kind is not p.VAR_KEYWORD
+        )
+
+    def _get_param_names(self) -> list[str]:
+        dunder = [k for k in vars(self) if "__" in k and k.split("__")[0] in PREFIXES]
+        return self._own_names() + sorted(dunder)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get parameters, double-underscore ones that were set among them.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            If True, also the parameters of contained estimators.
+
+        Returns
+        -------
+        params : dict
+        """
+        # skorch's own adds the parameters of its default callbacks, which belong
+        # to no parameter of the estimator.
+        return BaseEstimator.get_params(self, deep=deep)
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters; they take effect at the next ``fit``.
+
+        Of a fitted estimator, ``lr`` and ``optimizer__*`` also take effect on the
+        optimizer that ``partial_fit`` goes on with.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown; the message suggests the nearest.
+        """
+        own = set(self._own_names())
+        plain = {
+            name: value
+            for name, value in params.items()
+            if name in own or name.split("__")[0] in PREFIXES
+        }
+        self._check_new_names(plain.keys() - own, ValueError)
+        for name, value in plain.items():
+            setattr(self, name, value)
+        rest = params.keys() - plain.keys()
+        if rest:
+            self._check_new_names(
+                (name for name in rest if name.split("__")[0] not in own), ValueError
+            )
+            BaseEstimator.set_params(self, **{name: params[name] for name in rest})
+        if "optimizer" not in params and getattr(self, "optimizer_", None) is not None:
+            for name, value in plain.items():
+                if name == "lr" or _is_group_value(name):
+                    optimizer_setter(self, name, value)
+        return self
+
+    def _validate_params(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            {name: getattr(self, name) for name in self._own_names()},
+            caller_name=type(self).__name__,
+        )
+
+
+def check_names(
+    prefix: str, target: Callable, names: Iterable[str], extra: Iterable[str] = ()
+) -> None:
+    """Check ``prefix__name`` parameters against the signature they are meant for.
+
+    Parameters
+    ----------
+    prefix : str
+    target : callable
+        Class or function that will be called.
+    names : iterable of str
+        Without the prefix.
+    extra : iterable of str, default=()
+        Names that are valid beside those of the signature.
+
+    Raises
+    ------
+    ValueError
+        If `target` takes no such name; the message suggests the nearest.
+    """
+    parameters = inspect.signature(target).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    valid = sorted({*parameters, *extra} - {"self"})
+    for name in names:
+        if name not in valid:
+            title = getattr(target, "__name__", repr(target))
+            raise ValueError(
+                f"{title} takes no argument {name!r}, given as "
+                f"{prefix}__{name}{nearest(name, valid, prefix + '__')}. It takes: "
+                f"{', '.join(valid)}."
+            )
+
+
+def nearest(name: str, valid: Iterable[str], prefix: str = "") -> str:
+    """Return "; did you mean 'x'?", or nothing where no name is near."""
+    close = get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    return f"; did you mean {prefix + close[0]!r}?" if close else ""
+
+
+def _candidates(name: str, own: list[str]) -> list[str]:
+    """Own names, and `name` with each prefix mended."""
+    mended = []
+    for prefix in PREFIXES:
+        head, sep, rest = name.partition("__")
+        if sep:
+            mended.append(f"{prefix}__{rest}")
+        elif name.startswith(prefix):
+            mended.append(f"{prefix}__{name[len(prefix) :].lstrip('_')}")
+    return own + mended
+
+
+def _is_group_value(name: str) -> bool:
+    return name.startswith("optimizer__") and name.count("__") == 1 and not (
+        name.endswith("__param_groups")
+    )

@@ -1,0 +1,79 @@
+"""Numbers of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+__all__ = ["count_parameters"]
+
+
+def count_parameters(estimator_or_module: Any, trainable_only: bool = True) -> int:
+    """Count the parameters of a network.
+
+    Parameters
+    ----------
+    estimator_or_module : torch.nn.Module or estimator
+        A network, or a fitted estimator whose ``module_`` is one, or a fitted
+        pipeline that ends with such an estimator, or a fitted search over either.
+    trainable_only : bool, default=True
+        Whether frozen parameters are left out.
+
+    Returns
+    -------
+    n_parameters : int
+        Parameters that several layers share are counted once.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If there is no network in `estimator_or_module`.
+    ValueError
+        If the network has lazy parameters, whose number is not known yet.
+
+    Notes
+    -----
+    A linear layer has ``(n_inputs + 1) * n_outputs`` parameters, a convolution
+    ``(n_maps_in * kernel_height * kernel_width + 1) * n_maps_out``.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skvision.inspection import count_parameters
+    >>> count_parameters(nn.Linear(784, 256))
+    200960
+    """
+    parameters = list(_network(estimator_or_module).parameters())
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise ValueError(
+            "The network has lazy parameters, whose number is known only after a "
+            "batch has passed through it."
+        )
+    return sum(
+        parameter.numel()
+        for parameter in parameters
+        if parameter.requires_grad or not trainable_only
+    )
+
+
+def _network(found: Any) -> nn.Module:
+    """Return the network of whatever `count_parameters` takes."""
+    if isinstance(found, nn.Module):
+        return found
+    if isinstance(found, Pipeline):
+        return _network(found.steps[-1][1])
+    if hasattr(found, "fit"):
+        check_is_fitted(found)
+    for attribute in ("module_", "best_estimator_"):
+        if hasattr(found, attribute):
+            return _network(getattr(found, attribute))
+    raise TypeError(
+        "Expected a torch module or an estimator with a network in module_; "
+        f"got {type(found).__name__}."
+    )

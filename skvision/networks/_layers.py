@@ -1,0 +1,171 @@
+"""What the networks share: checks, layers by name, initial weights."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from torch import nn
+
+__all__ = [
+    "ACTIVATIONS",
+    "activation_layer",
+    "check_choice",
+    "check_image_shape",
+    "check_int",
+    "check_probability",
+    "check_widths",
+    "dropout_layers",
+    "hidden_layers",
+    "initialize_weights",
+    "output_size",
+    "spread",
+    "unknown_network",
+]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+_WEIGHT_INITS: dict[str, Callable[..., Any]] = {
+    "kaiming": nn.init.kaiming_normal_,
+    "xavier": nn.init.xavier_uniform_,
+}
+
+
+def check_int(value: Any, name: str, minimum: int = 1) -> int:
+    """Return an integer of at least `minimum`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
+        raise ValueError(f"{name} must be an int of at least {minimum}; got {value!r}.")
+    return int(value)
+
+
+def check_choice(value: Any, name: str, choices: Iterable[Any]) -> Any:
+    """Return a value that is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        valid = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {valid}; got {value!r}.")
+    return value
+
+
+def check_probability(value: Any, name: str) -> float:
+    """Return a probability of dropping, at least 0 and less than 1."""
+    if not isinstance(value, Real) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number in [0, 1); got {value!r}.")
+    return float(value)
+
+
+def check_image_shape(image_shape: Any) -> tuple[int, int, int]:
+    """Return (channels, height, width) as ints."""
+    if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 3:
+        raise ValueError(
+            f"image_shape must be (channels, height, width); got {image_shape!r}."
+        )
+    channels, height, width = (check_int(size, "image_shape") for size in image_shape)
+    return channels, height, width
+
+
+def check_widths(widths: Any, name: str) -> tuple[int, ...]:
+    """Return the widths of successive layers; an int is one layer."""
+    if not isinstance(widths, (tuple, list)):
+        widths = (widths,)
+    return tuple(check_int(width, name) for width in widths)
+
+
+def spread(value: Any, n: int, name: str, place: str) -> tuple[Any, ...]:
+    """Return a tuple's own n values, or any other value n times."""
+    if not isinstance(value, (tuple, list)):
+        return (value,) * n
+    if len(value) != n:
+        raise ValueError(
+            f"{name} must be a single value or hold {n}, one per {place}; "
+            f"got {value!r}."
+        )
+    return tuple(value)
+
+
+def unknown_network(name: Any, known: Sequence[str]) -> ValueError:
+    """Return the error for a name that is not known, with the nearest that is."""
+    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0)[0]
+    return ValueError(f"Unknown network {name!r}. Did you mean {nearest!r}?")
+
+
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
+    """Return the length that a convolution or pooling leaves of an axis.
+
+    `padding` is that of both ends together. Less than 1 means that the kernel does
+    not fit.
+    """
+    return (size + padding - kernel_size) // stride + 1
+
+
+def activation_layer(name: str) -> nn.Module:
+    """Return a new activation layer."""
+    return ACTIVATIONS[check_choice(name, "activation", ACTIVATIONS)]()
+
+
+def dropout_layers(
+    p: float, name: str = "dropout", layer: Callable[[float], nn.Module] = nn.Dropout
+) -> list[nn.Module]:
+    """Return a dropout layer in a list, which is empty where nothing is dropped."""
+    p = check_probability(p, name)
+    return [layer(p)] if p else []
+
+
+def hidden_layers(
+    n_in: int,
+    widths: Sequence[int],
+    *,
+    activation: str,
+    dropout: Sequence[float],
+    batch_norm: bool = False,
+) -> list[nn.Module]:
+    """Return fully connected layers, each with what follows it.
+
+    Batch normalisation stands before the activation, dropout behind it; `dropout`
+    holds one probability per width.
+    """
+    check_choice(activation, "activation", ACTIVATIONS)
+    check_choice(batch_norm, "batch_norm", [False, True])
+    layers: list[nn.Module] = []
+    for width, p in zip(widths, dropout, strict=True):
+        layers.append(nn.Linear(n_in, width))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(width))
+        layers.append(activation_layer(activation))
+        layers += dropout_layers(p)
+        n_in = width
+    return layers
+
+
+def initialize_weights(network: nn.Module, weight_init: str | None) -> None:
+    """Draw the weights of all linear layers and convolutions anew.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Changed in place.
+    weight_init : {"kaiming", "xavier"} or None
+        He's normal or Glorot's uniform distribution, biases being 0. None leaves
+        torch's defaults as they are.
+    """
+    check_choice(weight_init, "weight_init", [*_WEIGHT_INITS, None])
+    if weight_init is None:
+        return
+    for layer in network.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            _WEIGHT_INITS[weight_init](layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,86 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from skvision.networks._convnet import ConvNet
+from skvision.networks._layers import unknown_network
+from skvision.networks._lenet import LeNet
+from skvision.networks._mlp import MLP
+from skvision.networks._torchvision import torchvision_model, torchvision_names
+
+__all__ = ["get_network", "list_networks"]
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "convnet": ConvNet,
+    "lenet": LeNet,
+    "mlp": MLP,
+}
+
+
+def list_networks() -> list[str]:
+    """Return the names that `get_network` knows.
+
+    Returns
+    -------
+    names : list of str
+        Those of this package, then torchvision's classification networks.
+
+    See Also
+    --------
+    get_network : The network of a name.
+
+    Examples
+    --------
+    >>> from skvision.networks import list_networks
+    >>> list_networks()[:4]
+    ['convnet', 'lenet', 'mlp', 'alexnet']
+    """
+    return [*_NETWORKS, *torchvision_names()]
+
+
+def get_network(name: str) -> Callable[..., nn.Module]:
+    """Return what builds the network of a name.
+
+    Parameters
+    ----------
+    name : str
+        "convnet", "lenet", "mlp" or the name of a torchvision classification
+        network.
+
+    Returns
+    -------
+    network : callable
+        To be called as ``network(image_shape, n_outputs, **options)``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+
+    See Also
+    --------
+    list_networks : The names.
+    torchvision_model : What builds torchvision's networks.
+
+    Examples
+    --------
+    >>> from skvision.networks import get_network
+    >>> get_network("mlp")((1, 8, 8), 10, hidden=16)
+    MLP(
+      (layers): Sequential(
+        (0): Linear(in_features=64, out_features=16, bias=True)
+        (1): ReLU()
+      )
+      (head): Linear(in_features=16, out_features=10, bias=True)
+    )
+    """
+    if name in _NETWORKS:
+        return _NETWORKS[name]
+    if name in torchvision_names():
+        return partial(torchvision_model, name)
+    raise unknown_network(name, list_networks())

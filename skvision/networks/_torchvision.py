@@ -1,0 +1,156 @@
+"""Classification networks of torchvision, for any images and number of outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from skvision.networks._layers import (
+    check_choice,
+    check_image_shape,
+    check_int,
+    unknown_network,
+)
+
+__all__ = ["torchvision_model", "torchvision_names"]
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification networks."""
+    # Importing torchvision takes a second, which networks of our own do not need.
+    import torchvision
+
+    return torchvision.models.list_models(torchvision.models)
+
+
+def torchvision_model(
+    name: str,
+    image_shape: tuple[int, int, int],
+    n_outputs: int,
+    *,
+    weights: Any = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a classification network of torchvision for the images at hand.
+
+    The first convolution is adapted to the number of channels and the last layer to
+    the number of outputs.
+
+    Parameters
+    ----------
+    name : str
+        Name under which torchvision lists it, such as "resnet18".
+    image_shape : tuple of int
+        (channels, height, width).
+    n_outputs : int
+        Width of the last layer.
+    weights : str or torchvision.models.WeightsEnum, default=None
+        Pretrained weights, such as "DEFAULT" or "IMAGENET1K_V1", which torchvision
+        downloads unless it has them. All layers but the last keep them. For images
+        that do not have 3 channels, the filters of the first convolution are summed
+        over the channels and spread evenly: a grey image gives what the same image
+        repeated in three channels would give. None means random weights.
+    **kwargs : dict
+        Further arguments of torchvision's builder, such as ``dropout``.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        Takes images of shape (batch, channels, height, width) and returns outputs of
+        shape (batch, n_outputs), to which no softmax is applied.
+
+    Raises
+    ------
+    ValueError
+        If the name or the weights are unknown, or if the network cannot take images
+        of this shape.
+
+    See Also
+    --------
+    get_network : Any network by its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvision.networks import torchvision_model
+    >>> network = torchvision_model("resnet18", (1, 32, 32), 10)
+    >>> network(torch.zeros(5, 1, 32, 32)).shape
+    torch.Size([5, 10])
+    """
+    import torchvision
+
+    if name not in (names := torchvision_names()):
+        raise unknown_network(name, names)
+    image_shape = check_image_shape(image_shape)
+    check_int(n_outputs, "n_outputs")
+    if isinstance(weights, str):
+        known = torchvision.models.get_model_weights(name).__members__
+        check_choice(weights.rpartition(".")[2], "weights", known)
+    kwargs = _builder_options(name, image_shape, weights is not None) | kwargs
+    if weights is None:
+        kwargs["num_classes"] = n_outputs
+    try:
+        network = torchvision.models.get_model(name, weights=weights, **kwargs)
+        if image_shape[0] != 3:
+            _adapt_first_convolution(network, image_shape[0], weights is not None)
+        if weights is not None:
+            _replace_last_layer(network, n_outputs)
+        _try(network, image_shape)
+    except (AssertionError, IndexError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} cannot take images of image_shape={image_shape}: {error}"
+        ) from error
+    return network
+
+
+def _builder_options(
+    name: str, image_shape: tuple[int, int, int], pretrained: bool
+) -> dict[str, Any]:
+    """Return what a builder needs for these images and a single output tensor."""
+    _, height, width = image_shape
+    if pretrained:
+        # The pretrained googlenet leaves its auxiliary outputs out by itself.
+        return {"aux_logits": False} if name == "inception_v3" else {}
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": True}
+    if name.startswith("vit_"):
+        return {"image_size": height}
+    if name.startswith("maxvit_"):
+        return {"input_size": (height, width)}
+    return {}
+
+
+def _adapt_first_convolution(
+    network: nn.Module, channels: int, pretrained: bool
+) -> None:
+    layer = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    filters = layer.weight.detach().sum(1, keepdim=True) / channels
+    layer.in_channels = channels
+    layer.weight = nn.Parameter(filters.repeat(1, channels, 1, 1))
+    if not pretrained:
+        layer.reset_parameters()
+
+
+def _replace_last_layer(network: nn.Module, n_outputs: int) -> None:
+    name, layer = [
+        (name, layer)
+        for name, layer in network.named_modules()
+        if isinstance(layer, (nn.Linear, nn.Conv2d))
+    ][-1]
+    bias = layer.bias is not None
+    network.set_submodule(
+        name,
+        nn.Linear(layer.in_features, n_outputs, bias=bias)
+        if isinstance(layer, nn.Linear)
+        else nn.Conv2d(layer.in_channels, n_outputs, layer.kernel_size, bias=bias),
+    )
+
+
+def _try(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Let the network see one image, so that a wrong size shows before training."""
+    network.eval()
+    with torch.inference_mode():
+        network(torch.zeros(1, *image_shape))
+    network.train()

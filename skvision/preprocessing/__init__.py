@@ -1,0 +1,1 @@
+"""From whatever holds images to batches of one shape and scale."""

@@ -1,0 +1,133 @@
+"""From stored pixels to the values that a network is trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skvision.datasets._sequence import ImageSequence
+
+__all__ = ["PixelScaler", "channel_statistics"]
+
+# Images per step when all of them are read: 8 MB of 32x32x3 float64 values.
+_CHUNK = 1024
+
+
+class PixelScaler(nn.Module):
+    """Turn stored batches into network input: uint8 to [0, 1], then normalise.
+
+    Parameters
+    ----------
+    mean, std : array-like of shape (C,) or (1,) or float, default=None
+        Subtracted and divided by, per channel; None leaves values as they are.
+    flat : bool, default=False
+        Whether batches have shape (b, n_features).
+    dtype : torch.dtype, default=torch.float32
+        Of the result.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvision.preprocessing._scaling import PixelScaler
+    >>> scaler = PixelScaler(mean=[0.5], std=[0.5])
+    >>> scaler(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+    tensor([[[[-1.,  1.]]]])
+    """
+
+    def __init__(
+        self,
+        mean: Any = None,
+        std: Any = None,
+        *,
+        flat: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        shape = (-1,) if flat else (-1, 1, 1)
+        for name, value in (("mean", mean), ("std", std)):
+            if value is not None:
+                value = torch.as_tensor(value, dtype=dtype).reshape(shape)
+            self.register_buffer(name, value)
+
+    def to_unit(self, images: torch.Tensor) -> torch.Tensor:
+        """Return floats, uint8 values divided by 255."""
+        if images.dtype == torch.uint8:
+            return images.to(self.dtype).div_(255)
+        return images.to(self.dtype)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scaled = self.to_unit(images)
+        if self.mean is None:
+            return scaled
+        if scaled is images:
+            scaled = images - self.mean  # The caller's tensor is not ours to change.
+        else:
+            scaled.sub_(self.mean)
+        return scaled.div_(self.std)
+
+
+def channel_statistics(
+    images: ImageSequence,
+    rows: np.ndarray | None = None,
+    sample_weight: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation per channel of what a network will see.
+
+    Flat rows that are not images count as one channel. All is summed in float64,
+    so that the result does not depend on how the images are stored.
+
+    Parameters
+    ----------
+    images : ImageSequence of length n
+    rows : ndarray of int, default=None
+        The rows to use; None means all.
+    sample_weight : ndarray of shape (n,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    mean, std : ndarray of shape (C,), dtype=float64
+        A channel without variation has a standard deviation of 1.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or infinite.
+    """
+    rows = np.arange(len(images)) if rows is None else rows
+    totals = np.zeros((3, 1))
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start : start + _CHUNK]
+        weight = None if sample_weight is None else sample_weight[part]
+        totals = totals + _sums(images.read(part), weight)
+    count, total, squares = totals
+    if not np.isfinite(total).all():
+        raise ValueError("Input X contains NaN or infinity.")
+    mean = total / count
+    variance = np.maximum(squares / count - mean**2, 0)
+    # Rounding leaves a tiny variance where there is none.
+    std = np.where(variance > 1e-12 * np.maximum(mean**2, 1e-12), np.sqrt(variance), 1)
+    return mean, std
+
+
+def _sums(batch: torch.Tensor, weight: np.ndarray | None) -> np.ndarray:
+    """Return weight, sum and sum of squares per channel, shape (3, C)."""
+    if batch.ndim == 2:
+        batch = batch[:, None, :]
+    pixels = batch.flatten(2)
+    scale = 255 if pixels.dtype == torch.uint8 else 1
+    pixels = pixels.to(torch.float64)
+    total, squares = pixels.sum(2), pixels.square().sum(2)
+    weights = (
+        torch.ones(len(pixels), dtype=torch.float64)
+        if weight is None
+        else torch.as_tensor(weight, dtype=torch.float64)
+    )
+    count = (weights.sum() * pixels.shape[2]).expand(pixels.shape[1])
+    return torch.stack(
+        [count, weights @ total / scale, weights @ squares / scale**2]
+    ).numpy()

@@ -1,0 +1,113 @@
+"""Criteria and optimizers by name, weighted losses, and what they tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = [
+    "CRITERIA",
+    "OPTIMIZERS",
+    "constant_loss",
+    "output_kind",
+    "reduce_loss",
+    "resolve",
+]
+
+CRITERIA: dict[str, type[nn.Module]] = {
+    "cross_entropy": nn.CrossEntropyLoss,
+    "mse": nn.MSELoss,
+    "l1": nn.L1Loss,
+    "smooth_l1": nn.SmoothL1Loss,
+}
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}
+
+
+def resolve(value: Any, names: dict[str, Any]) -> Any:
+    """Return what a name stands for; anything but a string stands for itself."""
+    return names[value] if isinstance(value, str) else value
+
+
+def reduce_loss(
+    losses: torch.Tensor, sample_weight: torch.Tensor, reduction: str = "mean"
+) -> torch.Tensor:
+    """Return the weighted mean (or sum) of the losses of a batch.
+
+    Weights have a mean of 1 over all training rows, so that batches estimate the
+    weighted loss of all rows without bias and its scale does not depend on theirs.
+
+    Parameters
+    ----------
+    losses : torch.Tensor of shape (b,) or (b, k)
+        A criterion's values, not reduced.
+    sample_weight : torch.Tensor of shape (b,)
+    reduction : {"mean", "sum"}, default="mean"
+
+    Returns
+    -------
+    loss : torch.Tensor of shape ()
+    """
+    weight = sample_weight.to(losses)
+    if reduction == "sum":
+        return (losses.reshape(len(losses), -1).sum(1) * weight).sum()
+    return (losses.reshape(len(losses), -1).mean(1) * weight).mean()
+
+
+def output_kind(y_pred: torch.Tensor) -> str:
+    """Tell by a network's outputs whether it ends in a softmax.
+
+    Looking at values finds ``torch.softmax`` in ``forward`` as well as a layer.
+
+    Returns
+    -------
+    kind : {"logits", "Softmax", "LogSoftmax"}
+    """
+    if y_pred.ndim != 2 or y_pred.shape[1] < 2:
+        return "logits"
+    y_pred = y_pred.detach().double()
+    one = torch.ones(len(y_pred), dtype=torch.float64, device=y_pred.device)
+    if (y_pred >= 0).all() and torch.allclose(y_pred.sum(1), one, atol=1e-4):
+        return "Softmax"
+    if (y_pred <= 0).all() and torch.allclose(y_pred.exp().sum(1), one, atol=1e-4):
+        return "LogSoftmax"
+    return "logits"
+
+
+def constant_loss(
+    criterion: nn.Module, y: torch.Tensor, sample_weight: torch.Tensor | None
+) -> float | None:
+    """Return the least loss of a prediction that does not depend on the image.
+
+    Parameters
+    ----------
+    criterion : torch.nn.Module
+    y : torch.Tensor of shape (n,) or (n, k)
+        Class numbers or regression targets of the training rows.
+    sample_weight : torch.Tensor of shape (n,), default=None
+
+    Returns
+    -------
+    loss : float or None
+        The entropy of the class frequencies for cross-entropy, the variance for
+        squared error; None for criteria that it is not known for.
+    """
+    values = y.detach().cpu().numpy()
+    weight = None if sample_weight is None else sample_weight.cpu().numpy()
+    if type(criterion) is nn.CrossEntropyLoss and criterion.weight is None:
+        frequency = np.bincount(values, weight)
+        frequency = frequency / frequency.sum()
+        smoothing = criterion.label_smoothing
+        frequency = (1 - smoothing) * frequency + smoothing / len(frequency)
+        return float(-(frequency * np.log(np.maximum(frequency, 1e-300))).sum())
+    if type(criterion) is nn.MSELoss:
+        mean = np.average(values, axis=0, weights=weight)
+        return float(np.average((values - mean) ** 2, axis=0, weights=weight).mean())
+    return None

@@ -1,0 +1,214 @@
+"""Images in one folder per class."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from skvision.datasets._folder import load_image_folder
+
+CLASSES = ["Äpfel 🍎", "cats", "日本"]
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def pixels():
+    """Four images of 6 x 8 pixels for each of three classes."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (3, 4, 6, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, pixels):
+    path = tmp_path / "Bilder ✓"
+    for name, images in zip(sorted(CLASSES), pixels, strict=True):
+        for i, image in enumerate(images):
+            save(path / name / f"ß{i}.png", image)
+        (path / name / "notes.txt").write_text("no image")
+    (path / "readme.md").write_text("no class")
+    return path
+
+
+@pytest.mark.parametrize("convert", [str, Path])
+def test_content(folder, pixels, convert):
+    bunch = load_image_folder(convert(folder))
+    assert set(bunch) == {"data", "target", "target_names", "filenames", "DESCR"}
+    assert bunch.data.dtype == np.uint8
+    assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
+    assert bunch.target.dtype == np.int64
+    assert_array_equal(bunch.target, np.repeat([0, 1, 2], 4))
+    assert bunch.target_names.tolist() == sorted(CLASSES)
+    assert bunch.filenames[5] == str(folder / sorted(CLASSES)[1] / "ß1.png")
+    assert str(folder) in bunch.DESCR
+
+
+def test_return_X_y(folder):
+    X, y = load_image_folder(folder, return_X_y=True)
+    assert X.shape == (12, 6, 8, 3)
+    assert y.shape == (12,)
+
+
+def test_grey(folder):
+    X, _ = load_image_folder(folder, mode="L", return_X_y=True)
+    assert X.shape == (12, 6, 8)
+    first = Image.open(folder / sorted(CLASSES)[0] / "ß0.png").convert("L")
+    assert_array_equal(X[0], np.asarray(first))
+
+
+def test_images_in_deeper_folders(tmp_path, pixels):
+    save(tmp_path / "a" / "deep" / "er" / "0.png", pixels[0, 0])
+    save(tmp_path / "b" / "0.png", pixels[1, 0])
+    bunch = load_image_folder(tmp_path)
+    assert_array_equal(bunch.data, pixels[:2, 0])
+
+
+def test_file_formats(tmp_path):
+    grey = np.full((4, 4), 100, dtype=np.uint8)
+    for suffix in ("png", "jpg", "bmp", "tif", "webp", "pgm"):
+        save(tmp_path / suffix / f"x.{suffix}", grey)
+    rgba = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    save(tmp_path / "rgba" / "x.png", rgba)
+    X, _ = load_image_folder(tmp_path, return_X_y=True)
+    assert X.shape == (7, 4, 4, 3)
+    assert np.abs(X.astype(int) - 100).max() <= 2
+
+
+def test_classes_keep_labels(folder, pixels):
+    bunch = load_image_folder(folder, classes=[2, "cats"])
+    chosen = [0, 2] if sorted(CLASSES)[0] == "cats" else [1, 2]
+    assert_array_equal(bunch.target, np.repeat(chosen, 4))
+    assert_array_equal(bunch.data, pixels[chosen].reshape(8, 6, 8, 3))
+    assert bunch.target_names.tolist() == [sorted(CLASSES)[i] for i in chosen]
+
+
+def test_only_chosen_images_are_read(folder):
+    (folder / "cats" / "ß0.png").write_bytes(b"broken")
+    others = [name for name in CLASSES if name != "cats"]
+    assert len(load_image_folder(folder, classes=others).data) == 8
+
+
+def test_n_samples(folder, pixels):
+    bunch = load_image_folder(folder, n_samples=6, random_state=0)
+    assert np.bincount(bunch.target).tolist() == [2, 2, 2]
+    rows = [int(Path(name).stem[1:]) for name in bunch.filenames]
+    assert_array_equal(bunch.data, pixels[bunch.target, rows])
+
+
+def test_image_size(tmp_path):
+    # Left half black, right half white; one image twice as large as the other.
+    for name, scale in (("a", 1), ("b", 2)):
+        halves = np.zeros((8 * scale, 16 * scale, 3), dtype=np.uint8)
+        halves[:, 8 * scale :] = 255
+        save(tmp_path / name / "0.png", halves)
+    X, _ = load_image_folder(tmp_path, image_size=(4, 8), return_X_y=True)
+    assert X.shape == (2, 4, 8, 3)
+    assert X[:, :, :3].max() == 0
+    assert X[:, :, 5:].min() == 255
+
+
+def test_images_of_different_size(folder):
+    odd = folder / "cats" / "ß2.png"
+    save(odd, np.zeros((5, 8, 3), dtype=np.uint8))
+    with pytest.raises(ValueError, match="image_size") as error:
+        load_image_folder(folder)
+    message = str(error.value)
+    assert message.startswith(f"{odd} has (5, 8) pixels")
+    assert "has (6, 8)" in message
+    assert load_image_folder(folder, image_size=(6, 8)).data.shape == (12, 6, 8, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "ppm"])
+@pytest.mark.parametrize("how", ["truncated", "header", "text", "empty"])
+def test_unreadable_image(tmp_path, suffix, how):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "cats" / f"0.{suffix}"
+    save(path, rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "truncated": content[: len(content) // 2],
+            "header": content[:12],
+            "text": b"This is not an image.",
+            "empty": b"",
+        }[how]
+    )
+    with pytest.raises(OSError, match="cannot be read as an image") as error:
+        load_image_folder(tmp_path)
+    assert str(error.value).startswith(str(path))
+    assert "Delete or replace it" in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("dtype, suffix", [("uint16", "png"), ("float32", "tif")])
+def test_deep_pixels_are_not_clipped(tmp_path, dtype, suffix, mode):
+    path = tmp_path / "cats" / f"0.{suffix}"
+    save(path, np.full((4, 4), 1000, dtype=dtype))
+    with pytest.raises(ValueError, match="more than 8 bits") as error:
+        load_image_folder(tmp_path, mode=mode)
+    assert str(path) in str(error.value)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="path='.*nowhere' should be a folder"):
+        load_image_folder(tmp_path / "nowhere")
+
+
+def test_path_of_a_file(folder):
+    with pytest.raises(FileNotFoundError, match="path=.* should be a folder"):
+        load_image_folder(folder / "readme.md")
+
+
+def test_no_sub_folders(tmp_path):
+    save(tmp_path / "0.png", np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(FileNotFoundError, match="sub-folder .* any class folder"):
+        load_image_folder(tmp_path)
+
+
+def test_empty_class(folder):
+    (folder / "dogs").mkdir()
+    with pytest.raises(FileNotFoundError, match="no valid file for the classes dogs"):
+        load_image_folder(folder)
+
+
+@pytest.mark.parametrize("size", [(8,), (8, 0), (8, 8.0), (8, 8, 3), ("8", "8")])
+def test_wrong_image_size(folder, size):
+    with pytest.raises(ValueError, match="image_size=.*pair of positive integers"):
+        load_image_folder(folder, image_size=size)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"classes": ["dogs"]}, "contains 'dogs', .* Available are 0"),
+        ({"n_samples": 13}, "n_samples=13 .* only 12"),
+        ({"mode": "HSV"}, "'mode' parameter of load_image_folder"),
+        ({"image_size": 8}, "'image_size' parameter of load_image_folder"),
+    ],
+)
+def test_invalid_parameters(folder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_folder(folder, **arguments)
+
+
+def test_invalid_path():
+    with pytest.raises(ValueError, match="'path' parameter of load_image_folder"):
+        load_image_folder(None)
+
+
+def test_real_images():
+    home = os.environ.get("SKVISION_DATA")
+    path = None if home is None else Path(home, "cifar10", "test")
+    if path is None or not path.is_dir():
+        pytest.skip("needs cifar10/test in a folder named by SKVISION_DATA")
+    pets = load_image_folder(path, classes=["cat", "dog"], n_samples=20, random_state=0)
+    assert pets.data.shape == (20, 32, 32, 3)
+    assert np.unique(pets.target, return_counts=True)[1].tolist() == [10, 10]
+    assert pets.target_names.tolist() == ["cat", "dog"]
+    assert all(Path(name).parent.name in ("cat", "dog") for name in pets.filenames)
