@@ -170,7 +170,9 @@ class ArrayReader:
         Of the normalisation that the items have gone through.
     """
 
-    def __init__(self, array, layout, *, image_shape=None, unit=False, mean=None, std=None):
+    def __init__(
+        self, array, layout, *, image_shape=None, unit=False, mean=None, std=None
+    ):
         self.array = array
         self.layout = layout
         self.flat = layout == "flat" and image_shape is None
@@ -196,7 +198,9 @@ class ArrayReader:
         if self.mean is not None:
             # Step by step as torchvision's ToTensor and Normalize do it, so that
             # the values are the same to the last bit.
-            mean, std = (torch.as_tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+            mean, std = (
+                torch.as_tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std)
+            )
             images = images.to(torch.float32).div_(255).sub_(mean).div_(std)
         return images
 
@@ -369,7 +373,12 @@ def _to_tensor(array) -> torch.Tensor:
         tensor = torch.from_numpy(array)
     if tensor.dtype in (torch.uint8, torch.float32, torch.float64):
         return tensor
-    exact_in_32_bits = tensor.dtype in (torch.bool, torch.int8, torch.int16, torch.uint16)
+    exact_in_32_bits = tensor.dtype in (
+        torch.bool,
+        torch.int8,
+        torch.int16,
+        torch.uint16,
+    )
     half = tensor.is_floating_point()
     return tensor.to(torch.float32 if exact_in_32_bits or half else torch.float64)
 

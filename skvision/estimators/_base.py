@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skorch.callbacks import EarlyStopping, EpochScoring
 from skorch.history import History
@@ -27,16 +26,15 @@ from skvision.estimators._build import (
     warn_about_softmax,
 )
 from skvision.estimators._data import DataMixin, Split, check_normalize_pair
+from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
-from skvision.exceptions import DivergedError
 from skvision.preprocessing._inputs import labels_in
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._batches import BatchLoader, ImageDataset
 from skvision.training._losses import (
     CRITERIA,
     OPTIMIZERS,
-    constant_loss,
     reduce_loss,
     resolve,
 )
@@ -44,16 +42,8 @@ from skvision.training._random import draw_seed, isolated_random_state, next_see
 
 __all__ = ["ImageNet"]
 
-# Mean cross-entropy, relative to the untrained network's, beyond which training
-# does not come back: a learning rate far too high gives 1e5 and then ln(k) for ever.
-_DIVERGED = 100.0
 
-
-class _StopTraining(Exception):
-    """A callback asked to end the training."""
-
-
-class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
+class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
     Stands left of a skorch net among an estimator's bases. Subclasses say how
@@ -67,7 +57,10 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), Options(Integral, {-1})],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Integral, {-1}),
+        ],
         "normalize": [StrOptions({"channel"}), tuple, list, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "image_shape": [tuple, list, None],
@@ -122,7 +115,11 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
             self._check_contradictions()
             afresh = afresh or not self.initialized_
             data = self._check_training_data(
-                X, y, sample_weight, reset=afresh or not self._has_facts(), classes=classes
+                X,
+                y,
+                sample_weight,
+                reset=afresh or not self._has_facts(),
+                classes=classes,
             )
             if afresh:
                 self._start_randomness()
@@ -167,7 +164,7 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
             try:
                 self.notify("on_train_begin", X=split.train, y=None)
                 self.fit_loop(split)
-            except _StopTraining:
+            except StopTraining:
                 pass
             except KeyboardInterrupt:
                 # The user's, not a callback's: tidy up, then let it through.
@@ -175,20 +172,6 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
                 raise
             self.notify("on_train_end", X=split.train, y=None)
         return self
-
-    def _warn_if_constant(self, data):
-        """Warn if the network ended no better than a constant prediction."""
-        losses = self.history[-1, "batches", :, "train_loss"]
-        reached = float(np.mean(losses[len(losses) // 2 :]))
-        constant = constant_loss(self.criterion_, data.y, data.sample_weight)
-        if constant is not None and reached >= 0.999 * constant > 0:
-            warnings.warn(
-                f"Training ended at a loss of {reached:.4g}, no better than the "
-                f"{constant:.4g} of a constant prediction. Train longer (max_epochs="
-                f"{self.max_epochs}) or change lr={self.lr}.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
 
     # --------------------------------------------------------- skorch's hooks
 
@@ -210,7 +193,9 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
         self.check_training_readiness()
         if not hasattr(self, "_generator"):
             self._start_randomness()
-            if self.image_shape is not None and isinstance(self.normalize, (tuple, list)):
+            if self.image_shape is not None and isinstance(
+                self.normalize, (tuple, list)
+            ):
                 self._statistics = check_normalize_pair(
                     self.normalize, tuple(self.image_shape), flat=False
                 )
@@ -312,7 +297,9 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
         else:
             check_names("criterion", criterion, kwargs)
         built = self.initialized_instance(criterion, kwargs)
-        self.criterion_ = built.to(self._dtype) if isinstance(built, nn.Module) else built
+        self.criterion_ = (
+            built.to(self._dtype) if isinstance(built, nn.Module) else built
+        )
         warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         return self
 
@@ -347,65 +334,6 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
         if training and isinstance(loader, type) and issubclass(loader, BatchLoader):
             kwargs = {"shuffle": True, "generator": self._generator} | kwargs
         return loader(dataset, **kwargs)
-
-    def notify(self, method_name, **cb_kwargs):
-        getattr(self, method_name)(self, **cb_kwargs)
-        stop = False
-        for _, callback in self.callbacks_:
-            try:
-                getattr(callback, method_name)(self, **cb_kwargs)
-            except KeyboardInterrupt as error:
-                # skorch's callbacks end a training by raising this error.
-                if not _raised_by(error, callback):
-                    raise
-                stop = True
-        if stop:
-            raise _StopTraining
-
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        if iterator is None:
-            return
-        batch_count = 0
-        for batch in iterator:
-            shown = self._shown(batch)
-            self.notify("on_batch_begin", batch=shown, training=training)
-            step = step_fn(batch, **fit_params)
-            loss = step["loss"].item()
-            self.history.record_batch(prefix + "_loss", loss)
-            self.history.record_batch(prefix + "_batch_size", len(batch[0]))
-            if training and not math.isfinite(loss):
-                self._raise_diverged(f"the training loss became {loss}")
-            self.notify("on_batch_end", batch=shown, training=training, **step)
-            batch_count += 1
-        self.history.record(prefix + "_batch_count", batch_count)
-        if training:
-            self._check_divergence()
-
-    def _shown(self, batch):
-        """Return a batch as callbacks see it: images and targets in user's terms."""
-        return batch[0], batch[1]
-
-    def _check_divergence(self):
-        losses = self.history[-1, "batches", :, "train_loss"]
-        if not hasattr(self, "_untrained_loss") or len(self.history) == 1:
-            self._untrained_loss = losses[0]
-        if isinstance(self.criterion_, nn.CrossEntropyLoss):
-            sizes = self.history[-1, "batches", :, "train_batch_size"]
-            mean = np.average(losses, weights=sizes)
-            if mean > _DIVERGED * self._untrained_loss:
-                self._raise_diverged(f"the mean training loss rose to {mean:.4g}")
-        parameters = [p for p in self.module_.parameters() if p.is_floating_point()]
-        norms = torch._foreach_norm(parameters)
-        if not torch.isfinite(torch.stack([n.to(norms[0]) for n in norms])).all():
-            self._raise_diverged("weights of the network became NaN or infinite")
-
-    def _raise_diverged(self, what):
-        first = self.history[0, "batches", 0, "train_loss"]
-        raise DivergedError(
-            f"Training diverged in epoch {len(self.history)}: {what}, from {first:.4g} "
-            f"at the start, with lr={self.optimizer_.param_groups[0]['lr']}. Use a "
-            "smaller learning rate."
-        )
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
@@ -490,14 +418,6 @@ class ImageNet(ParametersMixin, DataMixin, PicklingMixin):
                 "rows were held out: set early_stopping=True or train_split."
             )
         return int(np.argmin(self.history[:, "valid_loss"])) + 1
-
-
-def _raised_by(error, callback):
-    """Whether a callback's own ``raise`` statement raised an error."""
-    traceback = error.__traceback__
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    return traceback.tb_frame.f_locals.get("self") is callback
 
 
 def _named_scorers(epoch_scoring):

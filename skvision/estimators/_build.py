@@ -82,7 +82,9 @@ def build_network(
         module = get_network(module)
     check_names("module", module, kwargs)
     parameters = inspect.signature(module).parameters
-    known = {name: facts[name] for name in FACTS if name in parameters and name in facts}
+    known = {
+        name: facts[name] for name in FACTS if name in parameters and name in facts
+    }
     arguments = known | kwargs
     missing = [
         p.name

@@ -22,7 +22,153 @@ __all__ = ["ImageClassifier"]
 
 
 class ImageClassifier(ImageNet, NeuralNetClassifier):
-    """Doc."""
+    """Classify images by a neural network.
+
+    A `skorch.NeuralNetClassifier` that keeps scikit-learn's contract: it takes arrays,
+    tensors, data sets or files, infers their shape and the number of classes, encodes
+    labels, and can be cloned, searched, pickled and repeated.
+
+    Parameters
+    ----------
+    module : str, class, callable or torch.nn.Module, default="auto"
+        The network: a subclass of `torch.nn.Module` or a function that returns one, a
+        name ("mlp", "convnet", "lenet" or a torchvision model such as "resnet18"), or
+        an instance, which is copied at each fit, its weights being the initial ones.
+        "auto" takes `~skvision.networks.ConvNet` for images and
+        `~skvision.networks.MLP` for flat rows. If the signature names
+        ``image_shape`` (channels, height, width) or ``n_outputs``, they are given as
+        inferred from the data; flat rows count as images of shape (1, 1, n_features).
+        Further arguments are set by ``module__name``.
+    criterion : str, class or torch.nn.Module, default="cross_entropy"
+        The loss: "cross_entropy", "mse", "l1", "smooth_l1", or a torch class. The
+        network returns logits for "cross_entropy"; for `torch.nn.NLLLoss` it returns
+        probabilities, as in skorch, or log-probabilities.
+    optimizer : str or class, default="adam"
+        "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
+        ``optimizer__name``.
+    lr : float, default=1e-3
+        Learning rate.
+    max_epochs : int, default=10
+        Number of passes over the training rows at each call of ``fit`` and
+        ``partial_fit``.
+    batch_size : int, default=128
+        Rows in a batch; -1 takes all. A single row left over for the last batch joins
+        the batch before it.
+    normalize : "channel", None or (mean, std), default="channel"
+        "channel" subtracts the mean and divides by the standard deviation of each
+        channel, learnt from the training rows alone; flat rows that are no images
+        have one pair for all values. A pair gives the two, as a number or as one
+        number per channel. None leaves values as they are.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of four axes have their channels. "auto" takes the axis of length
+        1, 3 or 4, and on a tie the first, with a warning.
+    image_shape : tuple of int, default=None
+        (channels, height, width) of flat rows that are images, so that a scaler of a
+        pipeline can stand before a convolutional network. None infers it.
+    augment : transform or list of transforms, default=None
+        Applied to training batches only, see `skvision.preprocessing`. What is not one
+        of those is called image by image.
+    class_weight : dict or "balanced", default=None
+        Weight of each label; "balanced" makes all classes count the same.
+    early_stopping : bool, default=False
+        Whether to hold out rows, to stop when their loss has not improved for
+        `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
+        out otherwise.
+    validation_fraction : float, default=0.1
+        Part of the rows that `early_stopping` holds out, the same part of
+        each class.
+    n_iter_no_change : int, default=5
+        Epochs without improvement before `early_stopping` ends the training.
+    epoch_scoring : str, callable, list or dict of them, default=()
+        scikit-learn scorers whose values are recorded in `history` after each epoch,
+        as ``train_name`` and, where there are validation rows, ``valid_name``. Those
+        of the training rows are made from the outputs of the epoch's own batches.
+    dtype : {"float32", "float64"}, default="float32"
+        Of network, data and loss.
+    device : str or torch.device, default="auto"
+        "auto" takes the GPU if torch finds one, else the CPU.
+    amp : bool, default=False
+        Whether to run the network in bfloat16 where that is safe (autocast).
+    compile : bool, default=False
+        Whether to compile the network with `torch.compile`; arguments are set by
+        ``compile__name``.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order of rows, dropout, augmentation and hold-out.
+        An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
+        of threads. The global generators are left as they are found.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from where the last one ended.
+    verbose : int, default=0
+        Whether to print a line per epoch.
+    callbacks : list of skorch callbacks or "disable", default=None
+        In addition to the default ones. Copies of them run, see `callbacks_`.
+    train_split : callable, default=None
+        As in skorch, for example ``predefined_split(dataset)`` or ``ValidSplit(5)``;
+        what it holds out is encoded and normalised like the training rows.
+    iterator_train, iterator_valid : class, default=BatchLoader
+        Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
+        defaults.
+    predict_nonlinearity : callable, "auto" or None, default="auto"
+        Turns outputs into predictions; "auto" infers it from the criterion.
+    **kwargs : dict
+        Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
+        iterator_train, iterator_valid, callbacks and compile.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels seen in ``fit``, sorted.
+    n_outputs_ : int
+        Number of outputs of the network.
+    n_features_in_ : int
+        Number of values in an image or row.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a frame.
+    image_shape_ : tuple of int
+        (channels, height, width).
+    module_ : torch.nn.Module
+        The trained network.
+    scaler_ : torch.nn.Module
+        Brings pixels into the range that `module_` was trained on.
+    criterion_, optimizer_ : object
+        The loss and the optimizer in their last state.
+    callbacks_ : list of (str, callback)
+        The callbacks that ran.
+    history : skorch.history.History
+        Losses, scores and durations of each epoch and batch.
+    best_epoch_ : int
+        The epoch, counted from 1, with the least validation loss; only where rows
+        were held out.
+    device_ : torch.device
+        Where the network is.
+
+    See Also
+    --------
+    ImageRegressor : The same for continuous targets.
+    skvision.datasets.as_Xy : Data sets in scikit-learn's tools.
+
+    Notes
+    -----
+    Weights of rows are scaled to a mean of 1; a row of weight 0 takes no part at all.
+    If the loss or a weight of the network becomes infinite or NaN, or the mean
+    cross-entropy of an epoch exceeds 100 times that of the untrained network,
+    `~skvision.exceptions.DivergedError` is raised. Training that ends no better than a
+    constant prediction gives a `sklearn.exceptions.ConvergenceWarning`.
+
+    Ctrl-C ends ``fit`` by a ``KeyboardInterrupt``; `history` and the weights reached
+    are kept, and ``partial_fit`` goes on from them.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skvision import ImageClassifier
+    >>> from skvision.datasets import load_digits_images
+    >>> X, y = load_digits_images(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> net = ImageClassifier(max_epochs=5, random_state=0).fit(X_train, y_train)
+    >>> bool(net.score(X_test, y_test) > 0.9)
+    True
+    """
 
     _parameter_constraints: dict[str, list[Any]] = {
         **ImageNet._parameter_constraints,
@@ -227,7 +373,10 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        if isinstance(self.criterion_, nn.NLLLoss) and self._output_kind != "LogSoftmax":
+        if (
+            isinstance(self.criterion_, nn.NLLLoss)
+            and self._output_kind != "LogSoftmax"
+        ):
             # skorch pairs NLLLoss with networks that return probabilities.
             y_pred = torch.log(y_pred + torch.finfo(y_pred.dtype).eps)
         return self.criterion_(y_pred, to_tensor(y_true, device=self.device_))

@@ -34,7 +34,6 @@ class Split(NamedTuple):
 class DataMixin:
     """Checks X, y and weights, learns their shapes, and holds rows out."""
 
-
     def _check_images(self, X, *, reset):
         """Return X as an ImageSequence; learn or compare its shape."""
         fold = None if self.image_shape is None else tuple(self.image_shape)
@@ -57,7 +56,9 @@ class DataMixin:
             self._flat = images.flat
             self.n_features_in_ = math.prod(images.image_shape)
         elif images.image_shape != self.image_shape_ or images.flat != self._flat:
-            raise wrong_shape(images.image_shape, self.image_shape_, type(self).__name__)
+            raise wrong_shape(
+                images.image_shape, self.image_shape_, type(self).__name__
+            )
         return images
 
     def _fold(self, reader, image_shape, rows=None):

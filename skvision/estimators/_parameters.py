@@ -189,6 +189,8 @@ def _candidates(name: str, own: list[str]) -> list[str]:
 
 
 def _is_group_value(name: str) -> bool:
-    return name.startswith("optimizer__") and name.count("__") == 1 and not (
-        name.endswith("__param_groups")
+    return (
+        name.startswith("optimizer__")
+        and name.count("__") == 1
+        and not (name.endswith("__param_groups"))
     )

@@ -19,7 +19,6 @@ __all__ = ["PicklingMixin"]
 class PicklingMixin:
     """Pickle the torch parts as they are on the CPU."""
 
-
     def __getstate__(self):
         state = dict(vars(self))
         if getattr(self, "device_", torch.device("cpu")).type != "cpu":

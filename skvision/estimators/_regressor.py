@@ -16,7 +16,139 @@ __all__ = ["ImageRegressor"]
 
 
 class ImageRegressor(ImageNet, NeuralNetRegressor):
-    """Doc."""
+    """Predict continuous targets from images by a neural network.
+
+    A `skorch.NeuralNetRegressor` that keeps scikit-learn's contract, see
+    `ImageClassifier`.
+
+    Parameters
+    ----------
+    module : str, class, callable or torch.nn.Module, default="auto"
+        The network: a subclass of `torch.nn.Module` or a function that returns one, a
+        name ("mlp", "convnet", "lenet" or a torchvision model such as "resnet18"), or
+        an instance, which is copied at each fit, its weights being the initial ones.
+        "auto" takes `~skvision.networks.ConvNet` for images and
+        `~skvision.networks.MLP` for flat rows. If the signature names
+        ``image_shape`` (channels, height, width) or ``n_outputs``, they are given as
+        inferred from the data; flat rows count as images of shape (1, 1, n_features).
+        Further arguments are set by ``module__name``.
+    criterion : str, class or torch.nn.Module, default="mse"
+        The loss: "mse", "l1", "smooth_l1", "cross_entropy", or a torch class.
+    optimizer : str or class, default="adam"
+        "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
+        ``optimizer__name``.
+    lr : float, default=1e-3
+        Learning rate.
+    max_epochs : int, default=10
+        Number of passes over the training rows at each call of ``fit`` and
+        ``partial_fit``.
+    batch_size : int, default=128
+        Rows in a batch; -1 takes all. A single row left over for the last batch joins
+        the batch before it.
+    normalize : "channel", None or (mean, std), default="channel"
+        "channel" subtracts the mean and divides by the standard deviation of each
+        channel, learnt from the training rows alone; flat rows that are no images
+        have one pair for all values. A pair gives the two, as a number or as one
+        number per channel. None leaves values as they are.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of four axes have their channels. "auto" takes the axis of length
+        1, 3 or 4, and on a tie the first, with a warning.
+    image_shape : tuple of int, default=None
+        (channels, height, width) of flat rows that are images, so that a scaler of a
+        pipeline can stand before a convolutional network. None infers it.
+    augment : transform or list of transforms, default=None
+        Applied to training batches only, see `skvision.preprocessing`. What is not one
+        of those is called image by image.
+    early_stopping : bool, default=False
+        Whether to hold out rows, to stop when their loss has not improved for
+        `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
+        out otherwise.
+    validation_fraction : float, default=0.1
+        Part of the rows that `early_stopping` holds out.
+    n_iter_no_change : int, default=5
+        Epochs without improvement before `early_stopping` ends the training.
+    epoch_scoring : str, callable, list or dict of them, default=()
+        scikit-learn scorers whose values are recorded in `history` after each epoch,
+        as ``train_name`` and, where there are validation rows, ``valid_name``. Those
+        of the training rows are made from the outputs of the epoch's own batches.
+    dtype : {"float32", "float64"}, default="float32"
+        Of network, data and loss.
+    device : str or torch.device, default="auto"
+        "auto" takes the GPU if torch finds one, else the CPU.
+    amp : bool, default=False
+        Whether to run the network in bfloat16 where that is safe (autocast).
+    compile : bool, default=False
+        Whether to compile the network with `torch.compile`; arguments are set by
+        ``compile__name``.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order of rows, dropout, augmentation and hold-out.
+        An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
+        of threads. The global generators are left as they are found.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from where the last one ended.
+    verbose : int, default=0
+        Whether to print a line per epoch.
+    callbacks : list of skorch callbacks or "disable", default=None
+        In addition to the default ones. Copies of them run, see `callbacks_`.
+    train_split : callable, default=None
+        As in skorch, for example ``predefined_split(dataset)`` or ``ValidSplit(5)``;
+        what it holds out is encoded and normalised like the training rows.
+    iterator_train, iterator_valid : class, default=BatchLoader
+        Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
+        defaults.
+    predict_nonlinearity : callable, "auto" or None, default="auto"
+        Turns outputs into predictions; "auto" infers it from the criterion.
+    **kwargs : dict
+        Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
+        iterator_train, iterator_valid, callbacks and compile.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Number of outputs of the network.
+    n_features_in_ : int
+        Number of values in an image or row.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a frame.
+    image_shape_ : tuple of int
+        (channels, height, width).
+    module_ : torch.nn.Module
+        The trained network.
+    scaler_ : torch.nn.Module
+        Brings pixels into the range that `module_` was trained on.
+    criterion_, optimizer_ : object
+        The loss and the optimizer in their last state.
+    callbacks_ : list of (str, callback)
+        The callbacks that ran.
+    history : skorch.history.History
+        Losses, scores and durations of each epoch and batch.
+    best_epoch_ : int
+        The epoch, counted from 1, with the least validation loss; only where rows
+        were held out.
+    device_ : torch.device
+        Where the network is.
+
+    See Also
+    --------
+    ImageClassifier : The same for labels; its notes hold here as well.
+
+    Notes
+    -----
+    Targets of shape (n,) and (n, 1) have the same loss. They are not scaled: bring
+    targets that are far from unit variance there first, for instance by
+    `sklearn.compose.TransformedTargetRegressor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvision import ImageRegressor
+    >>> from skvision.datasets import load_digits_images
+    >>> X, _ = load_digits_images(return_X_y=True)
+    >>> brightness = X.mean(axis=(1, 2)) / 255
+    >>> net = ImageRegressor("mlp", max_epochs=20, random_state=0)
+    >>> bool(net.fit(X, brightness).score(X, brightness) > 0.5)
+    True
+    """
 
     def __init__(
         self,

@@ -157,7 +157,9 @@ def _stack(images):
     arrays = [np.asarray(image) for image in arrays]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
-        odd = next(i for i, array in enumerate(arrays) if array.shape != arrays[0].shape)
+        odd = next(
+            i for i, array in enumerate(arrays) if array.shape != arrays[0].shape
+        )
         raise ValueError(
             f"The images of X differ in shape: image 0 has {arrays[0].shape}, image "
             f"{odd} has {arrays[odd].shape}. Resize them to one shape."

@@ -88,7 +88,12 @@ def cifar_images(subset):
     return images, np.arange(n) % N_CLASSES
 
 
-CIFAR_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+# fmt: off
+CIFAR_NAMES = [
+    "airplane", "automobile", "bird", "cat", "deer",
+    "dog", "frog", "horse", "ship", "truck",
+]
+# fmt: on
 
 
 def cifar_files():

@@ -124,6 +124,7 @@ def test_images_of_different_size(folder):
     assert load_image_folder(folder, image_size=(6, 8)).data.shape == (12, 6, 8, 3)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "ppm"])
 @pytest.mark.parametrize("how", ["truncated", "header", "text", "empty"])
 def test_unreadable_image(tmp_path, suffix, how):

@@ -1,0 +1,109 @@
+"""What happens around every batch and epoch of skorch's loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import nn
+
+from skvision.exceptions import DivergedError
+from skvision.training._losses import constant_loss
+
+__all__ = ["LoopMixin", "StopTraining"]
+
+# Mean cross-entropy, relative to the untrained network's, beyond which training
+# does not come back: a learning rate far too high gives 1e5 and then ln(k) for ever.
+_DIVERGED = 100.0
+
+
+class StopTraining(Exception):
+    """A callback asked to end the training."""
+
+
+class LoopMixin:
+    """Tells callbacks, records losses, and stops a training that has diverged."""
+
+    def notify(self, method_name, **cb_kwargs):
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop = False
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as error:
+                # skorch's callbacks end a training by raising this error.
+                if not _raised_by(error, callback):
+                    raise
+                stop = True
+        if stop:
+            raise StopTraining
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        batch_count = 0
+        for batch in iterator:
+            shown = self._shown(batch)
+            self.notify("on_batch_begin", batch=shown, training=training)
+            step = step_fn(batch, **fit_params)
+            loss = step["loss"].item()
+            self.history.record_batch(prefix + "_loss", loss)
+            self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+            if training and not math.isfinite(loss):
+                self._raise_diverged(f"the training loss became {loss}")
+            self.notify("on_batch_end", batch=shown, training=training, **step)
+            batch_count += 1
+        self.history.record(prefix + "_batch_count", batch_count)
+        if training:
+            self._check_divergence()
+
+    def _shown(self, batch):
+        """Return a batch as callbacks see it: images and targets in user's terms."""
+        return batch[0], batch[1]
+
+    def _check_divergence(self):
+        losses = self.history[-1, "batches", :, "train_loss"]
+        if not hasattr(self, "_untrained_loss") or len(self.history) == 1:
+            self._untrained_loss = losses[0]
+        if isinstance(self.criterion_, nn.CrossEntropyLoss):
+            sizes = self.history[-1, "batches", :, "train_batch_size"]
+            mean = np.average(losses, weights=sizes)
+            if mean > _DIVERGED * self._untrained_loss:
+                self._raise_diverged(f"the mean training loss rose to {mean:.4g}")
+        parameters = [p for p in self.module_.parameters() if p.is_floating_point()]
+        norms = torch._foreach_norm(parameters)
+        if not torch.isfinite(torch.stack([n.to(norms[0]) for n in norms])).all():
+            self._raise_diverged("weights of the network became NaN or infinite")
+
+    def _raise_diverged(self, what):
+        first = self.history[0, "batches", 0, "train_loss"]
+        raise DivergedError(
+            f"Training diverged in epoch {len(self.history)}: {what}, from {first:.4g} "
+            f"at the start, with lr={self.optimizer_.param_groups[0]['lr']}. Use a "
+            "smaller learning rate."
+        )
+
+    def _warn_if_constant(self, data):
+        """Warn if the network ended no better than a constant prediction."""
+        losses = self.history[-1, "batches", :, "train_loss"]
+        reached = float(np.mean(losses[len(losses) // 2 :]))
+        constant = constant_loss(self.criterion_, data.y, data.sample_weight)
+        if constant is not None and reached >= 0.999 * constant > 0:
+            warnings.warn(
+                f"Training ended at a loss of {reached:.4g}, no better than the "
+                f"{constant:.4g} of a constant prediction. Train longer (max_epochs="
+                f"{self.max_epochs}) or change lr={self.lr}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def _raised_by(error, callback):
+    """Whether a callback's own ``raise`` statement raised an error."""
+    traceback = error.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_locals.get("self") is callback
