@@ -1,6 +1,6 @@
 """Errors that only skvision raises."""
 
-__all__ = ["DivergedError"]
+__all__ = ["DivergedError", "FormatError"]
 
 
 class DivergedError(RuntimeError):
@@ -15,5 +15,16 @@ class DivergedError(RuntimeError):
     --------
     >>> from skvision.exceptions import DivergedError
     >>> issubclass(DivergedError, RuntimeError)
+    True
+    """
+
+
+class FormatError(ValueError):
+    """A file is damaged, or is not what it should be.
+
+    Examples
+    --------
+    >>> from skvision.exceptions import FormatError
+    >>> issubclass(FormatError, ValueError)
     True
     """

@@ -63,7 +63,7 @@ def as_Xy(dataset: Any) -> tuple[ImageSequence, np.ndarray]:
     if not is_dataset(dataset):
         raise TypeError(
             "as_Xy expects a data set (torch.utils.data.Dataset or SliceDataset); got "
-            f"{type(dataset).__name__}. Arrays can be given to scikit-learn as they are."
+            f"{type(dataset).__name__}. Arrays go into scikit-learn as they are."
         )
     y = labels_of(dataset)
     if y is None:
@@ -84,7 +84,7 @@ def images_of(dataset: Any) -> ImageSequence:
     base, rows = _unwrap(dataset)
     if len(base) == 0:
         raise ValueError(
-            f"Found array with 0 sample(s): the {type(base).__name__} data set is empty."
+            f"Found array with 0 sample(s): {type(base).__name__} data set is empty."
         )
     return ImageSequence(_memory_reader(base) or DatasetReader(base), rows)
 
@@ -117,8 +117,8 @@ def _unwrap(dataset):
         if _is_slice_dataset(dataset):
             if dataset.idx != 0:
                 raise ValueError(
-                    f"Got a SliceDataset with idx={dataset.idx}, which holds no images; "
-                    "X expects one with idx=0."
+                    f"Got a SliceDataset with idx={dataset.idx}, which holds no "
+                    "images; X expects one with idx=0."
                 )
             indices = dataset.indices_
         elif (

@@ -280,9 +280,9 @@ class PathReader:
                 grey = image.mode in ("1", "L", "LA")
                 if self.mode == "L" and not grey:
                     raise ValueError(
-                        f"The image file {path!r} has colours (mode {image.mode}), but "
-                        f"the first one, {os.fspath(self.paths[0])!r}, is grey. Convert "
-                        "the files to one mode."
+                        f"The image file {path!r} has colours (mode {image.mode}), "
+                        f"but the first one, {os.fspath(self.paths[0])!r}, is grey. "
+                        "Convert the files to one mode."
                     )
                 pixels = image.convert(self.mode or ("L" if grey else "RGB"))
         except (OSError, SyntaxError) as error:

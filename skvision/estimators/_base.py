@@ -29,6 +29,11 @@ from skvision.estimators._data import DataMixin, Split, check_normalize_pair
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
+from skvision.estimators._transfer import (
+    freeze_parameters,
+    load_pretrained,
+    train_unfrozen,
+)
 from skvision.preprocessing._inputs import labels_in
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._batches import BatchLoader, ImageDataset
@@ -51,7 +56,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
     strata a hold-out keeps (`_strata`).
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         "module": [str, callable, nn.Module],
         "criterion": [StrOptions(set(CRITERIA)), callable, nn.Module],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
@@ -66,6 +71,9 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
         "image_shape": [tuple, list, None],
         "early_stopping": ["boolean"],
         "epoch_scoring": ["array-like", str, callable, dict],
+        "pretrained": "no_validation",
+        "pretrained_mix": [Interval(Real, 0, 1, closed="both")],
+        "freeze": [str, list, tuple, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "dtype": [StrOptions({"float32", "float64"})],
@@ -101,6 +109,12 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
     _output_kind = "logits"
 
     __repr__ = BaseEstimator.__repr__
+
+    def __sklearn_clone__(self):
+        clone = super().__sklearn_clone__()
+        # Cloned, a fitted estimator would come without its weights.
+        clone.pretrained = self.pretrained
+        return clone
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -268,6 +282,10 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
                 (math.prod(shape),) if self._flat else shape,
                 facts.get("n_outputs"),
             )
+        if self.pretrained is not None:
+            load_pretrained(network, self.pretrained, self.pretrained_mix)
+        if self.freeze is not None:
+            freeze_parameters(network, self.freeze)
         self.module_ = network
         self.scaler_ = PixelScaler(
             *self._statistics, flat=self._flat, dtype=self._dtype
@@ -335,6 +353,11 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
             kwargs = {"shuffle": True, "generator": self._generator} | kwargs
         return loader(dataset, **kwargs)
 
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        if training and self.freeze is not None:
+            train_unfrozen(self.module_)
+
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
         y_pred, loss = self._forward_batch(batch, training=True)
@@ -349,7 +372,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
         return {"loss": loss, "y_pred": y_pred}
 
     def _forward_batch(self, batch, *, training):
-        """Return outputs and loss of (images, targets) or (images, targets, weights)."""
+        """Return outputs and loss of (images, targets[, weights])."""
         X, y, *weight = batch
         y_pred = self.infer(X)
         if not weight:

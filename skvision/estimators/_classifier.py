@@ -83,6 +83,16 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         scikit-learn scorers whose values are recorded in `history` after each epoch,
         as ``train_name`` and, where there are validation rows, ``valid_name``. Those
         of the training rows are made from the outputs of the epoch's own batches.
+    pretrained : estimator, module, dict, str or os.PathLike, default=None
+        Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
+        of one (as `torch.save` writes it, or safetensors). They fit the whole network
+        or its encoder; else an error lists the names that do not. Clones share it.
+    pretrained_mix : float, default=1.0
+        Weights begin as ``mix * pretrained + (1 - mix) * initial``.
+    freeze : str or list of str, default=None
+        What is not trained: "encoder" or "backbone" (all before the head), or patterns
+        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
+        evaluation mode.
     dtype : {"float32", "float64"}, default="float32"
         Of network, data and loss.
     device : str or torch.device, default="auto"
@@ -170,7 +180,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
     True
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
@@ -192,6 +202,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         validation_fraction=0.1,
         n_iter_no_change=5,
         epoch_scoring=(),
+        pretrained=None,
+        pretrained_mix=1.0,
+        freeze=None,
         dtype="float32",
         device="auto",
         amp=False,
@@ -221,6 +234,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.epoch_scoring = epoch_scoring
+        self.pretrained = pretrained
+        self.pretrained_mix = pretrained_mix
+        self.freeze = freeze
         self.dtype = dtype
         self.device = device
         self.amp = amp

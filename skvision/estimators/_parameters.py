@@ -35,7 +35,7 @@ class ParametersMixin:
     goes on with.
     """
 
-    _parameter_constraints: dict[str, list[Any]]
+    _parameter_constraints: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -10,7 +10,7 @@ from torch import nn
 
 from skvision.networks._layers import (
     ACTIVATIONS,
-    activation_layer,
+    activation_layers,
     check_choice,
     check_image_shape,
     check_int,
@@ -173,7 +173,7 @@ class ConvNet(nn.Module):
                 )
                 if j == 0 if batch_norm == "first" else batch_norm:
                     layers.append(nn.BatchNorm2d(n_maps))
-                layers.append(activation_layer(activations[i][j]))
+                layers += activation_layers(activations[i][j])
             layers.pool(pools[i], pool_sizes[i], pool_strides[i])
             layers += dropout_layers(conv_dropouts[i], "conv_dropout", nn.Dropout2d)
         self.encoder = nn.Sequential(*layers, nn.Flatten())

@@ -11,7 +11,7 @@ from torch import nn
 
 __all__ = [
     "ACTIVATIONS",
-    "activation_layer",
+    "activation_layers",
     "check_choice",
     "check_image_shape",
     "check_int",
@@ -25,7 +25,7 @@ __all__ = [
     "unknown_network",
 ]
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
-    "identity": nn.Identity,
+    "identity": None,
 }
 
 _WEIGHT_INITS: dict[str, Callable[..., Any]] = {
@@ -62,7 +62,7 @@ def check_choice(value: Any, name: str, choices: Iterable[Any]) -> Any:
 
 def check_probability(value: Any, name: str) -> float:
     """Return a probability of dropping, at least 0 and less than 1."""
-    if not isinstance(value, Real) or not 0 <= value < 1:
+    if not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"{name} must be a number in [0, 1); got {value!r}.")
     return float(value)
 
@@ -111,9 +111,10 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) 
     return (size + padding - kernel_size) // stride + 1
 
 
-def activation_layer(name: str) -> nn.Module:
-    """Return a new activation layer."""
-    return ACTIVATIONS[check_choice(name, "activation", ACTIVATIONS)]()
+def activation_layers(name: str) -> list[nn.Module]:
+    """Return an activation layer in a list, which is empty for "identity"."""
+    layer = ACTIVATIONS[check_choice(name, "activation", ACTIVATIONS)]
+    return [] if layer is None else [layer()]
 
 
 def dropout_layers(
@@ -144,7 +145,7 @@ def hidden_layers(
         layers.append(nn.Linear(n_in, width))
         if batch_norm:
             layers.append(nn.BatchNorm1d(width))
-        layers.append(activation_layer(activation))
+        layers += activation_layers(activation)
         layers += dropout_layers(p)
         n_in = width
     return layers

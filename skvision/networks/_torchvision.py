@@ -144,7 +144,7 @@ def _replace_last_layer(network: nn.Module, n_outputs: int) -> None:
         name,
         nn.Linear(layer.in_features, n_outputs, bias=bias)
         if isinstance(layer, nn.Linear)
-        else nn.Conv2d(layer.in_channels, n_outputs, layer.kernel_size, bias=bias),
+        else nn.Conv2d(layer.in_channels, n_outputs, kernel_size=1, bias=bias),
     )
 
 

@@ -1,0 +1,1 @@
+"""Measurements; each module writes its own file to benchmarks/results."""

@@ -1,0 +1,72 @@
+"""Where and with what a measurement was made, and its results file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("skvision", "torch", "torchvision", "skorch", "scikit-learn", "numpy")
+
+
+def environment() -> dict[str, object]:
+    """Return machine and versions."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if "model name" in line),
+        platform.machine(),
+    )
+
+
+def write(name: str, title: str, command: str, rows: list[dict[str, object]]) -> None:
+    """Write results as JSON and as a Markdown table, and print the latter.
+
+    Parameters
+    ----------
+    name : str
+        Of the files in benchmarks/results, without suffix.
+    title, command : str
+        Heading, and the command that makes the file again.
+    rows : list of dict
+        Lines of the table; all have the same keys.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    facts = environment()
+    content = {"command": command, "environment": facts, "results": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    columns = list(rows[0])
+    table = [columns, ["---"] * len(columns), *(map(str, row.values()) for row in rows)]
+    lines = [
+        f"# {title}",
+        "",
+        f"Made by `{command}`.",
+        "",
+        *("| " + " | ".join(cells) + " |" for cells in table),
+        "",
+        ", ".join(f"{key} {value}" for key, value in facts.items() if value),
+    ]
+    text = "\n".join(lines) + "\n"
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)

@@ -1,0 +1,182 @@
+"""Weights from elsewhere, and weights that stay as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+from torch import nn
+
+from skvision.exceptions import FormatError
+
+__all__ = ["freeze_parameters", "load_pretrained", "train_unfrozen"]
+
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> None:
+    """Put pretrained weights into a network, in place.
+
+    Tried in this order: the whole network; the encoder of both; the source as the
+    network's encoder. The encoder is the submodule of that name or, where there is
+    none, all layers but the last one that has parameters.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    pretrained : fitted estimator, torch.nn.Module, dict, str or os.PathLike
+        Where the weights come from; a file is one that ``torch.save`` made of a
+        ``state_dict`` or, with the suffix .safetensors, a safetensors file.
+    mix : float
+        In [0, 1]: weights become ``mix * pretrained + (1 - mix) * own``.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit; the message lists the names.
+    """
+    source = _state_of(pretrained)
+    target = network.state_dict()
+    ours = [name for name in target if name in encoder_names(network)]
+    candidates = [
+        source,
+        {name: source[name] for name in ours if name in source},
+        {f"encoder.{name}": value for name, value in source.items()},
+    ]
+    wanted = [list(target), ours, ours]
+    for candidate, names in zip(candidates, wanted, strict=True):
+        if names and not _misfits(candidate, target, names):
+            break
+    else:
+        problems = min(
+            (
+                _misfits(candidate, target, names)
+                for candidate, names in zip(candidates, wanted, strict=True)
+                if names
+            ),
+            key=len,
+        )
+        raise ValueError(
+            f"The pretrained weights do not fit the network {type(network).__name__}: "
+            f"{'; '.join(problems)}."
+        )
+    with torch.no_grad():
+        for name, value in candidate.items():
+            own = target[name]
+            value = value.to(own)
+            # lerp gives exactly the pretrained weights at mix=1.
+            own.copy_(own.lerp(value, mix) if own.is_floating_point() else value)
+
+
+def encoder_names(network: nn.Module) -> set[str]:
+    """Return the names of all weights and buffers before the network's head."""
+    names = network.state_dict().keys()
+    if isinstance(getattr(network, "encoder", None), nn.Module):
+        return {name for name in names if name.startswith("encoder.")}
+    *_, last = (
+        prefix
+        for prefix, module in network.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    )
+    return {name for name in names if not name.startswith(last + ".")}
+
+
+def freeze_parameters(network: nn.Module, freeze: str | Iterable[str]) -> None:
+    """Exclude parameters from training, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    freeze : str or list of str
+        "encoder" or "backbone" (all before the head), or patterns of parameter names
+        such as ``"layer1.*"``.
+
+    Raises
+    ------
+    ValueError
+        If nothing matches, or nothing would be left to train.
+    """
+    patterns = [freeze] if isinstance(freeze, str) else list(freeze)
+    before_head = encoder_names(network)
+    parameters = dict(network.named_parameters())
+    for pattern in patterns:
+        if pattern in ("encoder", "backbone"):
+            matched = [name for name in parameters if name in before_head]
+        else:
+            matched = [name for name in parameters if fnmatch(name, pattern)]
+        if not matched:
+            raise ValueError(
+                f"freeze={pattern!r} matches no parameter of the network "
+                f"{type(network).__name__}; it has: {', '.join(parameters)}."
+            )
+        for name in matched:
+            parameters[name].requires_grad_(False)
+    if not any(p.requires_grad for p in parameters.values()):
+        raise ValueError(
+            f"freeze={freeze!r} leaves the network {type(network).__name__} without "
+            "parameters to train."
+        )
+
+
+def train_unfrozen(network: nn.Module) -> None:
+    """Keep frozen batch normalisation in evaluation mode.
+
+    In training mode its running statistics would drift away from the frozen weights.
+    """
+    for module in network.modules():
+        if isinstance(module, _BATCH_NORM):
+            own = list(module.parameters(recurse=False))
+            if own and not any(p.requires_grad for p in own):
+                module.eval()
+
+
+def _state_of(pretrained):
+    network = getattr(pretrained, "module_", pretrained)
+    if isinstance(network, nn.Module):
+        return network.state_dict()
+    if isinstance(pretrained, dict):
+        return pretrained
+    if not isinstance(pretrained, (str, os.PathLike)):
+        raise TypeError(
+            "pretrained expects a fitted estimator, a module, a state_dict or a file; "
+            f"got {type(pretrained).__name__}."
+        )
+    path = os.fspath(pretrained)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"pretrained={path!r}: there is no such file.")
+    if path.endswith(".safetensors"):
+        try:
+            from safetensors.torch import load_file
+        except ImportError:
+            raise ImportError(
+                "Reading .safetensors files needs safetensors: pip install safetensors."
+            ) from None
+        return load_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise FormatError(
+            f"pretrained={path!r} is not a file of weights: expected what "
+            f"torch.save(module.state_dict(), path) writes. {error}"
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
+        raise FormatError(f"pretrained={path!r} holds no state_dict of tensors.")
+    return state
+
+
+def _misfits(source, target, names):
+    """Say what keeps `source` from providing exactly the weights `names`."""
+    missing = [f"{name} is missing" for name in names if name not in source]
+    extra = [f"{name} is not in the network" for name in source if name not in names]
+    shapes = [
+        f"{name} has shape {tuple(source[name].shape)} instead of "
+        f"{tuple(target[name].shape)}"
+        for name in names
+        if name in source and source[name].shape != target[name].shape
+    ]
+    return shapes + missing + extra
