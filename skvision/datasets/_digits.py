@@ -88,7 +88,7 @@ def load_digits_images(
     >>> digits.data.shape, digits.data.dtype
     ((357, 8, 8), dtype('uint8'))
     >>> digits.target[:5]
-    array([3, 8, 3, 3, 8])
+    array([3, 8, 3, 8, 3])
     """
     digits = load_digits()
     target = digits.target.astype(np.int64)

@@ -107,8 +107,8 @@ def fetch_mnist(
         target : ndarray of shape (n,), dtype=int64
             The digits.
         target_names : ndarray of str
-            Names of the chosen classes, in the order of their labels, which is that
-            of an estimator's ``classes_``.
+            Names of the chosen classes, such as "3 - three", in the order of their
+            labels, which is that of an estimator's ``classes_``.
         DESCR : str
             Description of the data set.
 

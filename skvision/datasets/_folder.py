@@ -36,6 +36,8 @@ def load_image_folder(
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """Load the images of a folder that has a sub-folder for each class.
 
+    Every image is decoded, and all are put into one array.
+
     Parameters
     ----------
     path : str or path-like
@@ -102,9 +104,8 @@ def load_image_folder(
 
     Notes
     -----
-    All images are held in memory. For folders larger than that, give the paths of
-    the images to an estimator's ``fit`` as a list or an array in place of the
-    images: it reads them batch by batch.
+    For folders larger than the memory, give an estimator a list or an array of the
+    paths of the images in place of the images: it reads them batch by batch.
 
     Examples
     --------

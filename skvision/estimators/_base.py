@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Iterator
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from skvision.estimators._data import DataMixin, Split, check_normalize_pair
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
+from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._transfer import (
     freeze_parameters,
     load_pretrained,
@@ -48,7 +50,7 @@ from skvision.training._random import draw_seed, isolated_random_state, next_see
 __all__ = ["ImageNet"]
 
 
-class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
+class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
     Stands left of a skorch net among an estimator's bases. Subclasses say how
@@ -74,6 +76,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
         "pretrained": "no_validation",
         "pretrained_mix": [Interval(Real, 0, 1, closed="both")],
         "freeze": [str, list, tuple, None],
+        "checkpoint": [str, PathLike, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "dtype": [StrOptions({"float32", "float64"})],
@@ -107,6 +110,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
     _flat = False
     _statistics: tuple[Any, Any] = (None, None)
     _output_kind = "logits"
+    _checkpoint_path = None
 
     __repr__ = BaseEstimator.__repr__
 
@@ -138,7 +142,10 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
             if afresh:
                 self._start_randomness()
             split: Split = self._split(data)
+            self._checkpoint_path = None
             if afresh:
+                if self.checkpoint is not None:
+                    self._checkpoint_path = self._checkpoint_file(split)
                 self._fit_scaling(split.train)
                 self.initialize()
         return self._train(split)
@@ -177,7 +184,11 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, PicklingMixin):
         with isolated_random_state(self.device_, next_seed(self._generator)):
             try:
                 self.notify("on_train_begin", X=split.train, y=None)
-                self.fit_loop(split)
+                epochs = self.max_epochs
+                if self._checkpoint_path is not None:
+                    stopped = self._resume()
+                    epochs = 0 if stopped else epochs - len(self.history)
+                self.fit_loop(split, epochs=epochs)
             except StopTraining:
                 pass
             except KeyboardInterrupt:

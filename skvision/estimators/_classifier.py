@@ -93,6 +93,11 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
         of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
         evaluation mode.
+    checkpoint : str or os.PathLike, default=None
+        A directory. ``fit`` writes its state there at the end of each epoch, into a
+        file of its own for these parameters and data, and goes on from that file
+        where it is there already: an interrupted fit ends with the same weights as an
+        undisturbed one, and a finished one is not trained again.
     dtype : {"float32", "float64"}, default="float32"
         Of network, data and loss.
     device : str or torch.device, default="auto"
@@ -205,6 +210,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         pretrained=None,
         pretrained_mix=1.0,
         freeze=None,
+        checkpoint=None,
         dtype="float32",
         device="auto",
         amp=False,
@@ -237,6 +243,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         self.pretrained = pretrained
         self.pretrained_mix = pretrained_mix
         self.freeze = freeze
+        self.checkpoint = checkpoint
         self.dtype = dtype
         self.device = device
         self.amp = amp

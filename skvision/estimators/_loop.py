@@ -38,6 +38,8 @@ class LoopMixin:
                 if not _raised_by(error, callback):
                     raise
                 stop = True
+        if method_name == "on_epoch_end" and self._checkpoint_path is not None:
+            self._write_checkpoint(stopped=stop)
         if stop:
             raise StopTraining
 

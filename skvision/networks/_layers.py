@@ -98,7 +98,7 @@ def spread(value: Any, n: int, name: str, place: str) -> tuple[Any, ...]:
 
 def unknown_network(name: Any, known: Sequence[str]) -> ValueError:
     """Return the error for a name that is not known, with the nearest that is."""
-    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0)[0]
+    nearest = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0)[0]
     return ValueError(f"Unknown network {name!r}. Did you mean {nearest!r}?")
 
 

@@ -88,15 +88,16 @@ def torchvision_model(
     if isinstance(weights, str):
         known = torchvision.models.get_model_weights(name).__members__
         check_choice(weights.rpartition(".")[2], "weights", known)
-    kwargs = _builder_options(name, image_shape, weights is not None) | kwargs
-    if weights is None:
-        kwargs["num_classes"] = n_outputs
+    get_model = torchvision.models.get_model
     try:
-        network = torchvision.models.get_model(name, weights=weights, **kwargs)
+        if weights is None:
+            options = _builder_options(name, image_shape) | kwargs
+            network = get_model(name, num_classes=n_outputs, **options)
+        else:
+            network = get_model(name, weights=weights, **kwargs)
+            _replace_outputs(network, n_outputs)
         if image_shape[0] != 3:
             _adapt_first_convolution(network, image_shape[0], weights is not None)
-        if weights is not None:
-            _replace_last_layer(network, n_outputs)
         _try(network, image_shape)
     except (AssertionError, IndexError, RuntimeError) as error:
         raise ValueError(
@@ -105,14 +106,9 @@ def torchvision_model(
     return network
 
 
-def _builder_options(
-    name: str, image_shape: tuple[int, int, int], pretrained: bool
-) -> dict[str, Any]:
+def _builder_options(name: str, image_shape: tuple[int, int, int]) -> dict[str, Any]:
     """Return what a builder needs for these images and a single output tensor."""
     _, height, width = image_shape
-    if pretrained:
-        # The pretrained googlenet leaves its auxiliary outputs out by itself.
-        return {"aux_logits": False} if name == "inception_v3" else {}
     if name in ("googlenet", "inception_v3"):
         return {"aux_logits": False, "init_weights": True}
     if name.startswith("vit_"):
@@ -133,7 +129,10 @@ def _adapt_first_convolution(
         layer.reset_parameters()
 
 
-def _replace_last_layer(network: nn.Module, n_outputs: int) -> None:
+def _replace_outputs(network: Any, n_outputs: int) -> None:
+    if getattr(network, "AuxLogits", None) is not None:
+        # The pretrained inception_v3 insists on a second output while it is trained.
+        network.aux_logits, network.AuxLogits = False, None
     name, layer = [
         (name, layer)
         for name, layer in network.named_modules()
@@ -151,6 +150,6 @@ def _replace_last_layer(network: nn.Module, n_outputs: int) -> None:
 def _try(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
     """Let the network see one image, so that a wrong size shows before training."""
     network.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         network(torch.zeros(1, *image_shape))
     network.train()

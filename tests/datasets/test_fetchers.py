@@ -46,9 +46,13 @@ N_CLASSES = 10
 
 def real_data(name):
     """Return the folder SKVISION_DATA, or skip if a data set is not in it."""
+    file = {
+        "FashionMNIST": "FashionMNIST/raw/train-images-idx3-ubyte",
+        "EMNIST": "EMNIST/raw/emnist-balanced-train-images-idx3-ubyte",
+    }[name]
     home = os.environ.get("SKVISION_DATA")
-    if home is None or not Path(home, name, "raw").is_dir():
-        pytest.skip(f"needs {name}/raw in a folder named by SKVISION_DATA")
+    if home is None or not Path(home, file).is_file():
+        pytest.skip(f"needs {file} in a folder named by SKVISION_DATA")
     return home
 
 
@@ -178,7 +182,7 @@ def serve(tmp_path):
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(Handler, directory=str(folder))
     )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     def start(files):
         write(folder, files)
@@ -565,7 +569,12 @@ def damage(path, how):
     elif how == "longer":
         content += b"0"
     elif how == "magic":
+        content = b"\0\0\x0d" + content[3:]
+    elif how == "web page":
         content = b"<!doctype html>" + content[15:]
+    elif how == "axis too few":
+        axes = b"\0\0\0\1" * 2 if "idx3" in path.name else b""
+        content = content[:4] + axes + b"0"
     elif how == "no images":
         content = content[:4] + b"\0" * 12
     path.write_bytes(content)
@@ -578,6 +587,8 @@ DAMAGES = [
     "cut",
     "longer",
     "magic",
+    "web page",
+    "axis too few",
     "no images",
 ]
 

@@ -103,6 +103,8 @@ def test_pretrained_outputs_in_training_are_one_tensor(stored, name, size):
     stored(name, init_weights=False)
     network = torchvision_model(name, (3, size, size), 3, weights="DEFAULT")
     assert network(torch.rand(2, 3, size, size)).shape == (2, 3)
+    with pytest.raises(ValueError, match=f"{name} cannot take images of image_shape"):
+        torchvision_model(name, (1, size, size), 3, weights="DEFAULT")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,307 @@
+"""Lists of transforms applied to training images, all at once or beforehand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import StrOptions, _Constraint, validate_params
+
+from skvision.datasets._sequence import ImageSequence
+from skvision.preprocessing._inputs import _layout, as_image_array
+from skvision.training._random import draw_seed, isolated_random_state
+
+__all__ = [
+    "BatchTransform",
+    "Pair",
+    "apply_transforms",
+    "check_transforms",
+    "expand",
+    "uniform",
+]
+
+# Values per step of `expand`: 16 MB of float32.
+_CHUNK = 2**22
+
+
+def check_transforms(
+    augment: Any, name: str = "augment"
+) -> list[Callable[..., torch.Tensor]]:
+    """Check transforms and return them as a list.
+
+    Parameters
+    ----------
+    augment : callable, list or tuple of callable, or None
+        One transform or several. None and entries that are None stand for no
+        transform, so that a search can switch one off.
+    name : str, default="augment"
+        What error messages call it.
+
+    Returns
+    -------
+    transforms : list of callable
+        Without the entries that are None.
+
+    Raises
+    ------
+    TypeError
+        If an entry is not callable, or is a class.
+    ValueError
+        If a parameter of a transform is out of its range.
+    """
+    entries = augment if isinstance(augment, (list, tuple)) else [augment]
+    transforms = [entry for entry in entries if entry is not None]
+    for transform in transforms:
+        if isinstance(transform, type):
+            raise TypeError(
+                f"{name} expects transforms; got the class {transform.__name__}. "
+                f"Make one of it: {transform.__name__}()."
+            )
+        if not callable(transform):
+            raise TypeError(
+                f"{name} expects transforms, which are callable; got {transform!r} of "
+                f"type {type(transform).__name__}."
+            )
+        if isinstance(transform, BatchTransform):
+            transform._validate_params()
+    return transforms
+
+
+def apply_transforms(
+    images: torch.Tensor, transforms: Any, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Apply transforms to a batch of images, one after the other.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (b, C, H, W)
+        Of a float dtype with values in [0, 1].
+    transforms : callable, list or tuple of callable, or None
+        Those of :mod:`skvision.preprocessing` get the whole batch. All others, such
+        as those of ``torchvision.transforms.v2``, get image by image as a tensor of
+        shape (C, H, W), since they would treat all images of a batch alike. Entries
+        that are None are skipped.
+    generator : torch.Generator, default=None
+        Where the transforms of :mod:`skvision.preprocessing` draw from; None means
+        torch's default generator of the images' device. All others draw from what
+        they draw from, as a rule torch's default generator.
+
+    Returns
+    -------
+    images : torch.Tensor of shape (b, C, H, W)
+        A new tensor of the same dtype, or `images` if there is nothing to apply.
+        Height and width are those that the transforms give.
+
+    Raises
+    ------
+    TypeError
+        If a transform is not callable or does not return a float tensor.
+    ValueError
+        If a parameter of a transform is out of its range, or the results of a
+        transform are not images of one shape.
+
+    See Also
+    --------
+    expand : Add transformed copies to the training images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torchvision.transforms import v2
+    >>> from skvision.preprocessing import RandomShift, apply_transforms
+    >>> images = torch.rand(8, 3, 32, 32)
+    >>> transforms = [RandomShift(4), v2.RandomGrayscale(p=0.2)]
+    >>> apply_transforms(images, transforms).shape
+    torch.Size([8, 3, 32, 32])
+    """
+    for transform in check_transforms(transforms, "transforms"):
+        if isinstance(transform, BatchTransform):
+            images = transform(images, generator)
+        else:
+            images = _one_by_one(images, transform)
+    return images
+
+
+@validate_params(
+    {
+        "channels": [StrOptions({"auto", "first", "last"})],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def expand(
+    X: Any,
+    y: Any,
+    transforms: Any,
+    *,
+    channels: str = "auto",
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Add transformed copies to the training images.
+
+    This enlarges the data once, before training, where an estimator that transforms
+    its batches draws anew in each epoch.
+
+    Parameters
+    ----------
+    X : array-like or ImageSequence
+        Images of shape (n, H, W), (n, H, W, C) or (n, C, H, W), with uint8 values or
+        floats in [0, 1].
+    y : array-like of shape (n,) or (n, n_outputs), or None
+        Their targets.
+    transforms : callable, or list of callable or list of callable
+        One block of n images is added for each entry: a transform, or a list of
+        transforms that are applied in order, as in :func:`apply_transforms`. Entries
+        that are None are skipped.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of 4 axes have their channels; "auto" takes the axis of length
+        1, 3 or 4.
+    random_state : int or RandomState instance, default=None
+        Seed of all that is random; None gives other images each time. The global
+        generators of Python, NumPy and torch are left as they were.
+
+    Returns
+    -------
+    X : ndarray of shape (n * (1 + n_blocks), ...)
+        The images as given, then the blocks in the order of `transforms`, in the
+        layout and dtype of the input; (n, C, H, W) for an ImageSequence. Values that
+        come back as uint8 are rounded.
+    y : ndarray of shape (n * (1 + n_blocks),) or (n * (1 + n_blocks), n_outputs)
+        The targets, repeated; None if none were given.
+
+    Raises
+    ------
+    TypeError
+        If a transform is not callable or does not return a float tensor.
+    ValueError
+        If the values of `X` are neither uint8 nor floats in [0, 1], if `X` and `y`
+        differ in length, if a parameter of a transform is out of its range, or if a
+        transform changes the shape of the images.
+
+    See Also
+    --------
+    apply_transforms : Apply transforms to a batch of images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvision.preprocessing import RandomHorizontalFlip, UniformNoise, expand
+    >>> X = np.zeros((5, 8, 8), dtype=np.uint8)
+    >>> y = np.arange(5)
+    >>> flip, noise = RandomHorizontalFlip(p=1.0), UniformNoise()
+    >>> X_more, y_more = expand(X, y, [flip, noise, [flip, noise]], random_state=0)
+    >>> X_more.shape, X_more.dtype
+    ((20, 8, 8), dtype('uint8'))
+    >>> y_more
+    array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+    """
+    X, layout = _check_images(X, channels)
+    if y is not None:
+        check_consistent_length(X, y)
+    entries = transforms if isinstance(transforms, (list, tuple)) else [transforms]
+    blocks = [
+        check_transforms(entry, "transforms") for entry in entries if entry is not None
+    ]
+    n = len(X)
+    result = np.empty((n * (1 + len(blocks)), *X.shape[1:]), dtype=X.dtype)
+    # Read once, since images may have to be decoded or come with a transform.
+    for rows in _chunks(X.shape):
+        result[rows] = X[rows]
+    with isolated_random_state(torch.device("cpu"), draw_seed(random_state)):
+        for i, block in enumerate(blocks, start=1):
+            for rows in _chunks(X.shape):
+                images = apply_transforms(_to_unit(result[rows], layout), block)
+                copies = result[n * i : n * (i + 1)]
+                copies[rows] = _from_unit(images, X.dtype, layout, X.shape[1:], block)
+    return result, None if y is None else np.concatenate([y] * (1 + len(blocks)))
+
+
+def _one_by_one(
+    images: torch.Tensor, transform: Callable[[torch.Tensor], Any]
+) -> torch.Tensor:
+    # A transform may work in place; then it changes the clone.
+    results = [transform(image) for image in images.clone()]
+    for result in results:
+        if not isinstance(result, torch.Tensor) or not result.is_floating_point():
+            kind = result.dtype if hasattr(result, "dtype") else type(result).__name__
+            raise TypeError(
+                f"The transform {transform!r} must return a float tensor; got {kind}."
+            )
+        if result.ndim != 3 or result.shape != results[0].shape:
+            shapes = " and ".join({str(tuple(r.shape)): None for r in results})
+            raise ValueError(
+                f"The transform {transform!r} must return images of one shape "
+                f"(C, H, W); got {shapes}."
+            )
+    return torch.stack(results).to(images.dtype) if results else images.clone()
+
+
+def _check_images(X: Any, channels: str) -> tuple[np.ndarray | ImageSequence, str]:
+    """Return images and where they have their channels."""
+    if isinstance(X, ImageSequence):
+        flat, layout = X.flat, "first"
+    else:
+        flat, layout = np.ndim(X) == 2, "grey"
+    if flat:
+        raise ValueError(
+            "expand needs images; got rows of features. Reshape X to (n, height, width) "
+            "or (n, height, width, channels)."
+        )
+    if not isinstance(X, ImageSequence):
+        X = as_image_array(X)
+        layout = "grey" if X.ndim == 3 else _layout(X.shape, channels, None)
+    if X.dtype != np.uint8 and X.dtype.kind != "f":
+        raise ValueError(f"X must have dtype uint8 or float; got {X.dtype}.")
+    return X, layout
+
+
+def _chunks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield slices of few enough rows to hold some copies of them."""
+    size = max(1, _CHUNK // math.prod(shape[1:]))
+    for start in range(0, shape[0], size):
+        yield slice(start, min(start + size, shape[0]))
+
+
+def _to_unit(array: np.ndarray, layout: str) -> torch.Tensor:
+    """Return images as (b, C, H, W) tensor of values in [0, 1]."""
+    images = torch.from_numpy(array)
+    if layout == "grey":
+        images = images.unsqueeze(1)
+    elif layout == "last":
+        images = images.permute(0, 3, 1, 2)
+    if images.dtype == torch.uint8:
+        return images.div(255)
+    low, high = (value.item() for value in images.aminmax())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"X must have uint8 values or floats in [0, 1]; got values from {low:.3g} to "
+            f"{high:.3g}."
+        )
+    return images if images.dtype == torch.float64 else images.to(torch.float32)
+
+
+def _from_unit(
+    images: torch.Tensor,
+    dtype: np.dtype,
+    layout: str,
+    shape: tuple[int, ...],
+    block: list[Callable[..., torch.Tensor]],
+) -> np.ndarray:
+    """Undo `_to_unit`."""
+    if layout == "grey":
+        images = images.squeeze(1)
+    elif layout == "last":
+        images = images.permute(0, 2, 3, 1)
+    if tuple(images.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"expand needs transforms that keep the shape of an image, {tuple(shape)}; "
+            f"{block} gave {tuple(images.shape[1:])}."
+        )
+    if dtype == np.uint8:
+        images = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    return images.numpy()

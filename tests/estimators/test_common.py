@@ -1,0 +1,246 @@
+"""scikit-learn's own checks of estimators, and those of their documentation."""
+
+import os
+
+# Read when scipy is first imported; without it the array API check is skipped.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+import ast
+import inspect
+import re
+import textwrap
+from unittest import SkipTest
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.utils.estimator_checks import (
+    check_param_validation,
+    estimator_checks_generator,
+)
+from torch import nn
+
+from skvision import ImageClassifier, ImageRegressor
+
+ESTIMATORS = [ImageClassifier, ImageRegressor]
+
+# In some checks there is nothing to be learnt, or no time to learn it.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Told(nn.Module):
+    """A network that is told what images and targets look like."""
+
+    def __init__(self, image_shape, n_outputs, width=8):
+        super().__init__()
+        self.hidden = nn.Linear(int(np.prod(image_shape)), width)
+        self.head = nn.Linear(width, n_outputs)
+
+    def forward(self, images):
+        return self.head(torch.relu(self.hidden(images.flatten(1))))
+
+
+class Untold(nn.Module):
+    """A network in skorch's manner, which takes parameters of its own only."""
+
+    def __init__(self, n_columns=1, width=8):
+        super().__init__()
+        self.hidden = nn.LazyLinear(width)
+        self.head = nn.Linear(width, n_columns)
+
+    def forward(self, X):
+        return self.head(torch.relu(self.hidden(X.flatten(1))))
+
+
+class BinaryClassifier(ImageClassifier):
+    """A classifier whose network need not be told the number of classes."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _check_target(self, y):
+        y = super()._check_target(y)
+        if len(np.unique(y)) > 2:
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is "
+                "multiclass."
+            )
+        return y
+
+
+OPTIONS = {
+    "early_stopping": True,
+    "max_epochs": 3,
+    "module__width": 6,
+    "optimizer__weight_decay": 1e-4,
+    "iterator_train__shuffle": False,
+}
+CONFIGURATIONS = {
+    "classifier": ImageClassifier(),
+    "regressor": ImageRegressor(),
+    "classifier-float64": ImageClassifier(dtype="float64"),
+    "regressor-float64": ImageRegressor(dtype="float64"),
+    "classifier-options": ImageClassifier(
+        Told, criterion__label_smoothing=0.1, **OPTIONS
+    ),
+    "regressor-options": ImageRegressor(
+        Told, criterion="smooth_l1", criterion__beta=0.5, **OPTIONS
+    ),
+    "classifier-untold": BinaryClassifier(
+        Untold, module__n_columns=2, optimizer="sgd", optimizer__momentum=0.9, **OPTIONS
+    ),
+    "regressor-untold": ImageRegressor(
+        Untold, module__n_columns=1, optimizer="adamw", dtype="float64", **OPTIONS
+    ),
+}
+
+
+def expected_failure(estimator):
+    """Return why repeated rows are not just like weights, or None."""
+    if estimator.early_stopping:
+        return "a repeated row can be on both sides of the hold-out"
+    if estimator.dtype == "float32":
+        return (
+            "the tolerance of 1e-7 is less than two units in the last place of "
+            "float32, and sums over other batches are rounded otherwise"
+        )
+    return None
+
+
+def all_checks():
+    for title, estimator in CONFIGURATIONS.items():
+        for copy, check in estimator_checks_generator(estimator):
+            name = check.func.__name__
+            options = [f"{k}={v}" for k, v in (check.keywords or {}).items()]
+            marks = []
+            reason = expected_failure(estimator)
+            if name == "check_sample_weight_equivalence_on_dense_data" and reason:
+                # Rounding depends on the processor, so that the check may pass.
+                marks = [pytest.mark.xfail(reason=reason, strict=False)]
+            case_id = "-".join([title, name, *options])
+            yield pytest.param(copy, check, id=case_id, marks=marks)
+
+
+def run(check, estimator):
+    """Run a check, for which no reason to skip it is accepted."""
+    try:
+        check(estimator)
+    except (SkipTest, pytest.skip.Exception) as error:
+        pytest.fail(f"skipped: {error}")
+
+
+@pytest.mark.parametrize(("estimator", "check"), all_checks())
+def test_check(estimator, check):
+    run(check, estimator)
+
+
+def test_a_skipped_check_is_a_failure():
+    def check(estimator):
+        raise SkipTest("not today")
+
+    with pytest.raises(pytest.fail.Exception, match="not today"):
+        run(check, ImageClassifier())
+
+
+@pytest.mark.parametrize("title", CONFIGURATIONS)
+def test_there_is_at_most_one_expected_failure(title):
+    names = [
+        check.func.__name__
+        for _, check in estimator_checks_generator(CONFIGURATIONS[title])
+    ]
+    assert names.count("check_sample_weight_equivalence_on_dense_data") == 1
+    # Not the single check that an estimator without 2-D input is left with.
+    assert len(names) > 50
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_parameter_validation(estimator):
+    check_param_validation(estimator.__name__, estimator())
+
+
+# -------------------------------------------------------------- documentation
+
+
+def section(docstring, title):
+    """Return the entries, {name: type}, of a section of a numpydoc docstring."""
+    lines = inspect.cleandoc(docstring).splitlines()
+    entries = {}
+    inside = False
+    for i, line in enumerate(lines):
+        if re.fullmatch(r"-{3,}", lines[i + 1] if i + 1 < len(lines) else ""):
+            inside = line == title
+        elif inside and re.match(r"[\w*]", line):
+            names, _, kind = line.partition(" : ")
+            entries |= {name.strip(): kind for name in names.split(",")}
+    return entries
+
+
+def documented_default(kind):
+    """Return the value after "default=" in the type of a parameter."""
+    text = kind.partition("default=")[2]
+    assert text, f"no default= in {kind!r}"
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
+
+
+def test_reading_of_docstrings():
+    docstring = """One line.
+
+    Parameters
+    ----------
+    module : str or class, default="auto"
+        A name : not a parameter.
+    mean, std : float, default=1e-3
+    iterator : callable, default=BatchLoader
+        Text.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    """
+    entries = section(docstring, "Parameters")
+    assert list(entries) == ["module", "mean", "std", "iterator"]
+    defaults = [documented_default(kind) for kind in entries.values()]
+    assert defaults == ["auto", 0.001, 0.001, "BatchLoader"]
+    assert list(section(docstring, "Attributes")) == ["classes_"]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_parameters_are_documented_in_order_with_their_defaults(estimator):
+    entries = section(estimator.__doc__, "Parameters")
+    parameters = inspect.signature(estimator).parameters
+    assert [name for name in entries if "*" not in name] == list(parameters)
+    for name, parameter in parameters.items():
+        default = parameter.default
+        default = default.__name__ if isinstance(default, type) else default
+        assert documented_default(entries[name]) == default, name
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize(
+    "method", ["fit", "partial_fit", "predict", "predict_proba", "score", "set_params"]
+)
+def test_methods_are_documented(estimator, method):
+    function = inspect.getattr_static(estimator, method)
+    if isinstance(function, property):
+        pytest.xfail("a property that raises AttributeError is no method")
+    entries = section(function.__doc__, "Parameters")
+    names = [name.strip("*").split()[0] for name in entries]
+    own = [name for name in inspect.signature(function).parameters if name != "self"]
+    assert names == own, textwrap.dedent(function.__doc__)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_documented_attributes_exist(estimator):
+    X = pd.DataFrame(np.random.default_rng(0).random((30, 4)), columns=list("abcd"))
+    fitted = estimator(early_stopping=True, max_epochs=1, module__hidden=(4,))
+    fitted.fit(X, np.arange(30) % 2)
+    entries = section(estimator.__doc__, "Attributes")
+    assert "module_" in entries
+    for name in entries:
+        assert hasattr(fitted, name), name
