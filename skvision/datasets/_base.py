@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils import resample
@@ -23,7 +24,13 @@ CHOICE_CONSTRAINTS = {
 }
 
 
-def choose(target, names, classes, n_samples, random_state):
+def choose(
+    target: np.ndarray,
+    names: dict[int, str],
+    classes: Any,
+    n_samples: Any,
+    random_state: Any,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and the class names that `classes` and `n_samples` choose.
 
     Parameters
@@ -67,8 +74,8 @@ def choose(target, names, classes, n_samples, random_state):
     return rows, np.array([names[label] for label in labels])
 
 
-def _chosen_labels(classes, names):
-    known = {label: label for label in names}
+def _chosen_labels(classes: Any, names: dict[int, str]) -> list[int]:
+    known: dict[Any, int] = {label: label for label in names}
     known |= {name: label for label, name in names.items()}
     labels = set()
     for name in classes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
+from skvision.datasets._files import open_image
 
 __all__ = ["load_image_folder"]
 
@@ -151,10 +152,13 @@ def load_image_folder(
     )
 
 
-def _check_image_size(image_size):
+def _check_image_size(image_size: Any) -> None:
     if image_size is not None and not (
         len(image_size) == 2
-        and all(isinstance(length, Integral) and length > 0 for length in image_size)
+        and all(
+            isinstance(length, (int, np.integer)) and length > 0
+            for length in image_size
+        )
     ):
         raise ValueError(
             f"image_size={image_size!r} should be a pair of positive integers, "
@@ -162,7 +166,9 @@ def _check_image_size(image_size):
         )
 
 
-def _read_images(filenames, mode, image_size):
+def _read_images(
+    filenames: list[str], mode: str, image_size: tuple[int, int] | None
+) -> np.ndarray:
     first = _read_image(filenames[0], mode, image_size)
     data = np.empty((len(filenames), *first.shape), dtype=np.uint8)
     for row, filename in enumerate(filenames):
@@ -177,25 +183,13 @@ def _read_images(filenames, mode, image_size):
     return data
 
 
-def _read_image(filename, mode, image_size):
-    from PIL import Image
-
-    try:
-        with Image.open(filename) as image:
-            image.load()
-    except Exception as exc:
-        # Which exception Pillow raises depends on the format and on the damage.
-        raise OSError(
-            f"{filename} cannot be read as an image: {exc}. Delete or replace it."
-        ) from exc
-    if image.mode.startswith(("I", "F")):
-        # Pillow would clip such pixels at 255.
-        raise ValueError(
-            f"{filename} has more than 8 bits per pixel (mode {image.mode}). Convert "
-            "it to 8 bits first."
-        )
-    image = image.convert(mode)
+def _read_image(
+    filename: str, mode: str, image_size: tuple[int, int] | None
+) -> np.ndarray:
+    image = open_image(filename).convert(mode)
     if image_size is not None:
+        from PIL.Image import Resampling
+
         height, width = image_size
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), Resampling.BILINEAR)
     return np.asarray(image)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from skvision.datasets._files import open_image
+
 __all__ = ["ArrayReader", "DatasetReader", "ImageSequence", "PathReader", "to_chw"]
 
 
@@ -244,6 +246,11 @@ class DatasetReader:
                     "data set a transform that makes all images equal in size, such "
                     "as torchvision's Resize((height, width))."
                 )
+            if image.is_floating_point() and not torch.isfinite(image).all():
+                raise ValueError(
+                    f"Input X contains NaN or infinity, in item {row} of "
+                    f"{_name(self.dataset)}."
+                )
         return _stack(images, self.image_shape, self.dtype)
 
 
@@ -271,25 +278,16 @@ class PathReader:
         return len(self.paths)
 
     def _image(self, row: int) -> torch.Tensor:
-        # Only here is Pillow needed, which torchvision depends on.
-        from PIL import Image
-
         path = os.fspath(self.paths[row])
-        try:
-            with Image.open(path) as image:
-                grey = image.mode in ("1", "L", "LA")
-                if self.mode == "L" and not grey:
-                    raise ValueError(
-                        f"The image file {path!r} has colours (mode {image.mode}), "
-                        f"but the first one, {os.fspath(self.paths[0])!r}, is grey. "
-                        "Convert the files to one mode."
-                    )
-                pixels = image.convert(self.mode or ("L" if grey else "RGB"))
-        except (OSError, SyntaxError) as error:
-            # Pillow raises SyntaxError for some broken PNG files.
-            raise OSError(
-                f"Cannot read the image file {path!r}: {error}. Repair or remove it."
-            ) from error
+        image = open_image(path)
+        grey = image.mode in ("1", "L", "LA")
+        if self.mode == "L" and not grey:
+            raise ValueError(
+                f"The image file {path!r} has colours (mode {image.mode}), but the "
+                f"first one, {os.fspath(self.paths[0])!r}, is grey. Convert the files "
+                "to one mode."
+            )
+        pixels = image.convert(self.mode or ("L" if grey else "RGB"))
         return to_chw(pixels, where=path)
 
     def read(self, rows: slice | np.ndarray) -> torch.Tensor:

@@ -6,6 +6,7 @@ import math
 import os
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import get_data_home
@@ -15,7 +16,13 @@ __all__ = ["read_torchvision"]
 _TRAIN = {"train": [True], "test": [False], "all": [True, False]}
 
 
-def read_torchvision(name, data_home, subset, download, **split):
+def read_torchvision(
+    name: str,
+    data_home: str | os.PathLike[str] | None,
+    subset: str,
+    download: bool,
+    **split: str,
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Return images, labels and a dict of class names of a torchvision data set.
 
     Parameters
@@ -44,7 +51,7 @@ def read_torchvision(name, data_home, subset, download, **split):
     return data, target.astype(np.int64), names
 
 
-def _read(dataset, root, train, download, **split):
+def _read(dataset: Any, root: Path, train: bool, download: bool, **split: str) -> Any:
     folder, files = _needed_files(dataset, root, train, **split)
     for file, md5 in files.items():
         if (folder / file).is_file():
@@ -72,7 +79,9 @@ def _read(dataset, root, train, download, **split):
     return part
 
 
-def _needed_files(dataset, root, train, split=None):
+def _needed_files(
+    dataset: Any, root: Path, train: bool, split: str | None = None
+) -> tuple[Path, dict[str, str | None]]:
     """Return a folder and what torchvision needs of it: names and MD5 checksums.
 
     For the MNIST family, only the checksums of the downloaded archives are known.
@@ -91,7 +100,7 @@ def _needed_files(dataset, root, train, split=None):
     }
 
 
-def _check_file(path, md5):
+def _check_file(path: Path, md5: str | None) -> None:
     """Raise an OSError if a file is truncated or corrupt."""
     if md5 is not None:
         from torchvision.datasets.utils import check_integrity

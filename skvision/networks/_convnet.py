@@ -171,7 +171,7 @@ class ConvNet(nn.Module):
                 layers.convolve(
                     n_maps, kernel_sizes[i][j], strides[i][j], paddings[i][j]
                 )
-                if j == 0 if batch_norm == "first" else batch_norm:
+                if batch_norm and (j == 0 or batch_norm != "first"):
                     layers.append(nn.BatchNorm2d(n_maps))
                 layers += activation_layers(activations[i][j])
             layers.pool(pools[i], pool_sizes[i], pool_strides[i])

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
-from sklearn.utils._param_validation import StrOptions, _Constraint, validate_params
+from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision.datasets._sequence import ImageSequence
-from skvision.preprocessing._inputs import _layout, as_image_array
+from skvision.preprocessing._base import BatchTransform
+from skvision.preprocessing._inputs import _layout, as_image_array, is_flat
 from skvision.training._random import draw_seed, isolated_random_state
 
-__all__ = [
-    "BatchTransform",
-    "Pair",
-    "apply_transforms",
-    "check_transforms",
-    "expand",
-    "uniform",
-]
+__all__ = ["apply_transforms", "check_transforms", "expand"]
 
 # Values per step of `expand`: 16 MB of float32.
 _CHUNK = 2**22
@@ -208,16 +201,29 @@ def expand(
         check_transforms(entry, "transforms") for entry in entries if entry is not None
     ]
     n = len(X)
-    result = np.empty((n * (1 + len(blocks)), *X.shape[1:]), dtype=X.dtype)
+    size = max(1, _CHUNK // math.prod(X.shape[1:]))
+    chunks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+    # torch knows only the native byte order.
+    dtype = X.dtype.newbyteorder("=")
+    result = np.empty((n * (1 + len(blocks)), *X.shape[1:]), dtype=dtype)
     # Read once, since images may have to be decoded or come with a transform.
-    for rows in _chunks(X.shape):
+    for rows in chunks:
         result[rows] = X[rows]
+        _check_values(result[rows])
+    # What is written to this view of shape (..., C, H, W) is in the result.
+    images = result[:, None] if layout == "grey" else result
+    images = np.moveaxis(result, 3, 1) if layout == "last" else images
     with isolated_random_state(torch.device("cpu"), draw_seed(random_state)):
         for i, block in enumerate(blocks, start=1):
-            for rows in _chunks(X.shape):
-                images = apply_transforms(_to_unit(result[rows], layout), block)
-                copies = result[n * i : n * (i + 1)]
-                copies[rows] = _from_unit(images, X.dtype, layout, X.shape[1:], block)
+            copies = images[n * i : n * (i + 1)]
+            for rows in chunks:
+                batch = apply_transforms(_to_unit(images[rows]), block)
+                if batch.shape[1:] != images.shape[1:]:
+                    raise ValueError(
+                        f"expand needs images to keep their shape {images.shape[1:]}; "
+                        f"{block} gave {tuple(batch.shape[1:])}."
+                    )
+                copies[rows] = _from_unit(batch, dtype)
     return result, None if y is None else np.concatenate([y] * (1 + len(blocks)))
 
 
@@ -243,65 +249,39 @@ def _one_by_one(
 
 def _check_images(X: Any, channels: str) -> tuple[np.ndarray | ImageSequence, str]:
     """Return images and where they have their channels."""
-    if isinstance(X, ImageSequence):
-        flat, layout = X.flat, "first"
-    else:
-        flat, layout = np.ndim(X) == 2, "grey"
-    if flat:
+    if X.flat if isinstance(X, ImageSequence) else is_flat(X):
         raise ValueError(
-            "expand needs images; got rows of features. Reshape X to (n, height, width) "
-            "or (n, height, width, channels)."
+            "expand needs images; X has rows of features. Reshape it to (n, height, "
+            "width) or (n, height, width, channels)."
         )
-    if not isinstance(X, ImageSequence):
+    if isinstance(X, ImageSequence):
+        layout = "first"
+    else:
         X = as_image_array(X)
         layout = "grey" if X.ndim == 3 else _layout(X.shape, channels, None)
     if X.dtype != np.uint8 and X.dtype.kind != "f":
-        raise ValueError(f"X must have dtype uint8 or float; got {X.dtype}.")
+        raise ValueError(f"X must have uint8 values or floats; got dtype {X.dtype}.")
     return X, layout
 
 
-def _chunks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield slices of few enough rows to hold some copies of them."""
-    size = max(1, _CHUNK // math.prod(shape[1:]))
-    for start in range(0, shape[0], size):
-        yield slice(start, min(start + size, shape[0]))
-
-
-def _to_unit(array: np.ndarray, layout: str) -> torch.Tensor:
-    """Return images as (b, C, H, W) tensor of values in [0, 1]."""
-    images = torch.from_numpy(array)
-    if layout == "grey":
-        images = images.unsqueeze(1)
-    elif layout == "last":
-        images = images.permute(0, 3, 1, 2)
-    if images.dtype == torch.uint8:
-        return images.div(255)
-    low, high = (value.item() for value in images.aminmax())
-    if not (low >= 0 and high <= 1):
+def _check_values(images: np.ndarray) -> None:
+    if images.dtype != np.uint8 and not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
-            f"X must have uint8 values or floats in [0, 1]; got values from {low:.3g} to "
-            f"{high:.3g}."
+            "X must have uint8 values or floats in [0, 1]; got values from "
+            f"{images.min():.3g} to {images.max():.3g}. Scale them first."
         )
-    return images if images.dtype == torch.float64 else images.to(torch.float32)
 
 
-def _from_unit(
-    images: torch.Tensor,
-    dtype: np.dtype,
-    layout: str,
-    shape: tuple[int, ...],
-    block: list[Callable[..., torch.Tensor]],
-) -> np.ndarray:
-    """Undo `_to_unit`."""
-    if layout == "grey":
-        images = images.squeeze(1)
-    elif layout == "last":
-        images = images.permute(0, 2, 3, 1)
-    if tuple(images.shape[1:]) != tuple(shape):
-        raise ValueError(
-            f"expand needs transforms that keep the shape of an image, {tuple(shape)}; "
-            f"{block} gave {tuple(images.shape[1:])}."
-        )
+def _to_unit(images: np.ndarray) -> torch.Tensor:
+    """Return what transforms take: floats in [0, 1]."""
+    batch = torch.from_numpy(images)
+    if batch.dtype == torch.uint8:
+        return batch.div(255)
+    return batch if batch.dtype == torch.float64 else batch.to(torch.float32)
+
+
+def _from_unit(batch: torch.Tensor, dtype: np.dtype) -> np.ndarray:
+    """Return what `_to_unit` was given, up to a float's precision."""
     if dtype == np.uint8:
-        images = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
-    return images.numpy()
+        batch = batch.clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    return batch.numpy()

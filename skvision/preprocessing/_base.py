@@ -8,7 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, _Constraint
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    make_constraint,
+)
 
 __all__ = [
     "FINITE",
@@ -60,10 +64,23 @@ class BatchTransform(BaseEstimator):
         self._validate_params()
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(
-                f"{type(self).__name__} expects float images of shape (b, C, H, W); got "
-                f"{images.dtype} of shape {tuple(images.shape)}."
+                f"{type(self).__name__} expects float images of shape (b, C, H, W); "
+                f"got {images.dtype} of shape {tuple(images.shape)}."
             )
         return self._transform(images, generator)
+
+    def _validate_params(self) -> None:
+        """Check the parameters as scikit-learn does, which knows no pairs."""
+        for name, constraints in self._parameter_constraints.items():
+            value = getattr(self, name)
+            constraints = [
+                c if isinstance(c, Pair) else make_constraint(c) for c in constraints
+            ]
+            if not any(c.is_satisfied_by(value) for c in constraints):
+                raise InvalidParameterError(
+                    f"The {name!r} parameter of {type(self).__name__} must be "
+                    f"{' or '.join(map(str, constraints))}. Got {value!r} instead."
+                )
 
     def _transform(
         self, images: torch.Tensor, generator: torch.Generator | None
@@ -71,8 +88,8 @@ class BatchTransform(BaseEstimator):
         raise NotImplementedError
 
 
-class Pair(_Constraint):
-    """Constraint of a parameter that is a pair of numbers.
+class Pair:
+    """Constraint of a parameter that is a pair of numbers, beside scikit-learn's.
 
     Parameters
     ----------
@@ -100,19 +117,6 @@ class Pair(_Constraint):
         return f"{kind}, each of it {' or '.join(map(str, self.constraints))}"
 
 
-def uniform(
-    images: torch.Tensor,
-    generator: torch.Generator | None,
-    shape: tuple[int, ...],
-    low: float = 0.0,
-    high: float = 1.0,
-) -> torch.Tensor:
-    """Draw uniform numbers in [low, high) with the dtype and device of `images`."""
-    device = images.device if generator is None else generator.device
-    values = torch.empty(shape, dtype=images.dtype, device=device)
-    return values.uniform_(low, high, generator=generator).to(images.device)
-
-
 #: Constraints of parameters.
 FINITE = Interval(Real, None, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -125,6 +129,19 @@ def as_pair(value: Any) -> tuple[Any, Any]:
     """Return a pair as it is, and anything else twice."""
     first, second = value if isinstance(value, (tuple, list)) else (value, value)
     return first, second
+
+
+def uniform(
+    images: torch.Tensor,
+    generator: torch.Generator | None,
+    shape: tuple[int, ...],
+    low: float = 0.0,
+    high: float = 1.0,
+) -> torch.Tensor:
+    """Draw uniform numbers in [low, high) with the dtype and device of `images`."""
+    device = images.device if generator is None else generator.device
+    values = torch.empty(shape, dtype=images.dtype, device=device)
+    return values.uniform_(low, high, generator=generator).to(images.device)
 
 
 def random_boxes(

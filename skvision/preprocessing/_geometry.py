@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch.nn import functional as F
 
-from skvision.preprocessing._augment import BatchTransform, Pair, uniform
+from skvision.preprocessing._base import (
+    FINITE,
+    NON_NEGATIVE,
+    PROBABILITY,
+    RATIO,
+    SCALE,
+    BatchTransform,
+    Pair,
+    as_pair,
+    random_boxes,
+    uniform,
+)
 
 __all__ = [
-    "PROBABILITY",
-    "RATIO",
-    "SCALE",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "RandomRotation",
     "RandomShift",
-    "random_boxes",
 ]
 
-PROBABILITY = Interval(Real, 0, 1, closed="both")
-SCALE = Pair(Interval(Real, 0, 1, closed="right"))
-RATIO = Pair(Interval(Real, 0, None, closed="neither"))
-_FINITE = Interval(Real, None, None, closed="neither")
-_FILL = [_FINITE, StrOptions({"reflect"})]
+_FILL = [FINITE, StrOptions({"reflect"})]
 _SIZE = Interval(Integral, 1, None, closed="left")
 _SHIFTS = (
     Interval(Integral, 0, None, closed="left"),
@@ -104,9 +106,9 @@ class RandomShift(BatchTransform):
     >>> shift = RandomShift(max_shift=(0, 1), fill=0.5)
     >>> image = torch.tensor([[[[0.0, 1.0]]]])
     >>> shift(image.expand(4, -1, -1, -1), torch.Generator().manual_seed(0)).squeeze()
-    tensor([[0.0000, 1.0000],
-            [1.0000, 0.5000],
-            [0.5000, 0.0000],
+    tensor([[0.5000, 0.0000],
+            [0.0000, 1.0000],
+            [0.0000, 1.0000],
             [1.0000, 0.5000]])
     """
 
@@ -127,15 +129,14 @@ class RandomShift(BatchTransform):
         self, images: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
         b, _, height, width = images.shape
-        limits = self.max_shift
-        if not isinstance(limits, (tuple, list)):
-            limits = (limits, limits)
         dy, dx = (
             int(limit) if isinstance(limit, Integral) else round(limit * size)
-            for limit, size in zip(limits, (height, width), strict=True)
+            for limit, size in zip(
+                as_pair(self.max_shift), (height, width), strict=True
+            )
         )
         padding = (dx, dx, dy, dy)
-        if self.fill == "reflect":
+        if isinstance(self.fill, str):
             if dy >= height or dx >= width:
                 raise ValueError(
                     "With fill='reflect', max_shift must be less than height and width "
@@ -178,7 +179,7 @@ class RandomRotation(BatchTransform):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "degrees": [Interval(Real, 0, None, closed="left"), Pair(_FINITE)],
+        "degrees": [NON_NEGATIVE, Pair(FINITE)],
         "fill": _FILL,
     }
 
@@ -195,13 +196,15 @@ class RandomRotation(BatchTransform):
         limits = self.degrees
         if not isinstance(limits, (tuple, list)):
             limits = (-limits, limits)
-        angle = uniform(images, generator, (b,), *limits).deg2rad()
-        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        # affine_grid measures both axes from -1 to 1, whatever their lengths.
-        rows = (cos, -sin * height / width, zero, sin * width / height, cos, zero)
-        matrix = torch.stack(rows, dim=1).reshape(b, 2, 3)
-        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-        if self.fill == "reflect":
+        angle = uniform(images, generator, (b, 1, 1), *limits).deg2rad()
+        cos, sin = angle.cos(), angle.sin()
+        options: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
+        y = torch.arange(height, **options)[:, None] - (height - 1) / 2
+        x = torch.arange(width, **options) - (width - 1) / 2
+        # grid_sample measures both axes from -1 to 1.
+        places = (cos * x - sin * y) * 2 / width, (sin * x + cos * y) * 2 / height
+        grid = torch.stack(places, dim=-1)
+        if isinstance(self.fill, str):
             return F.grid_sample(
                 images, grid, padding_mode="reflection", align_corners=False
             )
@@ -266,8 +269,7 @@ class RandomResizedCrop(BatchTransform):
     def _transform(
         self, images: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
-        size = images.shape[2:] if self.size is None else self.size
-        rows, columns = (size, size) if isinstance(size, Integral) else size
+        rows, columns = as_pair(self.size or tuple(images.shape[2:]))
         top, left, height, width = random_boxes(
             images, self.scale, self.ratio, generator
         )

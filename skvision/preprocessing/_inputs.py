@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
 from skvision.datasets._adapters import images_of, is_dataset, labels_of
@@ -69,11 +70,11 @@ def as_images(
     ValueError
         If X is empty, not finite, or of another shape.
     """
-    if isinstance(X, ImageSequence):
-        _check_not_empty(X.shape)
-        return X
-    if is_dataset(X):
-        return images_of(X)
+    if isinstance(X, ImageSequence) or is_dataset(X):
+        images = X if isinstance(X, ImageSequence) else images_of(X)
+        _check_not_empty(images.shape)
+        _check_finite(images)
+        return images
     if _is_pairs(X):
         X = [image for image, _ in X]
     if isinstance(X, (list, tuple, np.ndarray)) and len(X) and _is_path(X[0]):
@@ -137,6 +138,15 @@ def _layout(shape, channels, expected):
         f"Cannot tell the channels of X with shape {tuple(shape)}: neither axis 1 nor "
         "axis 3 has length 1, 3 or 4. Set channels='first' or channels='last'."
     )
+
+
+def _check_finite(images):
+    # Images that are read one by one are checked when that is done.
+    if isinstance(images.reader, ArrayReader) and images.dtype.kind == "f":
+        for start in range(0, len(images), 1024):
+            part = images.read(slice(start, start + 1024))
+            if part.is_floating_point():
+                assert_all_finite(part.numpy(), input_name="X")
 
 
 def _check_not_empty(shape):

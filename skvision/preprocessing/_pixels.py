@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
-from skvision.preprocessing._augment import BatchTransform, Pair, uniform
-from skvision.preprocessing._geometry import PROBABILITY, RATIO, SCALE, random_boxes
+from skvision.preprocessing._base import (
+    FINITE,
+    NON_NEGATIVE,
+    PROBABILITY,
+    RATIO,
+    SCALE,
+    BatchTransform,
+    Pair,
+    random_boxes,
+    uniform,
+)
 
 __all__ = ["ColorJitter", "GaussianNoise", "RandomErasing", "UniformNoise"]
-
-_FINITE = Interval(Real, None, None, closed="neither")
-_POSITIVE = Interval(Real, 0, None, closed="left")
 
 
 class UniformNoise(BatchTransform):
@@ -51,8 +56,8 @@ class UniformNoise(BatchTransform):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "low": [_FINITE],
-        "high": [_FINITE],
+        "low": [FINITE],
+        "high": [FINITE],
         "clip": ["boolean"],
     }
 
@@ -104,7 +109,7 @@ class GaussianNoise(BatchTransform):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "std": [_POSITIVE],
+        "std": [NON_NEGATIVE],
         "clip": ["boolean"],
     }
 
@@ -164,7 +169,7 @@ class ColorJitter(BatchTransform):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        name: [_POSITIVE, Pair(_POSITIVE)]
+        name: [NON_NEGATIVE, Pair(NON_NEGATIVE)]
         for name in ("brightness", "contrast", "saturation")
     }
 
@@ -238,7 +243,7 @@ class RandomErasing(BatchTransform):
         "p": [PROBABILITY],
         "scale": [SCALE],
         "ratio": [RATIO],
-        "value": [_FINITE, StrOptions({"random"})],
+        "value": [FINITE, StrOptions({"random"})],
     }
 
     def __init__(
@@ -263,7 +268,7 @@ class RandomErasing(BatchTransform):
         rows = _within(top, height, images.shape[2])[:, None, :, None]
         columns = _within(left, width, images.shape[3])[:, None, None, :]
         erased = chosen & rows & columns
-        if self.value == "random":
+        if isinstance(self.value, str):
             return torch.where(erased, uniform(images, generator, images.shape), images)
         return images.masked_fill(erased, self.value)
 

@@ -26,7 +26,7 @@ from sklearn.utils import Bunch
 from torchvision import datasets
 
 from skvision.datasets._base import choose
-from skvision.datasets._fetchers import (
+from skvision.datasets import (
     fetch_cifar10,
     fetch_emnist,
     fetch_fashion_mnist,
@@ -145,7 +145,7 @@ def tiny_md5(monkeypatch):
 
 @pytest.fixture
 def home(tmp_path, tiny_md5):
-    """A data_home with tiny files of all data sets."""
+    """Return a data_home with tiny files of all data sets."""
     for name in ("MNIST", "FashionMNIST"):
         write(tmp_path / name / "raw", idx_files("train", "t10k"))
     write(tmp_path / "EMNIST" / "raw", emnist_files())
@@ -611,7 +611,7 @@ def test_damaged_idx_file(home, fetch, kind, how, requests):
 def test_images_and_labels_that_do_not_match(home):
     raw = home / "MNIST" / "raw"
     (raw / "train-labels-idx1-ubyte").write_bytes(to_idx(images_of("test")[1]))
-    with pytest.raises(OSError, match="holds 40 images, but 20 labels .*Delete"):
+    with pytest.raises(OSError, match=r"holds 40 images, but 20 labels .*Delete"):
         fetch_mnist(data_home=home)
 
 

@@ -157,18 +157,18 @@ def test_deep_pixels_are_not_clipped(tmp_path, dtype, suffix, mode):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="path='.*nowhere' should be a folder"):
+    with pytest.raises(FileNotFoundError, match=r"path='.*nowhere' should be a folder"):
         load_image_folder(tmp_path / "nowhere")
 
 
 def test_path_of_a_file(folder):
-    with pytest.raises(FileNotFoundError, match="path=.* should be a folder"):
+    with pytest.raises(FileNotFoundError, match=r"path=.* should be a folder"):
         load_image_folder(folder / "readme.md")
 
 
 def test_no_sub_folders(tmp_path):
     save(tmp_path / "0.png", np.zeros((4, 4), dtype=np.uint8))
-    with pytest.raises(FileNotFoundError, match="sub-folder .* any class folder"):
+    with pytest.raises(FileNotFoundError, match=r"sub-folder .* any class folder"):
         load_image_folder(tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_empty_class(folder):
 
 @pytest.mark.parametrize("size", [(8,), (8, 0), (8, 8.0), (8, 8, 3), ("8", "8")])
 def test_wrong_image_size(folder, size):
-    with pytest.raises(ValueError, match="image_size=.*pair of positive integers"):
+    with pytest.raises(ValueError, match=r"image_size=.*pair of positive integers"):
         load_image_folder(folder, image_size=size)
 
 

@@ -1,0 +1,46 @@
+"""What all tests share."""
+
+import os
+
+# scipy and torch read these once, when they are first imported: some of
+# scikit-learn's checks need the array API, and the tests' small networks train
+# fastest on one thread.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+
+from skvision.datasets import fetch_fashion_mnist, load_digits_images
+
+
+@pytest.fixture(scope="session")
+def data_home():
+    """Folder with the files of real data sets, named by SKVISION_DATA."""
+    folder = os.environ.get("SKVISION_DATA")
+    if not folder:
+        pytest.skip("SKVISION_DATA names no folder with real data sets")
+    if not Path(folder).is_dir():
+        pytest.skip(f"the folder that SKVISION_DATA names, {folder}, does not exist")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(data_home):
+    """Some real images of clothes, 100 of each class."""
+    try:
+        return fetch_fashion_mnist(
+            data_home=data_home,
+            n_samples=1000,
+            random_state=0,
+            download_if_missing=False,
+        )
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's digits as images."""
+    return load_digits_images()

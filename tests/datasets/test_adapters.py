@@ -1,0 +1,747 @@
+"""From torchvision's and other data sets to X and y."""
+
+import functools
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from PIL import Image
+from skorch.helper import SliceDataset
+from torch.utils.data import (
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from torchvision import datasets
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from skvision.datasets import ImageSequence, as_Xy
+from skvision.datasets._adapters import images_of, labels_of
+from skvision.datasets._sequence import to_chw
+
+FLOAT = {"dtype": torch.float32, "scale": True}
+
+#: Transforms for which no image need be read by itself.
+DIRECT = {
+    "None": None,
+    "ToTensor": v1.ToTensor(),
+    "PILToTensor": v1.PILToTensor(),
+    "Compose(PILToTensor)": v1.Compose([v1.PILToTensor()]),
+    "ToTensor, Normalize": v1.Compose(
+        [v1.ToTensor(), v1.Normalize((0.2860,), (0.3530,))]
+    ),
+    "PILToTensor, ConvertImageDtype, Normalize": v1.Compose(
+        [
+            v1.PILToTensor(),
+            v1.ConvertImageDtype(torch.float32),
+            v1.Normalize([0.5], [0.5], inplace=True),
+        ]
+    ),
+    "nested Compose": v1.Compose(
+        [v1.Compose([v1.ToTensor()]), v1.Compose([v1.Normalize((0.1,), (0.7,))])]
+    ),
+    "v2 ToImage": v2.ToImage(),
+    "v2 PILToTensor": v2.PILToTensor(),
+    "v2 ToImage, ToDtype": v2.Compose([v2.ToImage(), v2.ToDtype(**FLOAT)]),
+    "v2 ToImage, ToDtype, Normalize": v2.Compose(
+        [v2.ToImage(), v2.ToDtype(**FLOAT), v2.Normalize([0.286], [0.353])]
+    ),
+}
+
+#: Others, each with a fixed result.
+ITEMWISE = {
+    "Resize": v1.Compose([v1.Resize((14, 20)), v1.ToTensor()]),
+    "CenterCrop": v1.CenterCrop(20),
+    "lambda": lambda image: torch.from_numpy(255 - np.array(image)),
+    "to arrays": np.array,
+    "Normalize twice": v1.Compose(
+        [v1.ToTensor(), v1.Normalize((0.3,), (0.4,)), v1.Normalize((0.1,), (2.0,))]
+    ),
+    "ToTensor, Grayscale(3)": v1.Compose([v1.ToTensor(), v1.Grayscale(3)]),
+    "to float64": v1.Compose([v1.PILToTensor(), v1.ConvertImageDtype(torch.float64)]),
+    "to float, not scaled": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32)]),
+    "invert": v2.Compose([v2.ToImage(), v2.RandomInvert(p=1)]),
+    "Sequential": torch.nn.Sequential(
+        v2.PILToTensor(), v1.ConvertImageDtype(torch.float32)
+    ),
+    "Lambda in Compose": v1.Compose([v1.ToTensor(), v1.Lambda(lambda x: x * x)]),
+}
+
+
+def items_of(dataset, rows=None):
+    """Return the images of some items, as (n, C, H, W) arrays."""
+    rows = range(len(dataset)) if rows is None else rows
+    return np.stack([to_chw(dataset[int(row)][0]).numpy() for row in rows])
+
+
+def labels_by_item(dataset):
+    return [dataset[row][1] for row in range(len(dataset))]
+
+
+def assert_same_bits(actual, expected):
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    assert actual.tobytes() == expected.tobytes()
+
+
+def assert_like_items(dataset, rows=None):
+    """Check all that as_Xy returns against the items of a data set."""
+    X, y = as_Xy(dataset)
+    assert isinstance(X, ImageSequence)
+    assert len(X) == len(y) == len(dataset)
+    rows = np.arange(len(dataset)) if rows is None else np.asarray(rows)
+    expected = items_of(dataset, rows)
+    assert X.shape == (len(dataset), *expected.shape[1:])
+    assert X.dtype == expected.dtype
+    assert_same_bits(np.asarray(X[rows]), expected)
+    assert_same_bits(X[int(rows[-1])], expected[-1])
+    assert_array_equal(y[rows], [np.asarray(dataset[int(row)][1]) for row in rows])
+    return X, y
+
+
+class Items(Dataset):
+    """A data set of the items of a list."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, row):
+        return self.items[row]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def fashion(data_home):
+    """Ten thousand images, in memory."""
+    return datasets.FashionMNIST(data_home, train=False)
+
+
+@pytest.fixture(scope="module")
+def cifar_folder(request):
+    """Ten thousand files; to be copied before it is changed."""
+    folders = {}
+
+    def open_folder(data_home, **kwargs):
+        if not folders:
+            folders["test"] = datasets.ImageFolder(data_home / "cifar10" / "test")
+        folder = pickle.loads(pickle.dumps(folders["test"]))
+        vars(folder).update(kwargs)
+        return folder
+
+    return open_folder
+
+
+@pytest.fixture
+def cifar(data_home, cifar_folder):
+    return cifar_folder(data_home)
+
+
+@pytest.fixture
+def cifar_arrays(rng):
+    """torchvision's CIFAR10 with images of our own, which needs no files."""
+
+    def build(transform=None, n=30):
+        dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
+        dataset.data = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+        dataset.targets = rng.integers(0, 10, n).tolist()
+        dataset.transform, dataset.target_transform = transform, None
+        return dataset
+
+    return build
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """Count how often a class's method is called, changing nothing else."""
+
+    def spy_on(owner, name="__getitem__"):
+        method = getattr(owner, name)
+        calls = []
+
+        @functools.wraps(method)
+        def spy(self, *args, **kwargs):
+            calls.append(args)
+            return method(self, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, spy)
+        return calls
+
+    return spy_on
+
+
+# -------------------------------------------------------- torchvision: images
+
+
+@pytest.mark.parametrize("name", [*DIRECT, *ITEMWISE])
+def test_grey_images_like_items(fashion, rng, name):
+    fashion.transform = {**DIRECT, **ITEMWISE}[name]
+    assert_like_items(fashion, rng.choice(10_000, 60, replace=False))
+
+
+@pytest.mark.parametrize("name", [*DIRECT, *ITEMWISE])
+def test_coloured_images_like_items(cifar_arrays, name):
+    assert_like_items(cifar_arrays({**DIRECT, **ITEMWISE}[name]))
+
+
+@pytest.mark.parametrize("split", ["balanced"])
+@pytest.mark.parametrize("name", DIRECT)
+def test_emnist(data_home, rng, split, name):
+    emnist = datasets.EMNIST(data_home, split, train=False, transform=DIRECT[name])
+    X, y = assert_like_items(emnist, rng.choice(len(emnist), 60, replace=False))
+    assert X.image_shape == (1, 28, 28)
+    assert set(np.unique(y)) == set(range(47))
+
+
+@pytest.mark.parametrize("name", ["None", "ToTensor", "v2 ToImage, ToDtype, Normalize"])
+def test_image_folder(cifar, rng, name):
+    cifar.transform = DIRECT[name]
+    X, y = assert_like_items(cifar, rng.choice(len(cifar), 40, replace=False))
+    assert X.image_shape == (3, 32, 32)
+    assert_array_equal(y, cifar.targets)
+
+
+def test_normalisation_by_channel(cifar_arrays):
+    mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+    assert_like_items(
+        cifar_arrays(v1.Compose([v1.ToTensor(), v1.Normalize(mean, std)]))
+    )
+
+
+@given(
+    mean=st.floats(-2, 2),
+    std=st.floats(1e-3, 4),
+    kind=st.sampled_from(["list", "tuple", "float64 array", "float64 tensor"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_normalisation_to_the_last_bit(mean, std, kind):
+    dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
+    # All values that a pixel may have; few images decide whether all agree.
+    dataset.data = np.zeros((256, 2, 2, 3), dtype=np.uint8)
+    dataset.data += np.arange(256, dtype=np.uint8)[:, None, None, None]
+    dataset.targets = [0, 1] * 128
+    convert = {
+        "list": list,
+        "tuple": tuple,
+        "float64 array": np.array,
+        "float64 tensor": lambda values: torch.tensor(values, dtype=torch.float64),
+    }[kind]
+    normalize = v1.Normalize(convert([mean] * 3), convert([std] * 3))
+    dataset.transform = v1.Compose([v1.ToTensor(), normalize])
+    dataset.target_transform = None
+    assert_same_bits(np.asarray(as_Xy(dataset)[0]), items_of(dataset))
+
+
+def test_normalisation_by_one_number(cifar_arrays):
+    # (0.5) is a number, not a tuple; torchvision takes both.
+    dataset = cifar_arrays(v1.Compose([v1.ToTensor(), v1.Normalize((0.5), (0.5))]))
+    assert_like_items(dataset)
+
+
+def test_impossible_transforms_fail_as_in_torchvision(cifar_arrays):
+    # Of one channel for three, and of two for three.
+    as_Xy(cifar_arrays(v1.Compose([v1.ToTensor(), v1.Normalize((0.5,), (0.5,))])))
+    for transform in (
+        v1.Compose([v1.ToTensor(), v1.Normalize((0.5, 0.5), (0.5, 0.5))]),
+        v1.Normalize((0.5,), (0.5,)),
+        v1.Compose([v1.Normalize((0.5,), (0.5,)), v1.ToTensor()]),
+    ):
+        dataset = cifar_arrays(transform)
+        with pytest.raises(Exception) as by_item:
+            dataset[0]
+        with pytest.raises(by_item.type):
+            as_Xy(dataset)
+
+
+@pytest.mark.parametrize("kind", ["crop", "compose", "v2"])
+def test_random_transforms_draw_item_by_item(fashion, kind):
+    fashion.transform = {
+        "crop": v1.RandomCrop(20),
+        "compose": v1.Compose(
+            [v1.ToTensor(), v1.RandomHorizontalFlip(), v1.RandomErasing()]
+        ),
+        "v2": v2.Compose([v2.ToImage(), v2.RandomAffine(20), v2.ToDtype(**FLOAT)]),
+    }[kind]
+    rows = np.array([5, 9_999, 17, 5])
+    X, _ = as_Xy(fashion)
+    part = X[rows]
+    torch.manual_seed(0)
+    expected = items_of(fashion, rows)
+    torch.manual_seed(0)
+    assert_same_bits(np.asarray(part), expected)
+    assert (np.asarray(part) != expected).any()
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_ten_thousand_images_at_once(fashion, rng, count, name):
+    fashion.transform = DIRECT[name]
+    calls = count(datasets.FashionMNIST)
+    X, _ = as_Xy(fashion)
+    assert len(calls) < 10
+    calls.clear()
+    order = rng.permutation(10_000)
+    assert X[order].read(slice(None)).shape == (10_000, 1, 28, 28)
+    assert len(X.read(order)) == 10_000
+    assert np.asarray(X).shape == (10_000, 1, 28, 28)
+    assert calls == []
+
+
+def test_other_transforms_read_each_image_once(fashion, count):
+    fashion.transform = v1.RandomCrop(20)
+    calls = count(datasets.FashionMNIST)
+    X, _ = as_Xy(fashion)
+    assert len(calls) < 10
+    calls.clear()
+    X[[3, 1, 4]].read(slice(None))
+    assert calls == [(3,), (1,), (4,)]
+
+
+def test_images_are_not_copied(fashion):
+    X, _ = as_Xy(fashion)
+    assert np.shares_memory(X[::2].reader.array, fashion.data.numpy())
+    fashion.data[7] = 200
+    assert (X[7] == 200).all()
+
+
+@pytest.mark.parametrize("name", ["None", "ToTensor, Normalize", "lambda"])
+def test_changed_images(fashion, name):
+    fashion.transform = {**DIRECT, **ITEMWISE}[name]
+    fashion.data = (255 - fashion.data)[2::40]
+    fashion.targets = fashion.targets[2::40]
+    X, _ = assert_like_items(fashion)
+    assert len(X) == 250
+
+
+@pytest.mark.parametrize("name", ["None", "ToTensor", "ToTensor, Normalize"])
+def test_changed_coloured_images(cifar_arrays, name):
+    dataset = cifar_arrays(DIRECT[name])
+    dataset.data = dataset.data[::-1, :, 4:24]
+    assert_like_items(dataset)
+    dataset.data = np.asfortranarray(dataset.data)
+    assert_like_items(dataset)
+    dataset.data.flags.writeable = False
+    assert_like_items(dataset)
+
+
+def test_channels_first_images(rng):
+    svhn = datasets.SVHN.__new__(datasets.SVHN)
+    svhn.data = rng.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    svhn.labels = rng.integers(0, 10, 20)
+    svhn.transform, svhn.target_transform = v1.ToTensor(), None
+    assert_like_items(svhn)
+
+
+def test_labels_of_several_columns(rng):
+    # QMNIST stores eight numbers for each image and gives the first as its label.
+    qmnist = datasets.QMNIST.__new__(datasets.QMNIST)
+    qmnist.data = torch.from_numpy(rng.integers(0, 256, (20, 28, 28), dtype=np.uint8))
+    qmnist.targets = torch.from_numpy(rng.integers(0, 10, (20, 8)))
+    qmnist.transform = qmnist.target_transform = None
+    qmnist.compat = True
+    _, y = as_Xy(qmnist)
+    assert_array_equal(y, labels_by_item(qmnist))
+    qmnist.target_transform = lambda label: -label
+    _, y = as_Xy(qmnist)
+    assert_array_equal(y, labels_by_item(qmnist))
+    qmnist.compat, qmnist.target_transform = False, None
+    _, y = as_Xy(qmnist)
+    assert_array_equal(y, np.stack(labels_by_item(qmnist)))
+
+
+def test_fake_data():
+    fake = datasets.FakeData(12, (3, 10, 8), 4, transform=v1.ToTensor())
+    assert_like_items(fake)
+
+
+# ------------------------------------------------ torchvision: the user's own
+
+
+class Inverted(datasets.FashionMNIST):
+    def __getitem__(self, row):
+        image, label = super().__getitem__(row)
+        return 1 - image, label
+
+
+class Threes(datasets.FashionMNIST):
+    def __getitem__(self, row):
+        image, label = super().__getitem__(row)
+        return image, int(label == 3)
+
+
+class FirstHundred(datasets.FashionMNIST):
+    def __len__(self):
+        return 100
+
+
+class Renamed(datasets.FashionMNIST):
+    """Nothing but another name."""
+
+
+@pytest.mark.parametrize("kind", [Inverted, Threes, FirstHundred, Renamed])
+def test_subclasses_decide(data_home, rng, kind, monkeypatch):
+    # torchvision derives the folder from the name of the class.
+    folder = str(data_home / "FashionMNIST" / "raw")
+    monkeypatch.setattr(kind, "raw_folder", property(lambda self: folder))
+    dataset = kind(data_home, train=False, transform=v1.ToTensor())
+    rows = rng.choice(len(dataset), 50, replace=False)
+    X, y = assert_like_items(dataset, rows)
+    if kind is Threes:
+        assert_array_equal(np.unique(y), [0, 1])
+
+
+def test_wrapped_for_v2(fashion):
+    fashion.transform = v2.Compose([v2.ToImage(), v2.ToDtype(**FLOAT)])
+    wrapped = datasets.wrap_dataset_for_transforms_v2(fashion)
+    X, y = as_Xy(Subset(wrapped, range(0, 10_000, 500)))
+    assert_same_bits(np.asarray(X), items_of(fashion, range(0, 10_000, 500)))
+    assert_array_equal(y, fashion.targets[::500])
+
+
+# -------------------------------------------------------- torchvision: labels
+
+
+def test_labels_without_decoding(fashion, count):
+    calls = count(datasets.FashionMNIST)
+    y = labels_of(fashion)
+    assert_array_equal(y, fashion.targets)
+    assert isinstance(y, np.ndarray)
+    assert_array_equal(labels_of(Subset(fashion, [5, 0])), fashion.targets[[5, 0]])
+    assert calls == []
+
+
+def test_labels_without_opening_files(cifar):
+    opened = []
+
+    def loader(path):
+        opened.append(path)
+        return datasets.folder.default_loader(path)
+
+    cifar.loader = loader
+    assert_array_equal(labels_of(cifar), cifar.targets)
+    assert_array_equal(labels_of(Subset(cifar, [9_000, 3])), [9, 0])
+    assert opened == []
+    as_Xy(cifar)
+    assert len(opened) < 10
+
+
+def test_target_transform(fashion, count):
+    seen = []
+
+    def target_transform(label):
+        seen.append(type(label))
+        return label % 3
+
+    fashion.target_transform = target_transform
+    calls = count(datasets.FashionMNIST)
+    assert_array_equal(labels_of(fashion), fashion.targets % 3)
+    assert calls == []
+    assert set(seen) == {int}
+    assert_array_equal(labels_of(Subset(fashion, [3, 1])), fashion.targets[[3, 1]] % 3)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda label: f"class {label}",
+        torch.tensor,
+        lambda label: torch.eye(10)[label],
+        lambda label: [label, -label],
+        np.float32,
+    ],
+    ids=["str", "tensor", "one-hot", "list", "float"],
+)
+def test_target_transforms_of_other_types(cifar_arrays, transform):
+    dataset = cifar_arrays()
+    dataset.target_transform = transform
+    y = labels_of(dataset)
+    expected = [np.asarray(label) for label in labels_by_item(dataset)]
+    assert_array_equal(y, np.stack(expected))
+
+
+def test_target_transform_of_a_folder(cifar):
+    cifar.target_transform = lambda label: cifar.classes[label]
+    y = labels_of(Subset(cifar, [0, 9_999]))
+    assert y.tolist() == ["airplane", "truck"]
+
+
+def test_relabelled_data_sets(fashion):
+    fashion.targets = (fashion.targets == 3).long()
+    assert_array_equal(labels_of(fashion), fashion.targets)
+    assert labels_of(fashion).sum() == 1000
+    fashion.targets = fashion.targets.tolist()
+    assert labels_of(fashion).sum() == 1000
+
+
+def test_shortened_folder(cifar):
+    # targets still has all labels, but the data set no longer has all images.
+    cifar.samples = cifar.samples[5::1000]
+    _, y = assert_like_items(cifar)
+    assert_array_equal(y, np.arange(10))
+
+
+def test_relabelled_folder(cifar):
+    # ImageFolder takes the labels of its items from samples.
+    cifar.samples = [(path, label % 2) for path, label in cifar.samples]
+    _, y = as_Xy(cifar)
+    rows = range(0, 10_000, 500)
+    assert_array_equal(y[::500], [cifar.samples[row][1] for row in rows])
+
+
+# ------------------------------------------------------------------- wrappers
+
+
+def wrappers(dataset):
+    rows = [9, 2, 2, 30, 17]
+    return {
+        "Subset": Subset(dataset, rows),
+        "Subset of a range": Subset(dataset, range(3, 30, 7)),
+        "Subset of an array": Subset(dataset, np.array(rows)),
+        "Subset of a tensor": Subset(dataset, torch.tensor(rows)),
+        "Subset of negative rows": Subset(dataset, [-1, -30, 0]),
+        "nested Subset": Subset(Subset(Subset(dataset, range(2, 32)), rows), [4, 0]),
+        "random_split": random_split(
+            dataset, [0.3, 0.7], torch.Generator().manual_seed(0)
+        )[0],
+        "Subset of ConcatDataset": Subset(ConcatDataset([dataset] * 2), [3, 35, 63]),
+    }
+
+
+@pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "lambda"])
+@pytest.mark.parametrize("wrapper", wrappers(Items(range(32))))
+def test_subsets(cifar_arrays, wrapper, transform):
+    dataset = cifar_arrays({**DIRECT, **ITEMWISE}[transform], n=32)
+    assert_like_items(wrappers(dataset)[wrapper])
+
+
+@pytest.mark.parametrize("transform", ["None", "ToTensor"])
+@pytest.mark.parametrize("wrapper", ["Subset", "nested Subset"])
+def test_subsets_of_files(cifar, wrapper, transform):
+    cifar.transform = DIRECT[transform]
+    assert_like_items(wrappers(cifar)[wrapper])
+
+
+def test_subset_of_memory_reads_memory(fashion, count):
+    calls = count(datasets.FashionMNIST)
+    X, _ = as_Xy(Subset(Subset(fashion, range(5_000)), range(100, 4_000)))
+    assert X.shape == (3_900, 1, 28, 28)
+    assert len(calls) < 10
+    calls.clear()
+    assert_array_equal(np.asarray(X[::13])[:, 0], fashion.data[100:4_000:13])
+    assert calls == []
+
+
+def test_subset_of_the_users_own(cifar_arrays):
+    class Brighter(Subset):
+        def __getitem__(self, row):
+            image, label = super().__getitem__(row)
+            return image * 2, -label
+
+    dataset = Brighter(cifar_arrays(v1.ToTensor()), [5, 1, 8])
+    _, y = assert_like_items(dataset)
+    assert (y <= 0).all()
+    assert_like_items(Subset(dataset, [2, 0]))
+
+
+def test_concatenated(cifar_arrays):
+    first, second = cifar_arrays(v1.ToTensor(), n=5), cifar_arrays(v1.ToTensor(), n=9)
+    _, y = assert_like_items(ConcatDataset([first, Subset(second, [8, 0])]))
+    assert y.tolist() == [*first.targets, second.targets[8], second.targets[0]]
+
+
+@pytest.mark.parametrize("indices", [None, [3, 1, 4], np.array([3, 1, 4])], ids=str)
+@pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "lambda"])
+def test_slice_dataset(cifar_arrays, transform, indices):
+    dataset = cifar_arrays({**DIRECT, **ITEMWISE}[transform])
+    wrapped = SliceDataset(dataset, indices=indices)
+    X, y = as_Xy(wrapped)
+    rows = np.arange(30) if indices is None else indices
+    assert_same_bits(np.asarray(X), items_of(dataset, rows))
+    assert_array_equal(y, np.asarray(dataset.targets)[rows])
+    X, y = as_Xy(wrapped[np.array([2, 0])])
+    assert_same_bits(np.asarray(X), items_of(dataset, np.asarray(rows)[[2, 0]]))
+    X, y = as_Xy(SliceDataset(Subset(dataset, [9, 8, 7]))[1:])
+    assert_same_bits(np.asarray(X), items_of(dataset, [8, 7]))
+    assert_array_equal(y, np.asarray(dataset.targets)[[8, 7]])
+
+
+def test_slice_dataset_of_labels(cifar_arrays):
+    with pytest.raises(ValueError, match="idx=1, which holds no images"):
+        as_Xy(SliceDataset(cifar_arrays(), idx=1))
+
+
+def test_slice_dataset_that_transforms(cifar_arrays):
+    class Brighter(SliceDataset):
+        def transform(self, data):
+            return data * 2
+
+    wrapped = Brighter(cifar_arrays(v1.ToTensor()))
+    assert_array_equal(images_of(wrapped)[3], wrapped[3].numpy())
+
+
+def test_empty_subset(cifar_arrays):
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        as_Xy(Subset(cifar_arrays(), []))
+
+
+# -------------------------------------------------------------------- tensors
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "float32", "float64", "float16", "bfloat16", "int64", "bool"]
+)
+@pytest.mark.parametrize("shape", [(9, 2, 6, 5), (9, 6, 5), (9, 7)], ids=str)
+def test_tensors(shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.rand(shape, generator=generator) * 3).to(getattr(torch, dtype))
+    X, y = as_Xy(TensorDataset(images, torch.arange(9) % 3))
+    n_rows, *image_shape = shape
+    if len(image_shape) < 3:
+        image_shape = [1] * (3 - len(image_shape)) + image_shape
+    assert X.shape == (n_rows, *image_shape)
+    assert X.flat == (len(shape) == 2)
+    values = images.double().reshape(n_rows, *image_shape).numpy()
+    assert_array_equal(np.asarray(X).astype(np.float64), values)
+    assert_array_equal(X[[4, 2]][0].astype(np.float64), values[4])
+    assert_array_equal(y, np.arange(9) % 3)
+
+
+def test_tensors_share_memory():
+    images = torch.rand(9, 1, 6, 5)
+    X, _ = as_Xy(Subset(TensorDataset(images, torch.arange(9)), range(4)))
+    assert np.shares_memory(X.reader.array, images.numpy())
+    images.requires_grad_()
+    assert_array_equal(as_Xy(TensorDataset(images, torch.arange(9)))[0][:4], X)
+
+
+def test_targets_of_tensors():
+    images = torch.rand(9, 1, 6, 5)
+    for y in (torch.rand(9), torch.rand(9, 2), torch.arange(9).to(torch.uint8)):
+        _, targets = as_Xy(TensorDataset(images, y))
+        assert_array_equal(targets, y)
+        assert targets.dtype == y.numpy().dtype
+    _, targets = as_Xy(TensorDataset(images, torch.arange(9), torch.rand(9)))
+    assert_array_equal(targets, np.arange(9))
+
+
+def test_subclass_of_tensors():
+    class Doubled(TensorDataset):
+        def __getitem__(self, row):
+            image, label = super().__getitem__(row)
+            return image * 2, 10 - label
+
+    assert_like_items(Doubled(torch.rand(9, 1, 6, 5), torch.arange(9)))
+
+
+# --------------------------------------------------------------- data of users
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        Image.fromarray,
+        lambda pixels: Image.fromarray(pixels).convert("L"),
+        lambda pixels: Image.fromarray(pixels).convert("P"),
+        np.copy,
+        lambda pixels: pixels[..., 0],
+        lambda pixels: torch.from_numpy(np.moveaxis(pixels, 2, 0).copy()),
+        lambda pixels: np.moveaxis(pixels, 2, 0) / 255,
+    ],
+    ids=["RGB", "L", "P", "array", "grey array", "tensor", "channels first"],
+)
+@pytest.mark.parametrize(
+    "label",
+    [int, np.int64, torch.tensor, float, "class {}".format, lambda row: [row, -row]],
+    ids=["int", "int64", "tensor", "float", "str", "list"],
+)
+def test_own_data_set(rng, convert, label):
+    pixels = rng.integers(0, 256, (7, 10, 8, 3), dtype=np.uint8)
+    items = [(convert(image), label(row % 3)) for row, image in enumerate(pixels)]
+    assert_like_items(Items(items))
+
+
+def test_own_data_set_with_targets(rng):
+    class WithTargets(Items):
+        reads = 0
+
+        def __getitem__(self, row):
+            self.reads += 1
+            return super().__getitem__(row)
+
+        @property
+        def targets(self):
+            return [label for _, label in self.items]
+
+    dataset = WithTargets([(image, 5) for image in rng.random((50, 10, 8))])
+    assert_array_equal(labels_of(dataset), [5] * 50)
+    assert dataset.reads < 10
+
+
+@pytest.mark.parametrize("name", ["targets", "labels", "y"])
+@pytest.mark.parametrize("value", [None, "abc", 3, [1, 2], np.zeros(()), {"a": 1}])
+def test_attributes_that_are_no_labels(rng, name, value):
+    dataset = Items([(image, row) for row, image in enumerate(rng.random((5, 10, 8)))])
+    setattr(dataset, name, value)
+    assert_array_equal(as_Xy(dataset)[1], np.arange(5))
+
+
+def test_names_of_classes_are_no_labels(rng):
+    # As many classes as images: what the items hold decides.
+    dataset = Items(
+        [(image, 4 - row) for row, image in enumerate(rng.random((5, 8, 8)))]
+    )
+    dataset.labels = ["a", "b", "c", "d", "e"]
+    assert_array_equal(as_Xy(dataset)[1], [4, 3, 2, 1, 0])
+
+
+def test_items_without_labels(rng):
+    for items in (
+        list(rng.random((5, 8, 8))),
+        [(image,) for image in rng.random((5, 8, 8))],
+    ):
+        assert labels_of(Items(items)) is None
+        with pytest.raises(ValueError, match="Items data set carry no labels"):
+            as_Xy(Items(items))
+    with pytest.raises(ValueError, match="carry no labels"):
+        as_Xy(TensorDataset(torch.rand(5, 1, 8, 8)))
+
+
+def test_what_is_no_data_set():
+    for X in (np.zeros((5, 8, 8)), [(np.zeros((8, 8)), 0)], "path", None):
+        with pytest.raises(TypeError, match="as_Xy expects a data set .* got"):
+            as_Xy(X)
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(1, 8, 8), 0
+
+    with pytest.raises(TypeError):
+        as_Xy(Stream())
+
+
+def test_empty_data_sets():
+    for dataset in (Items([]), TensorDataset(torch.rand(0, 1, 8, 8), torch.arange(0))):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)|carry no labels"):
+            as_Xy(dataset)
+
+
+@pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "Resize"])
+def test_pickle(cifar_arrays, transform):
+    X, _ = as_Xy(cifar_arrays({**DIRECT, **ITEMWISE}[transform]))
+    for sequence in (X, X[[4, 2]]):
+        loaded = pickle.loads(pickle.dumps(sequence))
+        assert loaded.shape == sequence.shape
+        assert_same_bits(np.asarray(loaded), np.asarray(sequence))

@@ -1,0 +1,701 @@
+"""Transforms of training images, compared with what one image at a time gives."""
+
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.model_selection import GridSearchCV
+from torch.nn.functional import pad
+from torch.testing import assert_close
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
+
+from skvision.datasets import as_Xy
+from skvision.preprocessing._augment import apply_transforms, check_transforms, expand
+from skvision.preprocessing._base import BatchTransform, random_boxes, uniform
+from skvision.preprocessing._geometry import (
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomShift,
+)
+from skvision.preprocessing._pixels import (
+    ColorJitter,
+    GaussianNoise,
+    RandomErasing,
+    UniformNoise,
+)
+
+ALL = [
+    RandomHorizontalFlip(),
+    RandomShift(max_shift=2),
+    RandomShift(max_shift=(0, 0.25), fill="reflect"),
+    RandomRotation(degrees=30),
+    RandomRotation(degrees=30, fill="reflect"),
+    RandomResizedCrop(),
+    UniformNoise(),
+    GaussianNoise(),
+    ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+    RandomErasing(p=0.9),
+    RandomErasing(p=0.9, value="random"),
+]
+every_transform = pytest.mark.parametrize("transform", ALL, ids=repr)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_images(*shape, dtype=torch.float32):
+    """Images whose pixels all differ, without 0 and 1."""
+    images = torch.rand(shape, generator=generator(99), dtype=dtype)
+    return images * 0.8 + 0.1
+
+
+# ------------------------------------------------------------ all transforms
+
+
+@every_transform
+@given(
+    shape=st.tuples(
+        st.integers(0, 4), st.sampled_from([1, 3]), st.integers(3, 9), st.integers(3, 9)
+    ),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    channels_last=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=15, deadline=None)
+def test_shape_values_and_determinism(transform, shape, dtype, channels_last, seed):
+    images = some_images(*shape, dtype=dtype)
+    if channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    before = images.clone()
+    result = transform(images, generator(seed))
+    assert result.shape == images.shape
+    assert result.dtype == dtype
+    assert_close(images, before, rtol=0, atol=0)
+    assert result.numel() == 0 or (result >= -1e-6).all() and (result <= 1 + 1e-6).all()
+    again = transform(images, generator(seed))
+    assert_close(result, again, rtol=0, atol=0)
+
+
+@every_transform
+def test_result_shares_no_memory(transform):
+    images = some_images(2, 3, 8, 8)
+    before = images.clone()
+    transform(images).fill_(7)
+    assert_close(images, before, rtol=0, atol=0)
+
+
+@every_transform
+def test_every_image_has_its_own_draw(transform):
+    images = some_images(1, 3, 9, 9).expand(16, -1, -1, -1)
+    results = transform(images, generator())
+    n_different = len(results.flatten(1).unique(dim=0))
+    assert n_different == 2 if isinstance(transform, RandomHorizontalFlip) else 4
+
+
+@every_transform
+def test_randomness_comes_from_the_generator_alone(transform):
+    images = some_images(8, 3, 9, 9)
+    before = torch.get_rng_state()
+    drawn = generator()
+    first, second = transform(images, drawn), transform(images, drawn)
+    assert_array_equal(torch.get_rng_state(), before)
+    assert not torch.equal(first, second)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert_close(transform(images), first, rtol=0, atol=0)
+
+
+@every_transform
+def test_device_is_kept(transform):
+    # Tensors on the meta device hold no values: whatever mixes devices, or must wait
+    # for values to know its shapes, raises.
+    images = torch.empty(4, 3, 9, 9, device="meta")
+    for rng in (None, generator()):
+        result = transform(images, rng)
+        assert result.device.type == "meta"
+        assert result.shape == images.shape
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@every_transform
+def test_same_on_gpu_with_a_cpu_generator(transform):
+    images = some_images(4, 3, 9, 9)
+    on_gpu = transform(images.cuda(), generator())
+    assert on_gpu.is_cuda
+    assert_close(on_gpu.cpu(), transform(images, generator()), rtol=1e-4, atol=1e-4)
+    assert transform(images.cuda(), torch.Generator("cuda")).is_cuda
+
+
+@every_transform
+def test_is_a_plain_value(transform):
+    for copy in (clone(transform), pickle.loads(pickle.dumps(transform))):
+        assert type(copy) is type(transform)
+        assert repr(copy) == repr(transform)
+        assert copy.get_params() == transform.get_params()
+    before = transform.get_params()
+    transform(some_images(2, 1, 9, 9))
+    assert transform.get_params() == before
+
+
+def test_repr_shows_what_was_set():
+    assert repr(RandomHorizontalFlip()) == "RandomHorizontalFlip()"
+    assert repr(RandomErasing(p=1.0, value="random")) == (
+        "RandomErasing(p=1.0, value='random')"
+    )
+
+
+@pytest.mark.parametrize(
+    "transform, message",
+    [
+        (RandomHorizontalFlip(p=1.5), r"'p' .* RandomHorizontalFlip .* \[0.0, 1.0\]"),
+        (RandomHorizontalFlip(p=float("nan")), "Got nan instead"),
+        (RandomShift(max_shift=-1), "'max_shift' .* Got -1 instead"),
+        (RandomShift(max_shift=1.5), "'max_shift' .* Got 1.5 instead"),
+        (RandomShift(max_shift=(1, 2, 3)), r"a pair, each of it .* Got \(1, 2, 3\)"),
+        (RandomShift(max_shift=(1, -2)), r"a pair, each of it .* Got \(1, -2\)"),
+        (RandomShift(fill="mirror"), "'fill' .* {'reflect'}. Got 'mirror'"),
+        (RandomRotation(degrees=-1), "'degrees' .* Got -1"),
+        (RandomRotation(degrees=(3, 1)), r"an increasing pair.* Got \(3, 1\)"),
+        (RandomResizedCrop(size=0), "'size' .* Got 0 instead"),
+        (RandomResizedCrop(scale=(0.5, 1.5)), r"'scale' .* Got \(0.5, 1.5\)"),
+        (RandomResizedCrop(ratio=(0, 1)), r"'ratio' .* Got \(0, 1\)"),
+        (GaussianNoise(std=-0.1), "'std' .* Got -0.1 instead"),
+        (UniformNoise(low="a"), "'low' .* Got 'a' instead"),
+        (UniformNoise(clip=None), "'clip' .* Got None instead"),
+        (ColorJitter(contrast=-1), "'contrast' .* Got -1 instead"),
+        (ColorJitter(saturation=(2, 1)), r"'saturation' .* Got \(2, 1\)"),
+        (RandomErasing(scale=0.3), "'scale' .* Got 0.3 instead"),
+        (RandomErasing(value="noise"), "'value' .* Got 'noise' instead"),
+    ],
+)
+def test_wrong_parameters(transform, message):
+    with pytest.raises(ValueError, match=message):
+        transform(some_images(2, 3, 8, 8))
+    with pytest.raises(ValueError, match=message):
+        check_transforms([transform])
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(3, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)]
+)
+def test_wrong_images(images):
+    with pytest.raises(ValueError, match=r"RandomHorizontalFlip expects float images"):
+        RandomHorizontalFlip()(images)
+
+
+# ------------------------------------------------------------------ geometry
+
+
+def test_flip():
+    images = some_images(200, 3, 4, 5)
+    results = RandomHorizontalFlip(p=0.3)(images, generator())
+    flipped = [
+        torch.equal(result, image.flip(-1))
+        for image, result in zip(images, results, strict=True)
+    ]
+    assert 35 < sum(flipped) < 85
+    kept = ~torch.tensor(flipped)
+    assert torch.equal(results[kept], images[kept])
+    assert torch.equal(RandomHorizontalFlip(p=1.0)(images), images.flip(-1))
+    assert torch.equal(RandomHorizontalFlip(p=0.0)(images), images)
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.5, "reflect"])
+@pytest.mark.parametrize(
+    "max_shift, dy, dx", [(2, 2, 2), ((1, 3), 1, 3), (0.2, 2, 1), ((0, 0.5), 0, 4)]
+)
+def test_shift_is_padding_and_cropping(max_shift, dy, dx, fill):
+    height, width = 9, 7
+    images = some_images(150, 2, height, width)
+    results = RandomShift(max_shift=max_shift, fill=fill)(images, generator())
+    places = set()
+    for image, result in zip(images, results, strict=True):
+        padded = (
+            pad(image, (dx, dx, dy, dy), mode="reflect")
+            if fill == "reflect"
+            else pad(image, (dx, dx, dy, dy), value=fill)
+        )
+        (place,) = (
+            (top, left)
+            for top in range(2 * dy + 1)
+            for left in range(2 * dx + 1)
+            if torch.equal(padded[:, top : top + height, left : left + width], result)
+        )
+        places.add(place)
+    assert {top for top, _ in places} == set(range(2 * dy + 1))
+    assert {left for _, left in places} == set(range(2 * dx + 1))
+
+
+def test_reflecting_more_than_the_image():
+    with pytest.raises(ValueError, match=r"max_shift must be less .* 9 and 4; got 4"):
+        RandomShift(fill="reflect")(some_images(1, 1, 9, 4))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 6)])
+@pytest.mark.parametrize("angle", [0.0, 13.0, 90.0, -135.0])
+def test_rotation_by_a_fixed_angle(shape, angle):
+    images = some_images(3, *shape)
+    results = RandomRotation(degrees=(angle, angle))(images)
+    for image, result in zip(images, results, strict=True):
+        expected = tv.rotate(image, angle, interpolation=v2.InterpolationMode.BILINEAR)
+        assert_close(result, expected, rtol=0, atol=1e-5)
+
+
+def test_rotation_by_random_angles():
+    images = some_images(5, 1, 8, 10)
+    results = RandomRotation(degrees=45)(images, generator())
+    angles = uniform(images, generator(), (5, 1, 1), -45, 45).flatten()
+    for image, result, angle in zip(images, results, angles.tolist(), strict=True):
+        expected = tv.rotate(image, angle, interpolation=v2.InterpolationMode.BILINEAR)
+        assert_close(result, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [0.5, "reflect"])
+def test_rotation_fills_the_corners(fill):
+    images = torch.full((1, 1, 9, 9), 0.5)
+    assert_close(RandomRotation(degrees=(45, 45), fill=fill)(images), images)
+
+
+@pytest.mark.parametrize(
+    "size, shape",
+    [(None, [12, 16]), (5, [5, 5]), ((20, 7), [20, 7]), ((1, 1), [1, 1])],
+)
+def test_resized_crop(size, shape):
+    images = some_images(20, 3, 12, 16)
+    crop = RandomResizedCrop(size=size)
+    results = crop(images, generator())
+    assert results.shape == (20, 3, *shape)
+    boxes = torch.stack(
+        random_boxes(images, crop.scale, crop.ratio, generator()), dim=1
+    )
+    for image, result, box in zip(images, results, boxes.int().tolist(), strict=True):
+        assert_close(result, tv.resized_crop(image, *box, shape), rtol=0, atol=1e-5)
+
+
+def test_resized_crop_of_everything_changes_nothing():
+    images = some_images(3, 3, 8, 8, dtype=torch.float64)
+    crop = RandomResizedCrop(scale=(1, 1), ratio=(1, 1))
+    assert_close(crop(images), images)
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    scale=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted),
+    ratio=st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)).map(sorted),
+)
+@settings(max_examples=50, deadline=None)
+def test_boxes_lie_in_the_image(height, width, scale, ratio):
+    images = torch.empty(50, 1, height, width)
+    top, left, rows, columns = random_boxes(images, scale, ratio, generator())
+    for start, length, size in ((top, rows, height), (left, columns, width)):
+        assert (start >= 0).all()
+        assert (length >= 1).all()
+        assert (start + length <= size).all()
+        assert torch.equal(start, start.round())
+        assert torch.equal(length, length.round())
+
+
+def test_boxes_are_drawn_as_in_torchvision():
+    images = torch.empty(4000, 1, 40, 40)
+    scale, ratio = (0.08, 1.0), (3 / 4, 4 / 3)
+    ours = torch.stack(random_boxes(images, scale, ratio, generator()), dim=1)
+    reference = v2.RandomResizedCrop(40, scale, ratio)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [reference.make_params([images[0]]) for _ in range(4000)]
+    names = ("top", "left", "height", "width")
+    theirs = torch.tensor([[float(draw[name]) for name in names] for draw in drawn])
+    assert_close(ours.mean(dim=0), theirs.mean(dim=0), rtol=0, atol=0.7)
+    assert_close(ours.std(dim=0), theirs.std(dim=0), rtol=0, atol=0.5)
+
+
+# -------------------------------------------------------------------- pixels
+
+
+@pytest.mark.parametrize(
+    "noise, mean, std",
+    [
+        (UniformNoise(low=0.0, high=0.3, clip=False), 0.15, 0.3 / 12**0.5),
+        (GaussianNoise(std=0.2, clip=False), 0.0, 0.2),
+    ],
+    ids=repr,
+)
+def test_noise(noise, mean, std):
+    images = some_images(50, 3, 16, 16)
+    added = noise(images, generator()) - images
+    assert added.mean().item() == pytest.approx(mean, abs=0.005)
+    assert added.std().item() == pytest.approx(std, abs=0.005)
+    clipped = clone(noise).set_params(clip=True)(images, generator())
+    assert_close(clipped, noise(images, generator()).clamp(0, 1), rtol=0, atol=0)
+    assert noise(torch.ones(9, 1, 9, 9)).max() > 1
+
+
+def test_no_noise():
+    images = some_images(2, 1, 4, 4)
+    assert torch.equal(GaussianNoise(std=0)(images), images)
+    assert torch.equal(UniformNoise(low=0, high=0)(images), images)
+    with pytest.raises(ValueError, match=r"got low=1, high=0\.1"):
+        UniformNoise(low=1)(images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_color_jitter(channels):
+    images = some_images(6, channels, 5, 7)
+    jitter = ColorJitter(
+        brightness=(1.3, 1.3), contrast=(1.7, 1.7), saturation=(0.4, 0.4)
+    )
+    for image, result in zip(images, jitter(images), strict=True):
+        expected = tv.adjust_saturation(
+            tv.adjust_contrast(tv.adjust_brightness(image, 1.3), 1.7), 0.4
+        )
+        assert_close(result, expected, rtol=0, atol=1e-6)
+
+
+def test_color_jitter_draws_factors_around_one():
+    images = torch.full((300, 1, 2, 2), 0.5)
+    factors = ColorJitter(brightness=0.2)(images, generator())[:, 0, 0, 0] / 0.5
+    assert 0.8 <= factors.min() < 0.81
+    assert 1.19 < factors.max() <= 1.2
+    # A factor is never negative.
+    assert (ColorJitter(brightness=2.0)(images) > 0).all()
+
+
+def test_color_jitter_ignores_what_does_not_apply():
+    grey, colour = some_images(2, 1, 4, 4), some_images(2, 3, 4, 4)
+    assert torch.equal(ColorJitter(saturation=0.5)(grey), grey)
+    assert torch.equal(ColorJitter()(colour), colour)
+    with pytest.raises(ValueError, match="1 or 3 channels; got 4"):
+        ColorJitter()(some_images(2, 4, 4, 4))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, "random"])
+def test_erasing_changes_one_rectangle(value):
+    height, width = 20, 30
+    images = some_images(100, 3, height, width)
+    scale, ratio = (0.05, 0.2), (0.5, 2.0)
+    erase = RandomErasing(p=0.7, scale=scale, ratio=ratio, value=value)
+    results = erase(images, generator())
+    n_erased = 0
+    for image, result in zip(images, results, strict=True):
+        changed = (image != result).all(dim=0)
+        assert torch.equal(changed, (image != result).any(dim=0))
+        if not changed.any():
+            continue
+        n_erased += 1
+        rows, columns = changed.any(dim=1), changed.any(dim=0)
+        assert torch.equal(changed, rows[:, None] & columns)
+        for side in (rows, columns):
+            (positions,) = side.nonzero(as_tuple=True)
+            assert positions[-1] - positions[0] + 1 == len(positions)
+        # The sides are rounded to whole pixels.
+        n_rows, n_columns = rows.sum().item(), columns.sum().item()
+        assert (n_rows - 0.5) * (n_columns - 0.5) <= scale[1] * height * width
+        assert (n_rows + 0.5) * (n_columns + 0.5) >= scale[0] * height * width
+        assert (n_columns - 0.5) / (n_rows + 0.5) <= ratio[1]
+        assert (n_columns + 0.5) / (n_rows - 0.5) >= ratio[0]
+        written = result[:, changed]
+        if value == "random":
+            assert len(written.unique()) > 0.9 * written.numel()
+            assert (written >= 0).all() and (written < 1).all()
+        else:
+            assert (written == value).all()
+    assert 55 < n_erased < 85
+
+
+# ------------------------------------------------------------------- in lists
+
+
+def test_transforms_are_applied_in_order():
+    images = some_images(4, 3, 8, 8)
+    shift, noise = RandomShift(2), GaussianNoise()
+    rng = generator()
+    expected = noise(shift(images, rng), rng)
+    result = apply_transforms(images, [shift, None, noise], generator())
+    assert torch.equal(result, expected)
+    assert torch.equal(
+        apply_transforms(images, (shift,), generator()),
+        apply_transforms(images, shift, generator()),
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, [], [None]])
+def test_nothing_to_apply(nothing):
+    images = some_images(2, 1, 4, 4)
+    assert apply_transforms(images, nothing) is images
+
+
+def test_other_transforms_get_image_by_image():
+    images = some_images(40, 3, 8, 8)
+    shapes = []
+
+    def look(image):
+        shapes.append(tuple(image.shape))
+        return image
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        result = apply_transforms(images, [look, v2.RandomVerticalFlip()])
+        torch.manual_seed(0)
+        expected = torch.stack([v2.RandomVerticalFlip()(image) for image in images])
+    assert shapes == [(3, 8, 8)] * 40
+    assert torch.equal(result, expected)
+    flipped = (result == images.flip(2)).flatten(1).all(dim=1)
+    assert 5 < flipped.sum() < 35
+
+
+def test_other_transforms_cannot_change_the_input():
+    images = some_images(3, 1, 4, 4, dtype=torch.float64)
+    before = images.clone()
+    result = apply_transforms(images, lambda image: image.mul_(2).float())
+    assert torch.equal(images, before)
+    assert result.dtype == torch.float64
+    assert_close(result, 2 * before, rtol=0, atol=1e-6)
+    assert apply_transforms(images[:0], lambda image: image).shape == (0, 1, 4, 4)
+
+
+def test_other_transforms_may_change_the_size():
+    images = some_images(3, 1, 8, 8)
+    assert apply_transforms(images, [v2.Resize((4, 5))]).shape == (3, 1, 4, 5)
+
+
+@pytest.mark.parametrize(
+    "transform, error, message",
+    [
+        (v2.ToPILImage(), TypeError, r"ToPILImage\(.*\) must return .* got Image"),
+        (v2.ToDtype(torch.uint8), TypeError, r"ToDtype.* got torch\.uint8"),
+        (lambda image: None, TypeError, r"<lambda>.* got NoneType"),
+        (lambda image: image.sum(), ValueError, r"<lambda>.* got \(\)"),
+    ],
+)
+def test_other_transforms_with_wrong_results(transform, error, message):
+    with pytest.raises(error, match=message):
+        apply_transforms(some_images(2, 3, 4, 4), [transform])
+
+
+def test_other_transforms_with_unequal_shapes():
+    sizes = iter([3, 4, 4])
+
+    def cut(image):
+        return image[:, : next(sizes)]
+
+    message = r"cut.* one shape .*\(1, 3, 6\) and \(1, 4, 6\)"
+    with pytest.raises(ValueError, match=message):
+        apply_transforms(some_images(3, 1, 6, 6), cut)
+
+
+@pytest.mark.parametrize(
+    "augment, message",
+    [
+        ("flip", "augment expects transforms, .* got 'flip' of type str"),
+        ([RandomShift(), 3], "got 3 of type int"),
+        ([[RandomShift()]], r"got \[RandomShift\(\)\] of type list"),
+        ([RandomShift], r"got the class RandomShift. Make one of it: RandomShift\(\)"),
+    ],
+)
+def test_check_transforms_errors(augment, message):
+    with pytest.raises(TypeError, match=message):
+        check_transforms(augment)
+
+
+def test_check_transforms():
+    flip, other = RandomHorizontalFlip(), v2.RandomVerticalFlip()
+    assert check_transforms(None) == []
+    assert check_transforms(flip) == [flip]
+    assert check_transforms((flip, None, other)) == [flip, other]
+
+
+class Augmented(ClassifierMixin, BaseEstimator):
+    """Its score is how bright its transforms make grey images."""
+
+    def __init__(self, augment=None):
+        self.augment = augment
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        images = torch.full((4, 1, 8, 8), 0.5)
+        self.score_ = apply_transforms(images, self.augment).mean().item()
+        return self
+
+    def score(self, X, y):
+        return self.score_
+
+
+def test_transforms_can_be_searched_over():
+    bright, dark = UniformNoise(low=0.2, high=0.4), UniformNoise(low=-0.4, high=-0.2)
+    values = [None, dark, [RandomHorizontalFlip(), bright], [None, v2.Grayscale()]]
+    X, y = np.zeros((12, 2)), np.arange(12) % 2
+    search = GridSearchCV(Augmented(), {"augment": values}, cv=2).fit(X, y)
+    assert repr(search.best_params_["augment"]) == repr(values[2])
+    nested = GridSearchCV(Augmented(dark), {"augment__high": [-0.3, 0.9]}, cv=2)
+    assert nested.fit(X, y).best_params_ == {"augment__high": 0.9}
+
+
+# --------------------------------------------------------------------- expand
+
+
+def as_given(images, layout, dtype):
+    """Return (n, 1 or 3, H, W) images as an array of a layout and a dtype."""
+    array = images.numpy()
+    array = {
+        "grey": lambda: array[:, 0],
+        "last": lambda: np.moveaxis(array, 1, 3),
+        "first": lambda: array,
+    }[layout]()
+    return (
+        np.round(array * 255).astype(dtype) if dtype == "uint8" else array.astype(dtype)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", ">f4"])
+@pytest.mark.parametrize("layout", ["grey", "last", "first"])
+def test_expand_blocks(layout, dtype):
+    X = as_given(some_images(6, 3, 8, 10), layout, dtype)
+    before = X.copy()
+    flip, dim = RandomHorizontalFlip(p=1.0), UniformNoise(low=-0.3, high=-0.3)
+    X_more, y_more = expand(X, np.arange(6), [flip, dim, None, [flip, None, dim]])
+    assert X_more.shape == (24, *X.shape[1:])
+    assert X_more.dtype == X.dtype.newbyteorder("=")
+    assert_array_equal(X, before)
+    assert_array_equal(y_more, np.tile(np.arange(6), 4))
+    flipped = np.flip(X, 2 if layout != "first" else 3)
+    assert_array_equal(X_more[:6], X)
+    assert_array_equal(X_more[6:12], flipped)
+    # -0.3 * 255 = -76.5, rounded to even: what matters is that nothing wraps round.
+    tolerance = 0.6 if dtype == "uint8" else 1e-3
+    unit = 255 if dtype == "uint8" else 1
+    for given_, got in ((X, X_more[12:18]), (flipped, X_more[18:])):
+        expected = np.clip(given_.astype(float) - 0.3 * unit, 0, None)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
+
+
+def test_expand_rounds_to_the_nearest():
+    X = np.array([[[0, 100, 200, 255]]], dtype=np.uint8)
+    for amount, expected in [(0.6, [1, 101, 201, 255]), (-0.4, [0, 100, 200, 255])]:
+        shift = UniformNoise(amount / 255, amount / 255, clip=False)
+        assert expand(X, None, [shift])[0][1, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("make", [torch.from_numpy, list], ids=["tensor", "list"])
+def test_expand_other_containers(make):
+    X = as_given(some_images(4, 3, 8, 8), "last", "uint8")
+    flip = RandomHorizontalFlip(p=1.0)
+    expected, _ = expand(X, None, flip)
+    got, _ = expand(make(X), None, flip)
+    assert isinstance(got, np.ndarray)
+    assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_expand_image_sequence(dtype):
+    images = some_images(5, 3, 6, 6)
+    if dtype == torch.uint8:
+        images = (images * 255).to(torch.uint8)
+    labels = torch.tensor([3, 1, 4, 1, 5])
+    X, y = as_Xy(torch.utils.data.TensorDataset(images, labels))
+    X_more, y_more = expand(X[::2], y[::2], RandomHorizontalFlip(p=1.0))
+    assert_array_equal(X_more, torch.cat([images[::2], images[::2].flip(3)]))
+    assert_array_equal(y_more, [3, 4, 5, 3, 4, 5])
+    assert X_more.dtype == X.dtype
+
+
+def test_expand_targets():
+    X = np.zeros((2, 4, 4), dtype=np.uint8)
+    noise = GaussianNoise()
+    assert expand(X, None, noise)[1] is None
+    assert expand(X, ["a", "b"], noise)[1].tolist() == ["a", "b", "a", "b"]
+    assert expand(X, [[1, 2], [3, 4]], [noise, noise])[1].shape == (6, 2)
+    assert expand(X, [1, 2], [])[0].shape == (2, 4, 4)
+
+
+def test_expand_in_chunks(monkeypatch):
+    X = as_given(some_images(7, 1, 4, 4), "grey", "uint8")
+    transforms = [RandomHorizontalFlip(p=1.0), lambda image: 1 - image]
+    whole, _ = expand(X, None, transforms)
+    monkeypatch.setattr("skvision.preprocessing._augment._CHUNK", 3 * 16)
+    assert_array_equal(expand(X, None, transforms)[0], whole)
+
+
+def test_expand_random_state():
+    X = as_given(some_images(6, 3, 8, 8), "last", "uint8")
+    transforms = [GaussianNoise(), [RandomShift(2), v2.RandomVerticalFlip()]]
+
+    def global_numbers():
+        state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        numbers = random.random(), np.random.random(), torch.rand(1).item()
+        random.setstate(state[0])
+        np.random.set_state(state[1])
+        torch.set_rng_state(state[2])
+        return numbers
+
+    before = global_numbers()
+    first, again, other, fresh = (
+        expand(X, None, transforms, random_state=seed)[0]
+        for seed in (0, np.random.RandomState(0), 1, None)
+    )
+    assert global_numbers() == before
+    assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, fresh)
+
+
+def test_expand_asks_where_the_channels_are():
+    X = np.zeros((2, 3, 8, 3), dtype=np.uint8)
+    X[:, 0] = 9
+    flip = RandomHorizontalFlip(p=1.0)
+    with pytest.warns(UserWarning, match="axis 1 or 3"):
+        expand(X, None, flip)
+    X[:, 1, 0] = 5
+    last, _ = expand(X, None, flip, channels="last")
+    assert_array_equal(last[2:], X[:, :, ::-1])
+
+
+@pytest.mark.parametrize(
+    "X, y, transforms, error, message",
+    [
+        (np.zeros((3, 64)), None, [], ValueError, "rows of features. Reshape"),
+        (np.zeros((3, 4, 4), int), None, [], ValueError, "got dtype int64"),
+        (np.full((3, 4, 4), 16.0), None, [], ValueError, "values from 16 to 16"),
+        (np.full((3, 4, 4), np.nan), None, [], ValueError, "NaN"),
+        (np.zeros((3, 4, 4)), [1, 2], [], ValueError, "inconsistent numbers"),
+        (np.zeros((3, 4, 4)), None, ["a"], TypeError, "transforms expects .* 'a'"),
+        (
+            np.zeros((3, 4, 4)),
+            None,
+            [None, [RandomHorizontalFlip(), RandomResizedCrop(2)]],
+            ValueError,
+            r"keep their shape \(1, 4, 4\); .*RandomResizedCrop.* gave \(1, 2, 2\)",
+        ),
+    ],
+)
+def test_expand_errors(X, y, transforms, error, message):
+    with pytest.raises(error, match=message):
+        expand(X, y, transforms)
+
+
+def test_expand_parameters():
+    X = np.zeros((2, 4, 4))
+    with pytest.raises(ValueError, match="'channels' parameter of expand"):
+        expand(X, None, [], channels="middle")
+    with pytest.raises(ValueError, match="'random_state' parameter of expand"):
+        expand(X, None, [], random_state="a")
+
+
+def test_expand_flat_sequence():
+    data = torch.utils.data.TensorDataset(torch.rand(4, 9), torch.arange(4))
+    with pytest.raises(ValueError, match="rows of features"):
+        expand(*as_Xy(data), [])
+
+
+def test_base_class_is_abstract():
+    with pytest.raises(NotImplementedError):
+        BatchTransform()(some_images(1, 1, 2, 2))

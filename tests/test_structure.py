@@ -1,0 +1,116 @@
+"""The way the code is laid out: imports go one way, and nothing grows too long."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skvision
+
+#: Each package imports only from itself and from those before it.
+ORDER = [
+    "exceptions",
+    "datasets",
+    "preprocessing",
+    "networks",
+    "training",
+    "estimators",
+    "model_selection",
+    "inspection",
+]
+#: Packages that use fitted estimators by their public attributes alone.
+NO_ESTIMATORS = {"inspection"}
+
+MAX_FILE = 500
+MAX_FUNCTION = 60
+
+PACKAGE = Path(skvision.__file__).parent
+ROOT = PACKAGE.parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+ALL_SOURCES = SOURCES + sorted(
+    path for name in ["examples", "tests"] for path in (ROOT / name).rglob("*.py")
+)
+
+
+def parametrize(paths):
+    ids = [str(path.relative_to(ROOT)) for path in paths]
+    return pytest.mark.parametrize("path", paths, ids=ids)
+
+
+def part(module):
+    """Return the X of skvision.X.Y, None for the top level."""
+    return (module.split(".") + [None])[1]
+
+
+def imports(tree):
+    """Yield the names of all that is imported, wherever it is."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def too_far(importer, tree):
+    """Return imports that a package of ORDER must not make."""
+    allowed = set(ORDER[: ORDER.index(importer) + 1])
+    if importer in NO_ESTIMATORS:
+        allowed.remove("estimators")
+    return [
+        name
+        for name in imports(tree)
+        if name.split(".")[0] == "skvision" and part(name) not in allowed
+    ]
+
+
+def code_lines(function):
+    """Count the lines of a function from its def on, without its docstring."""
+    length = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        docstring = function.body[0]
+        length -= docstring.end_lineno - docstring.lineno + 1
+    return length
+
+
+@parametrize([path for path in SOURCES if path != PACKAGE / "__init__.py"])
+def test_imports_go_one_way(path):
+    importer = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    assert too_far(importer, ast.parse(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "code", "expected"),
+    [
+        ("datasets", "import skvision", ["skvision"]),
+        ("datasets", "from skvision import networks", ["skvision.networks"]),
+        ("datasets", "def f():\n from skvision.networks import MLP", ["networks"]),
+        ("inspection", "import skvision.estimators", ["skvision.estimators"]),
+        ("networks", "from skvision import ImageClassifier", ["ImageClassifier"]),
+        ("networks", "from skvision.datasets._base import choose", []),
+        ("networks", "from skvision import exceptions, networks", []),
+        ("networks", "import torch, skvision_of_others", []),
+    ],
+)
+def test_wrong_imports_are_found(importer, code, expected):
+    found = too_far(importer, ast.parse(code))
+    assert len(found) == len(expected)
+    assert all(part in name for part, name in zip(expected, found, strict=True))
+
+
+@parametrize(ALL_SOURCES)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE
+    too_long = {
+        node.name: code_lines(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and code_lines(node) > MAX_FUNCTION
+    }
+    assert too_long == {}
+
+
+def test_code_lines():
+    code = 'def f(\n    x,\n):\n    """One.\n\n    Two.\n    """\n    return x\n'
+    assert code_lines(ast.parse(code).body[0]) == 4
