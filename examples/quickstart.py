@@ -1,7 +1,7 @@
 """
-=========================================
+=====================================
 Choose and train a network for images
-=========================================
+=====================================
 
 A grid search over the learning rate, the optimizer and the width of a network, a
 test on images that the search has not seen, and the pictures to go with them.
@@ -20,6 +20,8 @@ Without options, the images are scikit-learn's digits, and nothing is downloaded
 import argparse
 import sys
 from pathlib import Path
+
+import matplotlib.pyplot as plt
 
 parser = argparse.ArgumentParser(description="Choose and train a network for images.")
 parser.add_argument("--data", choices=["digits", "fashion-mnist"], default="digits")
@@ -53,8 +55,10 @@ else:
         sys.exit(f"{error}\nOr run without --data for the digits, which need no files.")
     X_train, y_train = images.data, images.target
 
-print(f"{options.data}: {len(X_train)} images for training, {len(X_test)} for testing,")
-print(f"of {X_train.shape[1]}x{X_train.shape[2]} pixels, {len(images.target_names)} classes")
+n_classes = len(images.target_names)
+height, width = X_train.shape[1:]
+print(f"{options.data}: {height}x{width} pixels, {n_classes} classes")
+print(f"{len(X_train)} images for training, {len(X_test)} for testing")
 
 # %%
 # Search
@@ -101,7 +105,7 @@ print(f"\n{'hidden':<12}{'optimizer':<11}{'lr':<8}{'parameters':>10}{'accuracy':
 scores = search.cv_results_["mean_test_score"]
 for setting, score in zip(search.cv_results_["params"], scores, strict=True):
     widths = setting["module__hidden"]
-    network = MLP((1, *X.shape[1:]), len(images.target_names), hidden=widths)
+    network = MLP((1, height, width), n_classes, hidden=widths)
     print(
         f"{widths!s:<12}{setting['optimizer']:<11}{setting['lr']:<8}"
         f"{count_parameters(network):>10,}{score:>10.4f}"
@@ -121,22 +125,22 @@ classifier.set_params(**search.best_params_).fit(X_train, y_train)
 # %%
 # Test
 # ----
-from sklearn.metrics import classification_report
+from sklearn.metrics import accuracy_score, classification_report
 
 y_pred = classifier.predict(X_test)
-print(f"\nTest accuracy: {classifier.score(X_test, y_test):.4f}")
+print(f"\nTest accuracy: {accuracy_score(y_test, y_pred):.4f}")
 print(classification_report(y_test, y_pred, target_names=images.target_names, digits=4))
 
 # %%
 # Pictures
 # --------
-import matplotlib.pyplot as plt
 from sklearn.metrics import ConfusionMatrixDisplay
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
-ConfusionMatrixDisplay.from_predictions(
+ConfusionMatrixDisplay.from_estimator(
+    classifier,
+    X_test,
     y_test,
-    y_pred,
     display_labels=images.target_names,
     xticks_rotation=45 if options.data == "fashion-mnist" else 0,
     cmap="Blues",
@@ -154,5 +158,5 @@ right.legend()
 
 options.output.mkdir(parents=True, exist_ok=True)
 path = options.output / f"quickstart-{options.data}.png"
-figure.savefig(path, dpi=100)
+figure.savefig(path)
 print(f"Pictures are in {path}")

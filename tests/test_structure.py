@@ -28,7 +28,7 @@ PACKAGE = Path(skvision.__file__).parent
 ROOT = PACKAGE.parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL_SOURCES = SOURCES + sorted(
-    path for name in ["examples", "tests"] for path in (ROOT / name).rglob("*.py")
+    path for name in ["benchmarks", "examples"] for path in (ROOT / name).rglob("*.py")
 )
 
 
@@ -39,7 +39,7 @@ def parametrize(paths):
 
 def part(module):
     """Return the X of skvision.X.Y, None for the top level."""
-    return (module.split(".") + [None])[1]
+    return module.partition(".")[2].partition(".")[0] or None
 
 
 def imports(tree):

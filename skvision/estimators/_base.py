@@ -36,6 +36,7 @@ from skvision.estimators._transfer import (
     load_pretrained,
     train_unfrozen,
 )
+from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.preprocessing._inputs import labels_in
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._batches import BatchLoader, ImageDataset
@@ -45,17 +46,22 @@ from skvision.training._losses import (
     reduce_loss,
     resolve,
 )
-from skvision.training._random import draw_seed, isolated_random_state, next_seed
+from skvision._random import draw_seed, isolated_random_state, next_seed
 
 __all__ = ["ImageNet"]
+
+# Matrix products of other numbers of rows end in other rounding errors, so that a
+# prediction would depend, in its last bits, on the rows beside it. Flat rows are
+# filled up to a multiple; for images that would cost more than it is worth.
+_ROWS_AT_ONCE = 16
 
 
 class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
     Stands left of a skorch net among an estimator's bases. Subclasses say how
-    targets are encoded (`_encode_target`) and which
-    strata a hold-out keeps (`_strata`).
+    targets are encoded (`_encode_target`) and which strata a hold-out keeps
+    (`_strata`).
     """
 
     _parameter_constraints: dict[str, Any] = {
@@ -71,6 +77,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
         "normalize": [StrOptions({"channel"}), tuple, list, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "image_shape": [tuple, list, None],
+        "augment": [callable, list, tuple, None],
         "early_stopping": ["boolean"],
         "epoch_scoring": ["array-like", str, callable, dict],
         "pretrained": "no_validation",
@@ -127,28 +134,36 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
 
     # ---------------------------------------------------------------- fitting
 
-    def _fit(self, X, y, sample_weight, *, afresh, classes=None):
+    def _fit(self, X, y, sample_weight, *, partial, classes=None):
         """Check everything, then train; errors before leave a fitted net as it was."""
         with self._unchanged_on_error():
             self._check_contradictions()
-            afresh = afresh or not self.initialized_
+            goes_on = self.initialized_ and (partial or self.warm_start)
             data = self._check_training_data(
                 X,
                 y,
                 sample_weight,
-                reset=afresh or not self._has_facts(),
+                reset=not goes_on or not self._has_facts(),
                 classes=classes,
             )
-            if afresh:
+            if not goes_on:
                 self._start_randomness()
+            if self._flat and check_transforms(self.augment):
+                raise ValueError(
+                    f"augment={self.augment!r} transforms images, but X has flat rows. "
+                    "Set image_shape=(channels, height, width)."
+                )
             split: Split = self._split(data)
             self._checkpoint_path = None
-            if afresh:
+            if not goes_on:
                 if self.checkpoint is not None:
                     self._checkpoint_path = self._checkpoint_file(split)
                 self._fit_scaling(split.train)
                 self.initialize()
-        return self._train(split)
+        self._train(split)
+        if not partial:
+            self._warn_if_constant(split.train)
+        return self
 
     def _start_randomness(self):
         self.device_ = resolve_device(self.device)
@@ -196,7 +211,6 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
                 self.notify("on_train_end", X=split.train, y=None)
                 raise
             self.notify("on_train_end", X=split.train, y=None)
-        return self
 
     # --------------------------------------------------------- skorch's hooks
 
@@ -385,7 +399,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
     def _forward_batch(self, batch, *, training):
         """Return outputs and loss of (images, targets[, weights])."""
         X, y, *weight = batch
-        y_pred = self.infer(X)
+        y_pred = self.infer(self._augmented(X) if training else X)
         if not weight:
             return y_pred, self.get_loss(y_pred, y, X=X, training=training)
         reduction = self.criterion_.reduction
@@ -395,6 +409,20 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
         finally:
             self.criterion_.reduction = reduction
         return y_pred, reduce_loss(losses, weight[0], reduction)
+
+    def _augmented(self, X):
+        """Return a training batch, transformed on the network's device."""
+        if not (transforms := check_transforms(self.augment)):
+            return X
+        images = self.scaler_.to_unit(to_tensor(X, device=self.device_))
+        images = apply_transforms(images, transforms)
+        if tuple(images.shape[1:]) != self.image_shape_:
+            raise ValueError(
+                f"augment={self.augment!r} makes images of shape "
+                f"{tuple(images.shape[1:])} of those of shape {self.image_shape_}; the "
+                "network needs images of one shape."
+            )
+        return images
 
     def infer(self, x, **fit_params):
         x = self.scaler_(to_tensor(x, device=self.device_))
@@ -407,6 +435,17 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
         return outputs.to(self._dtype)
 
     # ------------------------------------------------------------- prediction
+
+    def evaluation_step(self, batch, training=False):
+        X = batch[0]
+        missing = -len(X) % _ROWS_AT_ONCE
+        if training or not self._flat or not missing:
+            return super().evaluation_step(batch, training=training)
+        padded = nn.functional.pad(to_tensor(X, device="cpu"), (0, 0, 0, missing))
+        outputs = super().evaluation_step((padded, None))
+        if isinstance(outputs, tuple):
+            return tuple(output[: len(X)] for output in outputs)
+        return outputs[: len(X)]
 
     def _raw_predict(self, X):
         """Return the network's output for X, shape (n, n_outputs)."""

@@ -202,6 +202,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         normalize="channel",
         channels="auto",
         image_shape=None,
+        augment=None,
         class_weight=None,
         early_stopping=False,
         validation_fraction=0.1,
@@ -235,6 +236,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         self.normalize = normalize
         self.channels = channels
         self.image_shape = image_shape
+        self.augment = augment
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -287,7 +289,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         DivergedError
             If training diverges.
         """
-        return self._fit(X, y, sample_weight, afresh=not self.warm_start)
+        return self._fit(X, y, sample_weight, partial=False)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
@@ -308,7 +310,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         self : ImageClassifier
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, afresh=False, classes=classes)
+        return self._fit(X, y, sample_weight, partial=True, classes=classes)
 
     def predict_proba(self, X):
         """Return the probability of each class.

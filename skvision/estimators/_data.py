@@ -19,7 +19,7 @@ from skvision.datasets._sequence import ArrayReader, ImageSequence
 from skvision.preprocessing._inputs import as_images, is_flat, labels_in, wrong_shape
 from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset
-from skvision.training._random import next_seed
+from skvision._random import next_seed
 
 __all__ = ["DataMixin", "Split", "check_normalize_pair"]
 

@@ -99,7 +99,7 @@ class LoopMixin:
                 f"{constant:.4g} of a constant prediction. Train longer (max_epochs="
                 f"{self.max_epochs}) or change lr={self.lr}.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
 
 

@@ -177,6 +177,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         normalize="channel",
         channels="auto",
         image_shape=None,
+        augment=None,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -209,6 +210,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         self.normalize = normalize
         self.channels = channels
         self.image_shape = image_shape
+        self.augment = augment
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -260,7 +262,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         DivergedError
             If training diverges.
         """
-        return self._fit(X, y, sample_weight, afresh=not self.warm_start)
+        return self._fit(X, y, sample_weight, partial=False)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -279,7 +281,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         self : ImageRegressor
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, afresh=False)
+        return self._fit(X, y, sample_weight, partial=True)
 
     def predict(self, X):
         """Return the targets that the network predicts.

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 from skvision.datasets._sequence import ImageSequence
 from skvision.preprocessing._base import BatchTransform
 from skvision.preprocessing._inputs import _layout, as_image_array, is_flat
-from skvision.training._random import draw_seed, isolated_random_state
+from skvision._random import draw_seed, isolated_random_state
 
 __all__ = ["apply_transforms", "check_transforms", "expand"]
 
@@ -147,7 +147,7 @@ def expand(
         floats in [0, 1].
     y : array-like of shape (n,) or (n, n_outputs), or None
         Their targets.
-    transforms : callable, or list of callable or list of callable
+    transforms : callable, or list of (callable or list of callable)
         One block of n images is added for each entry: a transform, or a list of
         transforms that are applied in order, as in :func:`apply_transforms`. Entries
         that are None are skipped.
@@ -206,14 +206,14 @@ def expand(
     # torch knows only the native byte order.
     dtype = X.dtype.newbyteorder("=")
     result = np.empty((n * (1 + len(blocks)), *X.shape[1:]), dtype=dtype)
-    # Read once, since images may have to be decoded or come with a transform.
-    for rows in chunks:
-        result[rows] = X[rows]
-        _check_values(result[rows])
     # What is written to this view of shape (..., C, H, W) is in the result.
     images = result[:, None] if layout == "grey" else result
     images = np.moveaxis(result, 3, 1) if layout == "last" else images
     with isolated_random_state(torch.device("cpu"), draw_seed(random_state)):
+        # Read once: images may have to be decoded and be random themselves.
+        for rows in chunks:
+            result[rows] = X[rows]
+            _check_values(result[rows])
         for i, block in enumerate(blocks, start=1):
             copies = images[n * i : n * (i + 1)]
             for rows in chunks:
@@ -238,12 +238,12 @@ def _one_by_one(
             raise TypeError(
                 f"The transform {transform!r} must return a float tensor; got {kind}."
             )
-        if result.ndim != 3 or result.shape != results[0].shape:
-            shapes = " and ".join({str(tuple(r.shape)): None for r in results})
-            raise ValueError(
-                f"The transform {transform!r} must return images of one shape "
-                f"(C, H, W); got {shapes}."
-            )
+    shapes = dict.fromkeys(tuple(result.shape) for result in results)
+    if len(shapes) > 1 or any(len(shape) != 3 for shape in shapes):
+        raise ValueError(
+            f"The transform {transform!r} must return images of one shape (C, H, W); "
+            f"got {' and '.join(map(str, shapes))}."
+        )
     return torch.stack(results).to(images.dtype) if results else images.clone()
 
 

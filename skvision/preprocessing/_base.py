@@ -31,9 +31,9 @@ __all__ = [
 class BatchTransform(BaseEstimator):
     """Base class of transforms that change a whole batch at once.
 
-    As an estimator it has parameters that a search can set and a readable repr. It is
-    a plain value all the same: calling it changes nothing in it, and its parameters
-    are checked by the call.
+    As an estimator it has parameters that a search can set, and a readable repr. It
+    learns nothing: a call checks the parameters and leaves the transform as it is.
+    Subclasses have ``_transform`` and the constraints of their parameters.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
@@ -59,7 +59,7 @@ class BatchTransform(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range or `images` is not a batch of floats.
+            If a parameter is out of its range, or `images` is no batch of floats.
         """
         self._validate_params()
         if images.ndim != 4 or not images.is_floating_point():

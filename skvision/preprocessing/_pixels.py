@@ -23,12 +23,14 @@ __all__ = ["ColorJitter", "GaussianNoise", "RandomErasing", "UniformNoise"]
 
 
 class UniformNoise(BatchTransform):
-    """Add a uniform random number to each value.
+    """Add a uniform random number to each value [1]_.
 
     Parameters
     ----------
-    low, high : float, default=-0.1, 0.1
-        Range of the numbers.
+    low : float, default=-0.1
+        Least of the numbers.
+    high : float, default=0.1
+        Greatest of the numbers.
     clip : bool, default=True
         Whether sums below 0 become 0 and sums above 1 become 1.
 
@@ -43,8 +45,9 @@ class UniformNoise(BatchTransform):
 
     References
     ----------
-    C. M. Bishop, "Training with noise is equivalent to Tikhonov regularization",
-    Neural Computation 7 (1995), https://doi.org/10.1162/neco.1995.7.1.108
+    .. [1] C. M. Bishop, "Training with noise is equivalent to Tikhonov
+       regularization", Neural Computation 7 (1995),
+       https://doi.org/10.1162/neco.1995.7.1.108
 
     Examples
     --------
@@ -66,20 +69,24 @@ class UniformNoise(BatchTransform):
         self.high = high
         self.clip = clip
 
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        if self.low > self.high:
+            raise ValueError(
+                "The 'low' parameter of UniformNoise must be at most 'high'. Got "
+                f"low={self.low!r} and high={self.high!r} instead."
+            )
+
     def _transform(
         self, images: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
-        if self.low > self.high:
-            raise ValueError(
-                f"low must be at most high; got low={self.low}, high={self.high}."
-            )
         noisy = uniform(images, generator, images.shape, self.low, self.high)
         noisy.add_(images)
         return noisy.clamp_(0, 1) if self.clip else noisy
 
 
 class GaussianNoise(BatchTransform):
-    """Add a normally distributed random number to each value.
+    """Add a normally distributed random number to each value [1]_.
 
     Parameters
     ----------
@@ -95,8 +102,9 @@ class GaussianNoise(BatchTransform):
 
     References
     ----------
-    C. M. Bishop, "Training with noise is equivalent to Tikhonov regularization",
-    Neural Computation 7 (1995), https://doi.org/10.1162/neco.1995.7.1.108
+    .. [1] C. M. Bishop, "Training with noise is equivalent to Tikhonov
+       regularization", Neural Computation 7 (1995),
+       https://doi.org/10.1162/neco.1995.7.1.108
 
     Examples
     --------

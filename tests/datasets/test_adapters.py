@@ -46,7 +46,7 @@ DIRECT = {
         ]
     ),
     "nested Compose": v1.Compose(
-        [v1.Compose([v1.ToTensor()]), v1.Compose([v1.Normalize((0.1,), (0.7,))])]
+        [v1.Compose([v1.PILToTensor()]), v1.ConvertImageDtype(torch.float32)]
     ),
     "v2 ToImage": v2.ToImage(),
     "v2 PILToTensor": v2.PILToTensor(),
@@ -230,9 +230,8 @@ def test_normalisation_by_channel(cifar_arrays):
 @settings(max_examples=60, deadline=None)
 def test_any_normalisation_to_the_last_bit(mean, std, kind):
     dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
-    # All values that a pixel may have; few images decide whether all agree.
-    dataset.data = np.zeros((256, 2, 2, 3), dtype=np.uint8)
-    dataset.data += np.arange(256, dtype=np.uint8)[:, None, None, None]
+    # All values that a pixel may have, one to an image.
+    dataset.data = np.arange(256, dtype=np.uint8).repeat(12).reshape(256, 2, 2, 3)
     dataset.targets = [0, 1] * 128
     convert = {
         "list": list,
@@ -244,6 +243,17 @@ def test_any_normalisation_to_the_last_bit(mean, std, kind):
     dataset.transform = v1.Compose([v1.ToTensor(), normalize])
     dataset.target_transform = None
     assert_same_bits(np.asarray(as_Xy(dataset)[0]), items_of(dataset))
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_every_value_of_a_pixel(cifar_arrays, name):
+    # Most images are black: what a few of them tell may not hold for the others.
+    dataset = cifar_arrays(DIRECT[name], n=400)
+    dataset.data[:] = 0
+    dataset.data[20:148] = np.arange(128, dtype=np.uint8)[:, None, None, None]
+    dataset.data[220:348] = np.arange(128, 256, dtype=np.uint8)[:, None, None, None]
+    dataset.data = dataset.data[:, :2, :2]
+    assert_like_items(dataset)
 
 
 def test_normalisation_by_one_number(cifar_arrays):
@@ -550,6 +560,9 @@ def test_subset_of_the_users_own(cifar_arrays):
             image, label = super().__getitem__(row)
             return image * 2, -label
 
+        def __getitems__(self, rows):
+            return [self[row] for row in rows]
+
     dataset = Brighter(cifar_arrays(v1.ToTensor()), [5, 1, 8])
     _, y = assert_like_items(dataset)
     assert (y <= 0).all()
@@ -562,7 +575,7 @@ def test_concatenated(cifar_arrays):
     assert y.tolist() == [*first.targets, second.targets[8], second.targets[0]]
 
 
-@pytest.mark.parametrize("indices", [None, [3, 1, 4], np.array([3, 1, 4])], ids=str)
+@pytest.mark.parametrize("indices", [None, np.array([3, 1, 4])], ids=str)
 @pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "lambda"])
 def test_slice_dataset(cifar_arrays, transform, indices):
     dataset = cifar_arrays({**DIRECT, **ITEMWISE}[transform])
@@ -573,7 +586,7 @@ def test_slice_dataset(cifar_arrays, transform, indices):
     assert_array_equal(y, np.asarray(dataset.targets)[rows])
     X, y = as_Xy(wrapped[np.array([2, 0])])
     assert_same_bits(np.asarray(X), items_of(dataset, np.asarray(rows)[[2, 0]]))
-    X, y = as_Xy(SliceDataset(Subset(dataset, [9, 8, 7]))[1:])
+    X, y = as_Xy(SliceDataset(Subset(dataset, [9, 8, 7]), indices=[1, 2]))
     assert_same_bits(np.asarray(X), items_of(dataset, [8, 7]))
     assert_array_equal(y, np.asarray(dataset.targets)[[8, 7]])
 

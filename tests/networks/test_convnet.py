@@ -147,13 +147,13 @@ def test_every_configuration_trains(options):
 @pytest.mark.parametrize(
     "image_shape, n_maps, n_features",
     [
-        ((1, 2, 2), [32], 32),
-        ((1, 4, 4), [32, 64], 64),
-        ((1, 8, 8), [32, 64], 256),
-        ((1, 28, 28), [32, 64], 3136),
-        ((3, 32, 32), [32, 64], 4096),
-        ((3, 224, 224), [32, 64, 128, 256, 256], 256 * 7 * 7),
-        ((1, 16, 300), [32, 64, 128, 256], 256 * 18),
+        ((1, 2, 2), [16], 16),
+        ((1, 4, 4), [16, 32], 32),
+        ((1, 8, 8), [16, 32], 32 * 2 * 2),
+        ((1, 28, 28), [16, 32, 64], 64 * 3 * 3),
+        ((3, 32, 32), [16, 32, 64], 64 * 4 * 4),
+        ((3, 224, 224), [16, 32, 64, 128, 256, 256], 256 * 3 * 3),
+        ((1, 16, 300), [16, 32, 64, 128], 128 * 18),
     ],
 )
 def test_default_depth_follows_the_image_size(image_shape, n_maps, n_features):
@@ -204,7 +204,7 @@ def test_initial_weights_have_the_variance_of_the_papers():
     assert linear.weight.std().item() == pytest.approx((2 / 3136) ** 0.5, rel=0.05)
     assert not convolution.bias.any() and not linear.bias.any()
 
-    linear = ConvNet((1, 28, 28), 10, weight_init="xavier").head[0]
+    linear = ConvNet((1, 28, 28), 10, channels=(32, 64), weight_init="xavier").head[0]
     bound = (6 / (3136 + 128)) ** 0.5
     assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
     assert not linear.bias.any()

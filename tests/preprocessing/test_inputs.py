@@ -1,0 +1,509 @@
+"""All that may be given as X."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+from skorch.helper import SliceDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from skvision import ImageClassifier
+from skvision.datasets import ImageSequence, as_Xy
+from skvision.preprocessing._inputs import (
+    as_image_array,
+    as_images,
+    is_flat,
+    labels_in,
+    wrong_shape,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Items(Dataset):
+    """A data set of the items of a list."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, row):
+        return self.items[row]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def greys(digits):
+    return digits.data[:80]
+
+
+@pytest.fixture
+def colours(rng):
+    return rng.integers(0, 256, (6, 8, 7, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save_all(images, convert=str):
+        paths = []
+        for i, image in enumerate(images):
+            path = tmp_path / f"Bild {i} ✓.png"
+            Image.fromarray(image).save(path)
+            paths.append(convert(path))
+        return paths
+
+    return save_all
+
+
+# --------------------------------------------------------- kinds of one value
+
+#: All that holds the same grey images, from an array of shape (n, H, W).
+GREY = {
+    "array": np.copy,
+    "channels first": lambda X: X[:, None],
+    "channels last": lambda X: X[..., None],
+    "tensor": torch.tensor,
+    "tensor with channels": lambda X: torch.tensor(X)[:, None],
+    "Fortran": np.asfortranarray,
+    "list of arrays": list,
+    "list with channels": lambda X: list(X[..., None]),
+    "tuple of arrays": tuple,
+    "list of tensors": lambda X: [torch.tensor(image) for image in X],
+    "list of tensors with channels": lambda X: [torch.tensor(im)[None] for im in X],
+    "list of PIL images": lambda X: [Image.fromarray(image) for image in X],
+    "pairs of PIL images": lambda X: [(Image.fromarray(image), 0) for image in X],
+    "pairs of arrays": lambda X: [(image, "a") for image in X],
+    "pairs of tensors": lambda X: [(torch.tensor(im)[None], 1) for im in X],
+    "list pairs": lambda X: [[image, torch.tensor(1)] for image in X],
+    "data set": lambda X: Items([(image, 0) for image in X]),
+    "data set of images": lambda X: Items(list(X)),
+    "data set of PIL images": lambda X: Items([(Image.fromarray(im), 0) for im in X]),
+    "tensor data set": lambda X: TensorDataset(torch.tensor(X), torch.zeros(len(X))),
+    "Subset": lambda X: Subset(Items(list(X[::-1])), range(len(X))[::-1]),
+    "SliceDataset": lambda X: SliceDataset(Items([(image, 0) for image in X])),
+    "ImageSequence": lambda X: as_Xy(Items([(image, 0) for image in X]))[0],
+}
+
+
+@pytest.mark.parametrize("kind", GREY)
+def test_grey_images(greys, kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = as_images(GREY[kind](greys))
+    assert isinstance(images, ImageSequence)
+    assert images.shape == (80, 1, 8, 8)
+    assert not images.flat
+    batch = images.read(slice(None))
+    assert batch.dtype == torch.uint8
+    assert_array_equal(batch.numpy(), greys[:, None])
+    assert not is_flat(GREY[kind](greys))
+
+
+@pytest.mark.parametrize("scale", [255, 1], ids=["to 1", "to 255"])
+@pytest.mark.parametrize("kind", [kind for kind in GREY if "PIL" not in kind])
+def test_floats_stay_as_they_are(greys, kind, scale):
+    values = greys.astype(np.float32) / scale
+    assert_array_equal(as_images(GREY[kind](values)).read(slice(None)), values[:, None])
+
+
+COLOUR = {
+    "channels last": np.copy,
+    "channels first": lambda X: np.moveaxis(X, 3, 1),
+    "tensor": lambda X: torch.tensor(X),
+    "tensor, channels first": lambda X: torch.tensor(X).permute(0, 3, 1, 2),
+    "list of arrays": list,
+    "list of tensors": lambda X: list(torch.tensor(X).permute(0, 3, 1, 2)),
+    "list of PIL images": lambda X: [Image.fromarray(image) for image in X],
+    "pairs of PIL images": lambda X: [(Image.fromarray(image), 0) for image in X],
+    "data set of PIL images": lambda X: Items([(Image.fromarray(im), 0) for im in X]),
+    "SliceDataset": lambda X: SliceDataset(Items([(image, 0) for image in X])),
+}
+
+
+@pytest.mark.parametrize("kind", COLOUR)
+def test_coloured_images(colours, kind):
+    images = as_images(COLOUR[kind](colours))
+    assert images.shape == (6, 3, 8, 7)
+    assert_array_equal(images, np.moveaxis(colours, 3, 1))
+
+
+def test_files(greys, colours, save):
+    for convert in (str, Path):
+        paths = save(greys, convert)
+        for X in (paths, tuple(paths), np.array(paths), np.array(paths, dtype=object)):
+            assert not is_flat(X)
+            images = as_images(X)
+            assert images.shape == (80, 1, 8, 8)
+            assert_array_equal(images, greys[:, None])
+    assert_array_equal(as_images(save(colours)), np.moveaxis(colours, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["bool", "int8", "int16", "int32", "int64", "float16", "float32", "float64"],
+)
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor], ids=["array", "tensor"])
+def test_dtypes(rng, make, dtype):
+    values = rng.integers(0, 100, (5, 6, 7)).astype(dtype)
+    batch = as_images(make(values)).read(slice(None))
+    assert batch.dtype in (torch.float32, torch.float64)
+    assert_array_equal(batch.numpy(), values[:, None])
+
+
+def test_other_tensors(rng):
+    values = torch.from_numpy(rng.random((5, 6, 7), dtype=np.float32))
+    for tensor in (
+        values.bfloat16(),
+        values.clone().requires_grad_(),
+        values.permute(0, 2, 1).contiguous().permute(0, 2, 1),
+        values[:, :, ::2].expand(5, 6, 4),
+    ):
+        batch = as_images(tensor).read(slice(None))
+        assert_array_equal(batch.numpy()[:, 0], tensor.detach().float().numpy())
+    images = [values[i].clone().requires_grad_() for i in range(5)]
+    assert_array_equal(as_images(images).read(slice(None))[:, 0], values)
+    images = [image.bfloat16() for image in values]
+    expected = values.bfloat16().float()
+    assert_array_equal(as_images(images).read(slice(None))[:, 0], expected)
+
+
+def test_arrays_are_not_copied(rng, tmp_path):
+    array = rng.random((5, 6, 7))
+    assert np.shares_memory(as_images(array).reader.array, array)
+    pixels = rng.integers(0, 256, (5, 6, 7), dtype=np.uint8)
+    pixels.tofile(tmp_path / "images")
+    mapped = np.memmap(tmp_path / "images", np.uint8, "r", shape=(5, 6, 7))
+    assert np.shares_memory(as_images(mapped).reader.array, mapped)
+    assert_array_equal(as_images(mapped), pixels[:, None])
+    tensor = torch.from_numpy(pixels)
+    assert np.shares_memory(as_images(tensor).reader.array, pixels)
+    sequence = as_images(array)
+    assert as_images(sequence) is sequence
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("kind", ["list", "pairs"])
+def test_modes_of_pil_images(colours, mode, kind):
+    # The same as one gets from a data set of these images.
+    images = [Image.fromarray(image).convert(mode) for image in colours]
+    expected = np.asarray(as_images(Items([(image, 0) for image in images])))
+    X = images if kind == "list" else [(image, 0) for image in images]
+    assert_array_equal(as_images(X), expected)
+
+
+@pytest.mark.parametrize("channels", ["auto", "first", "last"])
+@pytest.mark.parametrize("size", [(8, 7), (8, 4), (3, 3), (1, 8)], ids=str)
+def test_pil_images_have_their_channels_last(rng, size, channels):
+    pixels = rng.integers(0, 256, (6, *size, 3), dtype=np.uint8)
+    X = [Image.fromarray(image) for image in pixels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = as_images(X, channels=channels)
+    assert_array_equal(images, np.moveaxis(pixels, 3, 1))
+
+
+# ----------------------------------------------------------------- flat rows
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((4, 5)),
+        np.zeros((4, 5)).tolist(),
+        list(np.zeros((4, 5))),
+        tuple(np.zeros((4, 5))),
+        torch.zeros(4, 5),
+        list(torch.zeros(4, 5)),
+        pd.DataFrame(np.zeros((4, 5))),
+        np.zeros(4),
+        [0.0, 1.0],
+        [],
+        np.zeros((0, 5)),
+    ],
+    ids=lambda X: type(X).__name__,
+)
+def test_flat(X):
+    assert is_flat(X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((4, 5, 6)),
+        np.zeros((4, 5, 6)).tolist(),
+        torch.zeros(4, 1, 5, 6),
+        TensorDataset(torch.zeros(4, 5), torch.zeros(4)),
+        ["a.png", "b.png"],
+        np.array(["a.png"]),
+    ],
+    ids=lambda X: type(X).__name__,
+)
+def test_not_flat(X):
+    assert not is_flat(X)
+
+
+def flat_kinds(rows):
+    names = [f"pixel {i}" for i in range(rows.shape[1])]
+    return {
+        "array": rows,
+        "Fortran": np.asfortranarray(rows),
+        "list": rows.tolist(),
+        "list of arrays": list(rows),
+        "tensor": torch.tensor(rows),
+        "list of tensors": list(torch.tensor(rows)),
+        "frame": pd.DataFrame(rows, columns=names),
+        "data set": TensorDataset(torch.tensor(rows), torch.zeros(len(rows))),
+        "ImageSequence": as_Xy(
+            TensorDataset(torch.tensor(rows), torch.zeros(len(rows)))
+        )[0],
+        "pairs": [(torch.tensor(row), 0) for row in rows],
+    }
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
+@pytest.mark.parametrize("kind", flat_kinds(np.zeros((1, 1))))
+def test_estimators_with_flat_rows(greys, digits, kind, image_shape):
+    rows = greys.reshape(80, 64).astype(np.float32) / 255
+    X = flat_kinds(rows)[kind]
+    net = ImageClassifier(
+        "mlp",
+        module__hidden=(8,),
+        max_epochs=1,
+        image_shape=image_shape,
+        random_state=0,
+    )
+    expected = net.fit(rows, digits.target[:80]).predict_proba(rows)
+    assert_array_equal(net.predict_proba(X), expected)
+    net.fit(X, digits.target[:80])
+    assert net.image_shape_ == (image_shape or (1, 1, 64))
+    assert_array_equal(net.predict_proba(X), expected)
+    if kind == "frame":
+        assert list(net.feature_names_in_) == list(X.columns)
+
+
+# ------------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize(
+    "shape, channels, expected",
+    [
+        ((5, 8, 7), "auto", (1, 8, 7)),
+        ((5, 8, 7), "first", (1, 8, 7)),
+        ((5, 8, 7), "last", (1, 8, 7)),
+        ((5, 1, 7), "auto", (1, 1, 7)),
+        ((5, 3, 8, 7), "auto", (3, 8, 7)),
+        ((5, 1, 8, 7), "auto", (1, 8, 7)),
+        ((5, 4, 8, 7), "auto", (4, 8, 7)),
+        ((5, 8, 7, 3), "auto", (3, 8, 7)),
+        ((5, 8, 7, 1), "auto", (1, 8, 7)),
+        ((5, 8, 7, 4), "auto", (4, 8, 7)),
+        ((5, 8, 3, 7), "first", (8, 3, 7)),
+        ((5, 8, 3, 7), "last", (7, 8, 3)),
+        ((5, 2, 8, 7), "first", (2, 8, 7)),
+        ((5, 8, 7, 2), "last", (2, 8, 7)),
+        ((5, 3, 8, 3), "first", (3, 8, 3)),
+        ((5, 3, 8, 3), "last", (3, 3, 8)),
+    ],
+    ids=str,
+)
+def test_channels(rng, shape, channels, expected):
+    array = rng.random(shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = as_images(array, channels=channels)
+    assert images.image_shape == expected
+    if len(shape) == 3:
+        array = array[:, None]
+    elif shape[1:] != expected or channels == "last":
+        array = np.moveaxis(array, 3, 1)
+    assert_array_equal(images, array)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 8, 3), (5, 1, 4, 4), (5, 4, 8, 1)], ids=str)
+def test_ties_take_the_first_and_warn(rng, shape):
+    array = rng.random(shape)
+    with pytest.warns(
+        UserWarning, match=r"axis 1 or 3; axis 1 .*channels='last'"
+    ) as log:
+        images = as_images(array)
+    assert len(log) == 1
+    assert str(shape) in str(log[0].message)
+    assert_array_equal(images, array)
+
+
+def test_no_axis_of_channels():
+    with pytest.raises(
+        ValueError,
+        match=r"\(5, 8, 7, 9\): neither axis 1 nor axis 3 .*Set channels='first' or ch",
+    ):
+        as_images(np.zeros((5, 8, 7, 9)))
+
+
+def test_ties_after_fit(rng):
+    X = rng.random((30, 3, 8, 3))
+    y = np.arange(30) % 2
+    net = ImageClassifier("mlp", module__hidden=(4,), max_epochs=1, channels="last")
+    net.fit(X, y)
+    assert net.image_shape_ == (3, 3, 8)
+    net.set_params(channels="auto")
+    with warnings.catch_warnings():
+        # What fit saw settles it.
+        warnings.simplefilter("error")
+        last = net.predict_proba(X)
+    assert_array_equal(last, net.set_params(channels="last").predict_proba(X))
+
+
+def test_layouts_may_change_after_fit(rng):
+    X = rng.random((30, 8, 7, 3), dtype=np.float32)
+    y = np.arange(30) % 2
+    net = ImageClassifier("mlp", module__hidden=(4,), max_epochs=1).fit(X, y)
+    expected = net.predict_proba(X)
+    assert_array_equal(net.predict_proba(np.moveaxis(X, 3, 1)), expected)
+    with pytest.raises(ValueError, match=r"\(3, 7, 8\).*was fitted on \(3, 8, 7\)"):
+        net.predict(X.swapaxes(1, 2))
+
+
+def test_wrong_shape():
+    error = wrong_shape((1, 8, 7), (3, 8, 7), "Net")
+    assert isinstance(error, ValueError)
+    assert "(1, 8, 7), but Net was fitted on (3, 8, 7)" in str(error)
+
+
+# -------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        (np.zeros(5), r"got shape \(5,\)"),
+        (np.zeros((5, 1, 1, 8, 8)), r"got shape \(5, 1, 1, 8, 8\)"),
+        (torch.zeros(2, 1, 1, 8, 8), r"got shape \(2, 1, 1, 8, 8\)"),
+        (np.zeros((0, 8, 8)), r"0 sample\(s\)"),
+        (np.zeros((0, 1, 8, 8)), r"0 sample\(s\)"),
+        (np.zeros((5, 0, 8)), r"without pixels.*\(5, 0, 8\)"),
+        (np.zeros((5, 8, 0, 3)), "without pixels"),
+        (
+            [np.zeros((8, 8)), np.zeros((8, 7))],
+            r"image 0 has \(8, 8\), image 1 has .*7",
+        ),
+        ([torch.zeros(1, 8, 8), torch.zeros(3, 8, 8)], "differ in shape.*Resize"),
+        ([(np.zeros((8, 8)), 0), (np.zeros((8, 9)), 0)], "differ in shape"),
+        (np.zeros((5, 8, 8), dtype=complex), "Complex data not supported"),
+        (np.full((5, 8, 8), "a"), "dtype='numeric' is not compatible"),
+    ],
+    ids=str,
+)
+def test_errors(X, message):
+    with pytest.raises(ValueError, match=message):
+        as_images(X)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [kind for kind in GREY if "PIL" not in kind])
+def test_values_that_are_not_finite(greys, kind, value):
+    values = greys.astype(np.float32)
+    values[70, 3, 2] = value
+    with pytest.raises(ValueError, match="NaN|infinity"):
+        as_images(GREY[kind](values)).read(slice(None))
+
+
+@pytest.mark.parametrize("rows", [[], np.array([], dtype=int), range(0)], ids=str)
+def test_no_images(greys, rows):
+    data = TensorDataset(torch.tensor(greys), torch.zeros(80))
+    for X in (Subset(data, rows), SliceDataset(data)[np.array(rows, dtype=int)]):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            as_images(X)
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        as_images(as_Xy(data)[0][:0])
+
+
+def test_array_is_checked(greys):
+    assert as_image_array(greys) is greys
+    assert as_image_array([[[1, 2], [3, 4]]]).shape == (1, 2, 2)
+    objects = np.array([[[1, 2.5]]], dtype=object)
+    assert as_image_array(objects).dtype == np.float64
+
+
+# -------------------------------------------------------------------- labels
+
+
+def test_labels():
+    images = np.zeros((3, 8, 8), dtype=np.uint8)
+    for labels in (
+        [2, 0, 1],
+        ["b", "ä", "c"],
+        [0.5, 1.5, 2.5],
+        [[1, 2], [3, 4], [5, 6]],
+    ):
+        for convert in (np.copy, Image.fromarray, lambda im: torch.tensor(im)[None]):
+            pairs = [(convert(im), la) for im, la in zip(images, labels, strict=True)]
+            for X in (
+                pairs,
+                tuple(pairs),
+                [list(pair) for pair in pairs],
+                Items(pairs),
+            ):
+                y = labels_in(X)
+                assert isinstance(y, np.ndarray)
+                assert y.tolist() == labels
+    pairs = [(image, torch.tensor(i)) for i, image in enumerate(images)]
+    assert labels_in(pairs).tolist() == [0, 1, 2]
+
+
+def test_labels_of_flat_rows():
+    pairs = [(torch.zeros(5), 1), (torch.zeros(5), 0)]
+    assert labels_in(pairs).tolist() == [1, 0]
+    assert_array_equal(
+        labels_in(TensorDataset(torch.zeros(2, 5), torch.arange(2))), [0, 1]
+    )
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((3, 8, 8)),
+        list(np.zeros((3, 8, 8))),
+        [(np.zeros((8, 8)), np.zeros((8, 8)))] * 3,
+        list(np.zeros((2, 8, 8))),
+        [Image.new("L", (8, 8))] * 2,
+        [(Image.new("L", (8, 8)), Image.new("L", (8, 8)))],
+        np.zeros((3, 2)),
+        [[1.0, 2.0], [3.0, 4.0]],
+        [(1.0, 2), (3.0, 4)],
+        ["a.png", "b.png"],
+        [],
+        None,
+        TensorDataset(torch.zeros(3, 1, 8, 8)),
+        Items([np.zeros((8, 8))]),
+        as_images(np.zeros((3, 8, 8))),
+        SliceDataset(TensorDataset(torch.zeros(3, 1, 8, 8), torch.zeros(3))),
+    ],
+    ids=lambda X: type(X).__name__,
+)
+def test_no_labels(X):
+    assert labels_in(X) is None
+
+
+@pytest.mark.parametrize("kind", GREY)
+def test_estimators_with_images(greys, digits, kind):
+    y = digits.target[:80]
+    net = ImageClassifier(
+        "mlp", module__hidden=(8,), max_epochs=1, batch_size=20, random_state=0
+    )
+    expected = net.fit(greys, y).predict_proba(greys)
+    assert_array_equal(net.predict_proba(GREY[kind](greys)), expected)
+    net.fit(GREY[kind](greys), y)
+    assert net.image_shape_ == (1, 8, 8)
+    assert_array_equal(net.predict_proba(greys), expected)

@@ -1,0 +1,42 @@
+"""What README.md shows works, and its commands are those that are tested."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torchvision
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def fake_data(root, download, transform):
+    """Stand in for a data set that would be downloaded."""
+    return torchvision.datasets.FakeData(
+        200, image_size=(1, 28, 28), transform=transform
+    )
+
+
+# The images of the stand-in are noise.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_examples(monkeypatch, capsys):
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fake_data)
+    namespace = {}
+    for code in blocks("python"):
+        exec(code, namespace)
+    accuracy, setting, scores = capsys.readouterr().out.splitlines()
+    assert float(accuracy) > 0.9
+    assert "module__hidden" in setting
+    assert len(scores.strip("[]").split()) == 3
+
+
+def test_commands_are_those_of_the_continuous_integration():
+    commands = [line for block in blocks("shell") for line in block.splitlines()]
+    assert len(commands) == 2
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    for command in commands:
+        assert command in script
