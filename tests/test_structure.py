@@ -10,6 +10,7 @@ import skvision
 #: Each package imports only from itself and from those before it.
 ORDER = [
     "exceptions",
+    "_random",
     "datasets",
     "preprocessing",
     "networks",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
 from collections.abc import Iterator
 from numbers import Integral, Real
 from os import PathLike
@@ -15,38 +13,21 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from skorch.callbacks import EarlyStopping, EpochScoring
-from skorch.history import History
 from skorch.utils import to_tensor
 from torch import nn
 
-from skvision.estimators._build import (
-    build_network,
-    probe_network,
-    resolve_device,
-    warn_about_softmax,
-)
-from skvision.estimators._data import DataMixin, Split, check_normalize_pair
+from skvision._random import draw_seed, isolated_random_state, next_seed
+from skvision.estimators._build import resolve_device
+from skvision.estimators._data import DataMixin, Split
+from skvision.estimators._initialize import InitializeMixin
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
 from skvision.estimators._resume import ResumeMixin
-from skvision.estimators._transfer import (
-    freeze_parameters,
-    load_pretrained,
-    train_unfrozen,
-)
+from skvision.estimators._transfer import train_unfrozen
 from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.preprocessing._inputs import labels_in
-from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._batches import BatchLoader, ImageDataset
-from skvision.training._losses import (
-    CRITERIA,
-    OPTIMIZERS,
-    reduce_loss,
-    resolve,
-)
-from skvision._random import draw_seed, isolated_random_state, next_seed
+from skvision.training._losses import CRITERIA, OPTIMIZERS, reduce_loss
 
 __all__ = ["ImageNet"]
 
@@ -56,7 +37,14 @@ __all__ = ["ImageNet"]
 _ROWS_AT_ONCE = 16
 
 
-class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin):
+class ImageNet(
+    ParametersMixin,
+    DataMixin,
+    InitializeMixin,
+    LoopMixin,
+    ResumeMixin,
+    PicklingMixin,
+):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
     Stands left of a skorch net among an estimator's bases. Subclasses say how
@@ -218,143 +206,6 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
     def _dtype(self):
         return getattr(torch, self.dtype)
 
-    def initialize(self):
-        """Build network, criterion, optimizer and callbacks afresh.
-
-        ``fit`` calls it. Before ``load_params`` on a new estimator it needs the
-        parameter ``image_shape`` and, unless the network knows it by itself,
-        ``module__n_outputs``.
-
-        Returns
-        -------
-        self : object
-        """
-        self.check_training_readiness()
-        if not hasattr(self, "_generator"):
-            self._start_randomness()
-            if self.image_shape is not None and isinstance(
-                self.normalize, (tuple, list)
-            ):
-                self._statistics = check_normalize_pair(
-                    self.normalize, tuple(self.image_shape), flat=False
-                )
-        self.initialized_ = False  # Else skorch prints what it initializes again.
-        seed = next_seed(self._generator)
-        with isolated_random_state(self.device_, seed), self._plain_device():
-            return super().initialize()
-
-    @contextlib.contextmanager
-    def _plain_device(self) -> Iterator[None]:
-        """Let skorch, which reads the parameter, see a device that torch knows."""
-        device, self.device = self.device, self.device_
-        try:
-            yield
-        finally:
-            self.device = device
-
-    def load_params(self, *args, **kwargs):
-        """Load weights as skorch does, see `skorch.NeuralNet.load_params`."""
-        if not self.initialized_:
-            raise NotFittedError(
-                f"This {type(self).__name__} has no network to load weights into: call "
-                "fit or initialize first."
-            )
-        with self._plain_device():
-            return super().load_params(*args, **kwargs)
-
-    def initialize_history(self):
-        self.history_ = History()  # Clearing the old one would change copies of it.
-        return self
-
-    def initialize_callbacks(self):
-        # The user's instances stay as they are; callbacks_ holds those that ran.
-        given = self.callbacks
-        self.callbacks = copy.deepcopy(list(given or []))
-        try:
-            return super().initialize_callbacks()
-        finally:
-            self.callbacks = given
-
-    def get_default_callbacks(self):
-        callbacks = list(super().get_default_callbacks())
-        for name, scoring in _named_scorers(self.epoch_scoring):
-            for part in ("train", "valid"):
-                scorer = EpochScoring(
-                    scoring,
-                    name=f"{part}_{name}",
-                    lower_is_better=False,
-                    on_train=part == "train",
-                )
-                callbacks.append((f"{part}_{name}", scorer))
-        if self.early_stopping:
-            stopper = EarlyStopping(
-                patience=self.n_iter_no_change, threshold=0, load_best=True
-            )
-            callbacks.append(("early_stopping", stopper))
-        return callbacks
-
-    def initialize_module(self):
-        kwargs = self.get_params_for("module")
-        facts = self._facts()
-        module = self.module
-        if isinstance(module, str) and module == "auto":
-            module = "mlp" if self._flat else "convnet"
-        network = build_network(module, facts, kwargs).to(self._dtype)
-        if "image_shape" in facts:
-            shape = facts["image_shape"]
-            self._output_kind = probe_network(
-                network,
-                (math.prod(shape),) if self._flat else shape,
-                facts.get("n_outputs"),
-            )
-        if self.pretrained is not None:
-            load_pretrained(network, self.pretrained, self.pretrained_mix)
-        if self.freeze is not None:
-            freeze_parameters(network, self.freeze)
-        self.module_ = network
-        self.scaler_ = PixelScaler(
-            *self._statistics, flat=self._flat, dtype=self._dtype
-        )
-        return self
-
-    def _facts(self):
-        """Return what is known of image shape and outputs."""
-        facts = {}
-        if self.image_shape is not None:
-            facts["image_shape"] = tuple(self.image_shape)
-        for name in ("image_shape", "n_outputs"):
-            if hasattr(self, name + "_"):
-                facts[name] = getattr(self, name + "_")
-        return facts
-
-    def torch_compile(self, module, name):
-        if self.compile and name == "module":
-            module.compile(**self.get_params_for("compile"))
-        return module
-
-    def initialize_criterion(self):
-        criterion = resolve(self.criterion, CRITERIA)
-        kwargs = self.get_params_for("criterion")
-        if isinstance(criterion, nn.Module):
-            criterion = type(criterion) if kwargs else copy.deepcopy(criterion)
-        else:
-            check_names("criterion", criterion, kwargs)
-        built = self.initialized_instance(criterion, kwargs)
-        self.criterion_ = (
-            built.to(self._dtype) if isinstance(built, nn.Module) else built
-        )
-        warn_about_softmax(self._output_kind, self.module_, self.criterion_)
-        return self
-
-    def initialize_optimizer(self, triggered_directly=None):
-        optimizer = resolve(self.optimizer, OPTIMIZERS)
-        args, kwargs = self.get_params_for_optimizer(
-            "optimizer", self.get_all_learnable_params()
-        )
-        check_names("optimizer", optimizer, kwargs)
-        self.optimizer_ = optimizer(*args, **kwargs)
-        return self
-
     def check_data(self, X, y=None):
         pass  # All checks are made before skorch's loop begins.
 
@@ -478,9 +329,7 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
         -------
         score : float
         """
-        if y is None and (y := labels_in(X)) is None:
-            raise ValueError("score requires y, since X carries no labels; got y=None.")
-        return super().score(X, y, sample_weight)
+        return super().score(X, self._given_or_carried(X, y), sample_weight)
 
     @property
     def best_epoch_(self):
@@ -491,23 +340,6 @@ class ImageNet(ParametersMixin, DataMixin, LoopMixin, ResumeMixin, PicklingMixin
                 "rows were held out: set early_stopping=True or train_split."
             )
         return int(np.argmin(self.history[:, "valid_loss"])) + 1
-
-
-def _named_scorers(epoch_scoring):
-    """Return (name, scorer) pairs of an `epoch_scoring` parameter."""
-    if isinstance(epoch_scoring, dict):
-        return list(epoch_scoring.items())
-    if isinstance(epoch_scoring, str) or callable(epoch_scoring):
-        epoch_scoring = [epoch_scoring]
-    return [
-        (scoring if isinstance(scoring, str) else _scorer_name(scoring), scoring)
-        for scoring in epoch_scoring
-    ]
-
-
-def _scorer_name(scorer):
-    function = getattr(scorer, "_score_func", scorer)
-    return getattr(function, "__name__", type(scorer).__name__)
 
 
 def _detached(y_pred):

@@ -226,39 +226,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         predict_nonlinearity="auto",
         **kwargs,
     ):
-        self._check_new_names(kwargs, TypeError)
-        self.module = module
-        self.criterion = criterion
-        self.optimizer = optimizer
-        self.lr = lr
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.normalize = normalize
-        self.channels = channels
-        self.image_shape = image_shape
-        self.augment = augment
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.epoch_scoring = epoch_scoring
-        self.pretrained = pretrained
-        self.pretrained_mix = pretrained_mix
-        self.freeze = freeze
-        self.checkpoint = checkpoint
-        self.dtype = dtype
-        self.device = device
-        self.amp = amp
-        self.compile = compile
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.train_split = train_split
-        self.iterator_train = iterator_train
-        self.iterator_valid = iterator_valid
-        self.predict_nonlinearity = predict_nonlinearity
-        vars(self).update(kwargs)
+        self._store_params(locals())
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
@@ -353,8 +321,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
 
     # ------------------------------------------------------------------ hooks
 
-    def _check_target(self, y):
-        y = column_or_1d(y, warn=True)
+    def _check_target(self, X, y):
+        y = column_or_1d(self._given_or_carried(X, y), warn=True)
         check_classification_targets(y)
         return y
 

@@ -15,11 +15,11 @@ from sklearn.utils.validation import (
 )
 from torch.utils.data import Subset
 
+from skvision._random import next_seed
 from skvision.datasets._sequence import ArrayReader, ImageSequence
 from skvision.preprocessing._inputs import as_images, is_flat, labels_in, wrong_shape
 from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset
-from skvision._random import next_seed
 
 __all__ = ["DataMixin", "Split", "check_normalize_pair"]
 
@@ -73,13 +73,8 @@ class DataMixin:
         return ImageSequence(reader, rows)
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
-        if y is None and (y := labels_in(X)) is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None, and X carries no labels."
-            )
+        y = self._check_target(X, y)
         images = self._check_images(X, reset=reset)
-        y = self._check_target(y)
         check_consistent_length(images, y)
         weight = None
         if sample_weight is not None:
@@ -92,16 +87,27 @@ class DataMixin:
                 # A weight of zero is to be as good as the row's absence, also for
                 # batch statistics, so these rows take no part at all.
                 kept = np.flatnonzero(weight)
-                images, y, weight = images[kept], y[kept], weight[kept]
+                images, weight = images[kept], weight[kept]
+                y = None if y is None else y[kept]
         y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
+
+    def _given_or_carried(self, X, y):
+        """Return y, or the labels that X carries."""
+        if y is None and (y := labels_in(X)) is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None, and X carries no labels."
+            )
+        return y
 
     def _split(self, data):
         """Return training and validation rows."""
         if self.early_stopping:
             train, valid = self._hold_out(data)
         elif self.train_split:
-            train, valid = self.train_split(data, data.y.numpy())
+            targets = () if data.y is None else (data.y.numpy(),)
+            train, valid = self.train_split(data, *targets)
         else:
             return Split(data, None)
         return Split(self._own_dataset(train), self._own_dataset(valid))

@@ -47,6 +47,13 @@ class ParametersMixin:
             parameters=[p for p in own if p.kind is not p.VAR_KEYWORD]
         )
 
+    def _store_params(self, values: dict[str, Any]) -> None:
+        """Set the attributes of a constructor's parameters from its ``locals()``."""
+        self._check_new_names(values["kwargs"], TypeError)
+        for name in self._own_names():
+            setattr(self, name, values[name])
+        vars(self).update(values["kwargs"])
+
     def _check_new_names(self, names: Iterable[str], error: type[Exception]) -> None:
         for name in names:
             prefix, _, rest = name.partition("__")

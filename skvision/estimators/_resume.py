@@ -31,9 +31,7 @@ class ResumeMixin:
         """Return the file of this fit."""
         params = self.get_params(deep=False)
         params = {key: value for key, value in params.items() if key not in _IRRELEVANT}
-        parts = [
-            part and (part.images, part.y, part.sample_weight) for part in split
-        ]
+        parts = [part and (part.images, part.y, part.sample_weight) for part in split]
         name = fingerprint(type(self).__name__, params, *parts)
         return Path(self.checkpoint) / f"{name}.pt"
 

@@ -408,7 +408,7 @@ def test_subclasses_decide(data_home, rng, kind, monkeypatch):
     monkeypatch.setattr(kind, "raw_folder", property(lambda self: folder))
     dataset = kind(data_home, train=False, transform=v1.ToTensor())
     rows = rng.choice(len(dataset), 50, replace=False)
-    X, y = assert_like_items(dataset, rows)
+    _, y = assert_like_items(dataset, rows)
     if kind is Threes:
         assert_array_equal(np.unique(y), [0, 1])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.utils import column_or_1d
 from sklearn.utils.estimator_checks import (
     check_param_validation,
     estimator_checks_generator,
@@ -48,6 +49,18 @@ class Untold(nn.Module):
         return self.head(torch.relu(self.hidden(X.flatten(1))))
 
 
+class SingleRegressor(ImageRegressor):
+    """A regressor whose network need not be told the number of targets."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = False
+        return tags
+
+    def _check_target(self, y):
+        return super()._check_target(column_or_1d(y, warn=True))
+
+
 class BinaryClassifier(ImageClassifier):
     """A classifier whose network need not be told the number of classes."""
 
@@ -68,8 +81,9 @@ class BinaryClassifier(ImageClassifier):
 
 OPTIONS = {
     "early_stopping": True,
-    "max_epochs": 3,
-    "module__width": 6,
+    "lr": 0.03,
+    "batch_size": 16,
+    "module__width": 8,
     "optimizer__weight_decay": 1e-4,
     "iterator_train__shuffle": False,
 }
@@ -87,7 +101,7 @@ CONFIGURATIONS = {
     "classifier-untold": BinaryClassifier(
         Untold, module__n_columns=2, optimizer="sgd", optimizer__momentum=0.9, **OPTIONS
     ),
-    "regressor-untold": ImageRegressor(
+    "regressor-untold": SingleRegressor(
         Untold, module__n_columns=1, optimizer="adamw", dtype="float64", **OPTIONS
     ),
 }

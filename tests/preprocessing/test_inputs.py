@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from skorch.helper import SliceDataset
 from torch.utils.data import Dataset, Subset, TensorDataset
@@ -271,7 +271,7 @@ def flat_kinds(rows):
     }
 
 
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.filterwarnings("ignore:X has feature names")
 @pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
 @pytest.mark.parametrize("kind", flat_kinds(np.zeros((1, 1))))
 def test_estimators_with_flat_rows(greys, digits, kind, image_shape):
@@ -285,10 +285,12 @@ def test_estimators_with_flat_rows(greys, digits, kind, image_shape):
         random_state=0,
     )
     expected = net.fit(rows, digits.target[:80]).predict_proba(rows)
-    assert_array_equal(net.predict_proba(X), expected)
+    # Matrix products round differently where the memory is laid out differently.
+    rtol = 1e-5 if kind == "Fortran" else 0
+    assert_allclose(net.predict_proba(X), expected, rtol=rtol)
     net.fit(X, digits.target[:80])
     assert net.image_shape_ == (image_shape or (1, 1, 64))
-    assert_array_equal(net.predict_proba(X), expected)
+    assert_allclose(net.predict_proba(X), expected, rtol=rtol)
     if kind == "frame":
         assert list(net.feature_names_in_) == list(X.columns)
 
