@@ -7,10 +7,11 @@ import pytest
 
 import skvision
 
-#: Each package imports only from itself and from those before it.
+#: Each package or module imports only from itself and from those before it.
 ORDER = [
     "exceptions",
     "_random",
+    "_warnings",
     "datasets",
     "preprocessing",
     "networks",

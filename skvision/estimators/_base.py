@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skorch.utils import to_tensor
 from torch import nn
@@ -19,7 +20,7 @@ from torch import nn
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._build import resolve_device
 from skvision.estimators._data import DataMixin, Split
-from skvision.estimators._initialize import InitializeMixin
+from skvision.estimators._initialize import InitializeMixin, named_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
@@ -125,7 +126,7 @@ class ImageNet(
     def _fit(self, X, y, sample_weight, *, partial, classes=None):
         """Check everything, then train; errors before leave a fitted net as it was."""
         with self._unchanged_on_error():
-            self._check_contradictions()
+            self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)
             data = self._check_training_data(
                 X,
@@ -142,6 +143,8 @@ class ImageNet(
                     "Set image_shape=(channels, height, width)."
                 )
             split: Split = self._split(data)
+            for training in (True, False):
+                self.get_iterator(split.train, training=training)
             self._checkpoint_path = None
             if not goes_on:
                 if self.checkpoint is not None:
@@ -171,7 +174,8 @@ class ImageNet(
             vars(self).update(before)
             raise
 
-    def _check_contradictions(self):
+    def _check_parameters(self):
+        """Check what parameters say together."""
         if self.early_stopping and self.train_split is not None:
             raise ValueError(
                 "early_stopping=True holds out validation_fraction of the rows by "
@@ -182,6 +186,8 @@ class ImageNet(
                 "early_stopping=True works by a callback; callbacks='disable' "
                 "contradicts it."
             )
+        for _, scoring in named_scorers(self.epoch_scoring):
+            check_scoring(self, scoring)
 
     def _train(self, split):
         with isolated_random_state(self.device_, next_seed(self._generator)):
@@ -251,15 +257,18 @@ class ImageNet(
         """Return outputs and loss of (images, targets[, weights])."""
         X, y, *weight = batch
         y_pred = self.infer(self._augmented(X) if training else X)
+        return y_pred, self._loss(y_pred, y, X, weight, training)
+
+    def _loss(self, y_pred, y, X, weight, training):
         if not weight:
-            return y_pred, self.get_loss(y_pred, y, X=X, training=training)
+            return self.get_loss(y_pred, y, X=X, training=training)
         reduction = self.criterion_.reduction
         self.criterion_.reduction = "none"
         try:
             losses = self.get_loss(y_pred, y, X=X, training=training)
         finally:
             self.criterion_.reduction = reduction
-        return y_pred, reduce_loss(losses, weight[0], reduction)
+        return reduce_loss(losses, weight[0], reduction)
 
     def _augmented(self, X):
         """Return a training batch, transformed on the network's device."""
@@ -301,7 +310,7 @@ class ImageNet(
     def _raw_predict(self, X):
         """Return the network's output for X, shape (n, n_outputs)."""
         self.check_is_fitted()
-        if isinstance(self.normalize, str) and self.scaler_.mean is None:
+        if isinstance(self.normalize, str) and "_statistics" not in vars(self):
             raise NotFittedError(
                 f"This {type(self).__name__} has never seen the images from which "
                 f"normalize={self.normalize!r} learns. Call fit, or set normalize to "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from skvision._warnings import warn
 from skvision.estimators._parameters import check_names
 from skvision.networks import get_network
 from skvision.training._losses import output_kind
@@ -177,12 +177,10 @@ def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> N
         if kind == "Softmax"
         else "once is enough"
     )
-    warnings.warn(
+    warn(
         f"The network {type(network).__name__} ends in {kind}, and the criterion "
         f"{type(criterion).__name__} applies a softmax itself: {consequence}. Let the "
         "network return logits.",
-        UserWarning,
-        stacklevel=2,
     )
 
 

@@ -51,6 +51,8 @@ class DataMixin:
             raise ValueError(
                 f"image_shape={fold}, but X has images of shape {images.image_shape}."
             )
+        if self.dtype == "float32":
+            _check_range(images)
         if reset:
             self.image_shape_ = images.image_shape
             self._flat = images.flat
@@ -149,7 +151,15 @@ class DataMixin:
     def _fit_scaling(self, data):
         """Learn the normalisation from the training rows."""
         self._statistics = None, None
-        if isinstance(self.normalize, str):
+        trained = getattr(self.pretrained, "scaler_", None)
+        if isinstance(self.normalize, str) and trained is not None:
+            # Pretrained weights go with the pixels that they were trained on.
+            if trained.mean is not None:
+                pair = [v.flatten().tolist() for v in (trained.mean, trained.std)]
+                self._statistics = check_normalize_pair(
+                    pair, self.image_shape_, self._flat
+                )
+        elif isinstance(self.normalize, str):
             weight = data.sample_weight
             self._statistics = channel_statistics(
                 data.images, sample_weight=None if weight is None else weight.numpy()
@@ -157,6 +167,18 @@ class DataMixin:
         elif self.normalize is not None:
             self._statistics = check_normalize_pair(
                 self.normalize, self.image_shape_, self._flat
+            )
+
+
+def _check_range(images):
+    """Check that float64 values stay finite as float32."""
+    array = getattr(images.reader, "array", None)
+    if array is not None and array.dtype == np.float64:
+        largest = max(array.max(), -array.min())
+        if largest > np.finfo(np.float32).max:
+            raise ValueError(
+                f"Input X contains a value too large for float32, {largest:.4g}. Scale "
+                "X, or set dtype='float64'."
             )
 
 

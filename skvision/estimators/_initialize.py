@@ -24,7 +24,7 @@ from skvision.estimators._transfer import freeze_parameters, load_pretrained
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
-__all__ = ["InitializeMixin"]
+__all__ = ["InitializeMixin", "named_scorers"]
 
 
 class InitializeMixin:
@@ -89,7 +89,7 @@ class InitializeMixin:
 
     def get_default_callbacks(self):
         callbacks = list(super().get_default_callbacks())
-        for name, scoring in _named_scorers(self.epoch_scoring):
+        for name, scoring in named_scorers(self.epoch_scoring):
             for part in ("train", "valid"):
                 scorer = EpochScoring(
                     scoring,
@@ -110,15 +110,11 @@ class InitializeMixin:
         facts = self._facts()
         module = self.module
         if isinstance(module, str) and module == "auto":
-            module = "mlp" if self._flat else "convnet"
+            module = self._auto_module()
         network = build_network(module, facts, kwargs).to(self._dtype)
         if "image_shape" in facts:
             shape = facts["image_shape"]
-            self._output_kind = probe_network(
-                network,
-                (math.prod(shape),) if self._flat else shape,
-                facts.get("n_outputs"),
-            )
+            self._probe(network, (math.prod(shape),) if self._flat else shape)
         if self.pretrained is not None:
             load_pretrained(network, self.pretrained, self.pretrained_mix)
         if self.freeze is not None:
@@ -128,6 +124,13 @@ class InitializeMixin:
             *self._statistics, flat=self._flat, dtype=self._dtype
         )
         return self
+
+    def _auto_module(self):
+        return "mlp" if self._flat else "convnet"
+
+    def _probe(self, network, shape):
+        n_outputs = self._facts().get("n_outputs")
+        self._output_kind = probe_network(network, shape, n_outputs)
 
     def _facts(self):
         """Return what is known of image shape and outputs."""
@@ -168,7 +171,7 @@ class InitializeMixin:
         return self
 
 
-def _named_scorers(epoch_scoring):
+def named_scorers(epoch_scoring):
     """Return (name, scorer) pairs of an `epoch_scoring` parameter."""
     if isinstance(epoch_scoring, dict):
         return list(epoch_scoring.items())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dis
 import math
-import warnings
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
+from skvision._warnings import warn
 from skvision.exceptions import DivergedError
 from skvision.training._losses import constant_loss
 
@@ -18,6 +19,9 @@ __all__ = ["LoopMixin", "StopTraining"]
 # Mean cross-entropy, relative to the untrained network's, beyond which training
 # does not come back: a learning rate far too high gives 1e5 and then ln(k) for ever.
 _DIVERGED = 100.0
+
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class StopTraining(Exception):
@@ -90,22 +94,29 @@ class LoopMixin:
 
     def _warn_if_constant(self, data):
         """Warn if the network ended no better than a constant prediction."""
-        losses = self.history[-1, "batches", :, "train_loss"]
+        batches = self.history[-1]["batches"] if len(self.history) else []
+        losses = [batch["train_loss"] for batch in batches if "train_loss" in batch]
+        if data.y is None or not losses:
+            return
         reached = float(np.mean(losses[len(losses) // 2 :]))
         constant = constant_loss(self.criterion_, data.y, data.sample_weight)
         if constant is not None and reached >= 0.999 * constant > 0:
-            warnings.warn(
+            warn(
                 f"Training ended at a loss of {reached:.4g}, no better than the "
                 f"{constant:.4g} of a constant prediction. Train longer (max_epochs="
                 f"{self.max_epochs}) or change lr={self.lr}.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
 
 
 def _raised_by(error, callback):
-    """Whether a callback's own ``raise`` statement raised an error."""
+    """Whether a callback's own ``raise`` statement raised an error.
+
+    A signal that arrives while a callback runs comes from any other instruction.
+    """
     traceback = error.__traceback__
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    return traceback.tb_frame.f_locals.get("self") is callback
+    frame = traceback.tb_frame
+    instruction = frame.f_code.co_code[traceback.tb_lasti]
+    return frame.f_locals.get("self") is callback and instruction == _RAISE

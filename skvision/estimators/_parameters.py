@@ -187,10 +187,10 @@ def _candidates(name: str, own: list[str]) -> list[str]:
     """Own names, and `name` with each prefix mended."""
     mended = []
     for prefix in PREFIXES:
-        head, sep, rest = name.partition("__")
-        if sep:
+        _, _, rest = name.partition("__")
+        if rest:
             mended.append(f"{prefix}__{rest}")
-        elif name.startswith(prefix):
+        elif name.startswith(prefix) and name.strip("_") != prefix:
             mended.append(f"{prefix}__{name[len(prefix) :].lstrip('_')}")
     return own + mended
 

@@ -48,8 +48,9 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
     normalize : "channel", None or (mean, std), default="channel"
         "channel" subtracts the mean and divides by the standard deviation of each
         channel, learnt from the training rows alone; flat rows that are no images
-        have one pair for all values. A pair gives the two, as a number or as one
-        number per channel. None leaves values as they are.
+        have one pair for all values. A pretrained estimator brings its own. A pair
+        gives the two, as a number or as one number per channel. None leaves values as
+        they are.
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels. "auto" takes the axis of length
         1, 3 or 4, and on a tie the first, with a warning.

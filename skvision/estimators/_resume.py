@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from skorch.history import History
 
+from skvision._warnings import warn
 from skvision.training._checkpoint import (
     fingerprint,
     random_states,
@@ -85,11 +85,9 @@ def _callback_state(callback):
         try:
             state[key] = storable(value)
         except TypeError:
-            warnings.warn(
+            warn(
                 f"A checkpoint cannot hold {key} of the callback "
                 f"{type(callback).__name__}; a fit that goes on from it begins with "
                 "that attribute as new.",
-                UserWarning,
-                stacklevel=2,
             )
     return state

@@ -11,10 +11,10 @@ import torch
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from skvision._random import draw_seed, isolated_random_state
 from skvision.datasets._sequence import ImageSequence
 from skvision.preprocessing._base import BatchTransform
 from skvision.preprocessing._inputs import _layout, as_image_array, is_flat
-from skvision._random import draw_seed, isolated_random_state
 
 __all__ = ["apply_transforms", "check_transforms", "expand"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
+from skvision._warnings import warn
 from skvision.datasets._adapters import images_of, is_dataset, labels_of
 from skvision.datasets._sequence import ArrayReader, ImageSequence, PathReader
 
@@ -123,11 +123,11 @@ def _layout(shape, channels, expected):
     if expected is not None and expected in (first, last):
         return "first" if expected == first else "last"
     if shape[1] in CHANNELS and shape[3] in CHANNELS:
-        warnings.warn(
+        if expected is not None:
+            return "first"  # An error about the shape follows.
+        warn(
             f"X of shape {tuple(shape)} may have its channels on axis 1 or 3; axis 1 "
             "is taken. Set channels='first' or channels='last'.",
-            UserWarning,
-            stacklevel=2,
         )
         return "first"
     if shape[1] in CHANNELS:

@@ -59,6 +59,10 @@ class PixelScaler(nn.Module):
             return images.to(self.dtype).div_(255)
         return images.to(self.dtype)
 
+    def undo(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the values that were normalised, in [0, 1] if they were uint8."""
+        return images if self.mean is None else images * self.std + self.mean
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         scaled = self.to_unit(images)
         if self.mean is None:

@@ -6,7 +6,6 @@ import functools
 import os
 import random
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvision._warnings import warn
 from skvision.exceptions import FormatError
 
 __all__ = [
@@ -62,11 +62,9 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         # torch reports a failed write as a RuntimeError.
         if handle is not None:
             Path(name).unlink(missing_ok=True)
-        warnings.warn(
+        warn(
             f"The checkpoint {str(path)!r} could not be written: {error}. Training "
             "goes on; the last checkpoint that was written is kept.",
-            UserWarning,
-            stacklevel=2,
         )
 
 

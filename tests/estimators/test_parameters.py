@@ -204,7 +204,11 @@ def failing_fits():
     yield "value of an argument", {"module__hidden": (-1,)}, (X, y)
     yield "value for the optimizer", {"optimizer__betas": (2, 2)}, (X, y)
     yield "value for the iterator", {"iterator_train__num_workers": -1}, (X, y)
-    yield "value for the loader", {"iterator_train": DataLoader, "batch_size": -7}, (X, y)
+    yield (
+        "value for the loader",
+        {"iterator_train": DataLoader, "batch_size": -7},
+        (X, y),
+    )
     yield "network", {"module": "nonsense"}, (X, y)
     yield "network that fits nothing", {"module": Scaled(5)}, (X, y)
     yield "device", {"device": "cuda:99"}, (X, y)
@@ -345,7 +349,11 @@ def test_repr_shows_what_was_set():
 def test_fitted_networks_are_not_touched_by_set_params(data):
     X, y = data
     estimator = ImageClassifier(**SMALL, random_state=0).fit(X, y)
-    network, optimizer, before = estimator.module_, estimator.optimizer_, weights(estimator)
+    network, optimizer, before = (
+        estimator.module_,
+        estimator.optimizer_,
+        weights(estimator),
+    )
     probabilities = estimator.predict_proba(X)
     callbacks = estimator.callbacks_
     estimator.set_params(
@@ -418,7 +426,11 @@ def test_batch_size_and_epochs_of_partial_fit(data):
     estimator = ImageClassifier(**SMALL).fit(X, y)
     estimator.set_params(batch_size=8, max_epochs=2).partial_fit(X, y)
     sizes = estimator.history[:, "batches", :, "train_batch_size"]
-    assert sizes == [[16, 24], [8] * 5, [8] * 5] or sizes == [[16, 16, 8], [8] * 5, [8] * 5]
+    assert sizes == [[16, 24], [8] * 5, [8] * 5] or sizes == [
+        [16, 16, 8],
+        [8] * 5,
+        [8] * 5,
+    ]
 
 
 def test_parameters_in_pipelines_and_searches(data):
@@ -508,7 +520,9 @@ def test_a_module_instance_gives_the_initial_weights_of_each_fit(data):
         estimator.fit(X, y)
         states = dict(estimator.callbacks_)["Snapshots"].states
         assert_same_weights(states[0], initial)
-        assert not np.array_equal(weights(estimator)["linear.bias"], initial["linear.bias"])
+        assert not np.array_equal(
+            weights(estimator)["linear.bias"], initial["linear.bias"]
+        )
         assert estimator.module_ is not instance
         assert estimator.module is instance
         assert_same_weights(
@@ -563,22 +577,34 @@ def test_criterion_instance_is_copied(data):
     assert_array_equal(estimator.criterion_.weight, [1, 2, 3])
 
 
-def test_arrays_of_the_user_are_not_changed(data):
-    X, y = (array.copy() for array in data)
-    weight = np.linspace(0, 1, len(y))
-    arrays = [X, y, weight]
+@pytest.fixture
+def torch_warns_always():
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_arrays_of_the_user_are_not_changed(torch_warns_always, estimator, dtype):
+    X, y = make_images()
+    X = (100 * X).astype(dtype)
+    if estimator is ImageRegressor:
+        y = y.astype(np.float32)
+    arrays = [X, y, np.linspace(0, 1, len(y))]
     before = [array.copy() for array in arrays]
-    for array in arrays:
-        array.flags.writeable = False
-    estimator = ImageClassifier(**SMALL).fit(X, y, sample_weight=weight)
-    estimator.predict(X)
-    for array, old in zip(arrays, before, strict=True):
-        assert_array_equal(array, old)
-    # Where no copy is needed, none is made; the network must not write into X.
-    X = X.astype(np.float32)
-    before = X.copy()
-    ImageClassifier(**SMALL).fit(X, y).predict(X)
-    assert_array_equal(X, before)
+    for writeable in (True, False):
+        for array in arrays:
+            array.flags.writeable = writeable
+        fitted = estimator(**SMALL).fit(*arrays)
+        fitted.partial_fit(X, y)
+        fitted.predict(X)
+        fitted.score(X, y)
+        for array, old in zip(arrays, before, strict=True):
+            assert_array_equal(array, old)
 
 
 # ---------------------------------------------------------------------- refits

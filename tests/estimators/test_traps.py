@@ -381,9 +381,7 @@ def test_divergence_in_partial_fit(data):
 
 def test_divergence_in_a_search(data):
     search = GridSearchCV(
-        ImageClassifier(
-            **SMALL | {"max_epochs": 15}, optimizer="sgd", random_state=0
-        ),
+        ImageClassifier(**SMALL | {"max_epochs": 15}, optimizer="sgd", random_state=0),
         {"lr": [0.1, 1e30]},
         cv=2,
         error_score=np.nan,
@@ -656,7 +654,9 @@ def test_a_callback_ends_the_training_by_the_same_error(data):
 
 
 @ignore_convergence
-@pytest.mark.parametrize("where", ["on_train_begin", "on_epoch_begin", "on_batch_begin"])
+@pytest.mark.parametrize(
+    "where", ["on_train_begin", "on_epoch_begin", "on_batch_begin"]
+)
 def test_a_callback_may_end_the_training_before_its_first_batch(data, where):
     def immediately(self, net, **kwargs):
         raise KeyboardInterrupt
@@ -758,7 +758,9 @@ def test_training_that_ends_no_better_than_a_constant(data, estimator, weighted)
     with pytest.warns(ConvergenceWarning, match=r"max_epochs=1.*lr=0\.0") as caught:
         idle.fit(X, y, sample_weight=weight)
     assert len([w for w in caught if w.category is ConvergenceWarning]) == 1
-    assert {w.filename for w in caught if w.category is ConvergenceWarning} == {__file__}
+    assert {w.filename for w in caught if w.category is ConvergenceWarning} == {
+        __file__
+    }
     able = estimator(
         **SMALL | {"max_epochs": 40, "batch_size": 8}, lr=0.02, random_state=0
     )

@@ -38,7 +38,7 @@ def assert_statistics(images, values, **kwargs):
 
 @pytest.mark.parametrize("n", [1, 7, 1024, 1025, 2500])
 def test_statistics_of_uint8(rng, n):
-    pixels = rng.integers(0, 256, (n, 4, 5, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (n, 6, 5, 3), dtype=np.uint8)
     pixels[..., 1] //= 10
     assert_statistics(as_images(pixels), np.moveaxis(pixels, 3, 1) / 255.0)
 

@@ -1,0 +1,458 @@
+"""Codes of images, learnt by reconstructing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import (
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_array
+from skorch import NeuralNet
+from skorch.utils import to_tensor
+from torch import nn
+
+from skvision._random import isolated_random_state
+from skvision.datasets._sequence import ArrayReader
+from skvision.estimators._base import ImageNet
+from skvision.preprocessing._augment import apply_transforms, check_transforms
+from skvision.training._batches import BatchLoader
+
+__all__ = ["ImageAutoencoder"]
+
+
+class ImageAutoencoder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageNet, NeuralNet
+):
+    """Learn short codes of images by reconstructing them.
+
+    A transformer on skorch's `NeuralNet` that keeps scikit-learn's contract, see
+    `ImageClassifier`.
+
+    Parameters
+    ----------
+    module : str, class, callable or torch.nn.Module, default="auto"
+        The network: a subclass of `torch.nn.Module` or a function that returns one, a
+        name ("conv_autoencoder", "dense_autoencoder"), or an instance, which is copied
+        at each fit, its weights being the initial ones.
+        It has submodules ``encoder`` and ``decoder``. "auto" takes
+        `~skvision.networks.ConvAutoencoder` for images and
+        `~skvision.networks.DenseAutoencoder` for flat rows. If the signature names
+        ``image_shape`` (channels, height, width), it is given as inferred from the
+        data; flat rows count as images of shape (1, 1, n_features).
+        Further arguments are set by ``module__name``.
+    criterion : str, class or torch.nn.Module, default="mse"
+        The loss of a pixel: "mse", "l1", "smooth_l1", or a torch class.
+    optimizer : str or class, default="adam"
+        "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
+        ``optimizer__name``.
+    lr : float, default=1e-3
+        Learning rate.
+    max_epochs : int, default=10
+        Number of passes over the training rows at each call of ``fit`` and
+        ``partial_fit``.
+    batch_size : int, default=128
+        Rows in a batch; -1 takes all. A single row left over for the last batch joins
+        the batch before it.
+    normalize : "channel", None or (mean, std), default=None
+        As in `ImageClassifier`, but nothing by default: a network that ends in a
+        sigmoid cannot reach normalised pixels.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of four axes have their channels. "auto" takes the axis of length
+        1, 3 or 4, and on a tie the first, with a warning.
+    image_shape : tuple of int, default=None
+        (channels, height, width) of flat rows that are images, so that a scaler of a
+        pipeline can stand before a convolutional network. None infers it.
+    augment : transform or list of transforms, default=None
+        Applied to training batches only, see `skvision.preprocessing`. What is not one
+        of those is called image by image.
+    noise : transform or list of transforms, default=None
+        Applied to what the network gets in training, but not to what it is compared
+        with, so that it learns to remove it.
+    reduction : {"mean", "sum"}, default="mean"
+        Whether the loss is the mean over pixels, or their sum for an image.
+    early_stopping : bool, default=False
+        Whether to hold out rows, to stop when their loss has not improved for
+        `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
+        out otherwise.
+    validation_fraction : float, default=0.1
+        Part of the rows that `early_stopping` holds out.
+    n_iter_no_change : int, default=5
+        Epochs without improvement before `early_stopping` ends the training.
+    epoch_scoring : str, callable, list or dict of them, default=()
+        scikit-learn scorers whose values are recorded in `history` after each epoch,
+        as ``train_name`` and, where there are validation rows, ``valid_name``. Those
+        of the training rows are made from the outputs of the epoch's own batches.
+    pretrained : estimator, module, dict, str or os.PathLike, default=None
+        Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
+        of one (as `torch.save` writes it, or safetensors). They fit the whole network
+        or its encoder; else an error lists the names that do not. Clones share it.
+    pretrained_mix : float, default=1.0
+        Weights begin as ``mix * pretrained + (1 - mix) * initial``.
+    freeze : str or list of str, default=None
+        What is not trained: "encoder" or "backbone" (all before the head), or patterns
+        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
+        evaluation mode.
+    checkpoint : str or os.PathLike, default=None
+        A directory. ``fit`` writes its state there at the end of each epoch, into a
+        file of its own for these parameters and data, and goes on from that file
+        where it is there already: an interrupted fit ends with the same weights as an
+        undisturbed one, and a finished one is not trained again.
+    dtype : {"float32", "float64"}, default="float32"
+        Of network, data and loss.
+    device : str or torch.device, default="auto"
+        "auto" takes the GPU if torch finds one, else the CPU.
+    amp : bool, default=False
+        Whether to run the network in bfloat16 where that is safe (autocast).
+    compile : bool, default=False
+        Whether to compile the network with `torch.compile`; arguments are set by
+        ``compile__name``.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order of rows, dropout, augmentation and hold-out.
+        An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
+        of threads. The global generators are left as they are found.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from where the last one ended.
+    verbose : int, default=0
+        Whether to print a line per epoch.
+    callbacks : list of skorch callbacks or "disable", default=None
+        In addition to the default ones. Copies of them run, see `callbacks_`.
+    train_split : callable, default=None
+        As in skorch, for example ``predefined_split(dataset)`` or ``ValidSplit(5)``;
+        what it holds out is encoded and normalised like the training rows.
+    iterator_train, iterator_valid : class, default=BatchLoader
+        Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
+        defaults.
+    **kwargs : dict
+        Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
+        iterator_train, iterator_valid, callbacks and compile.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of values in an image or row.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a frame.
+    image_shape_ : tuple of int
+        (channels, height, width).
+    module_ : torch.nn.Module
+        The trained network.
+    encoder_, decoder_ : torch.nn.Module
+        The parts of `module_`.
+    scaler_ : torch.nn.Module
+        Brings pixels into the range that `module_` was trained on.
+    criterion_, optimizer_ : object
+        The loss and the optimizer in their last state.
+    callbacks_ : list of (str, callback)
+        The callbacks that ran.
+    history : skorch.history.History
+        Losses, scores and durations of each epoch and batch.
+    best_epoch_ : int
+        The epoch, counted from 1, with the least validation loss; only where rows
+        were held out.
+    device_ : torch.device
+        Where the network is.
+
+    See Also
+    --------
+    ImageClassifier : Takes a fitted autoencoder's encoder by ``pretrained``.
+    sklearn.decomposition.PCA : The best linear codes.
+
+    References
+    ----------
+    .. [1] G. Hinton, R. Salakhutdinov, "Reducing the dimensionality of data with
+       neural networks", Science 313 (2006).
+    .. [2] P. Vincent et al., "Extracting and composing robust features with denoising
+       autoencoders", ICML 2008.
+
+    Examples
+    --------
+    >>> from skvision import ImageAutoencoder
+    >>> from skvision.datasets import load_digits_images
+    >>> X, _ = load_digits_images(return_X_y=True)
+    >>> net = ImageAutoencoder("dense_autoencoder", module__hidden=(64, 16))
+    >>> net.set_params(random_state=0).fit(X).transform(X).shape
+    (1797, 16)
+    >>> net.reconstruct(X[:3]).shape
+    (3, 8, 8)
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        **ImageNet._parameter_constraints,
+        "noise": [callable, list, tuple, None],
+        "reduction": [StrOptions({"mean", "sum"})],
+    }
+
+    def __init__(
+        self,
+        module="auto",
+        *,
+        criterion="mse",
+        optimizer="adam",
+        lr=1e-3,
+        max_epochs=10,
+        batch_size=128,
+        normalize=None,
+        channels="auto",
+        image_shape=None,
+        augment=None,
+        noise=None,
+        reduction="mean",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        epoch_scoring=(),
+        pretrained=None,
+        pretrained_mix=1.0,
+        freeze=None,
+        checkpoint=None,
+        dtype="float32",
+        device="auto",
+        amp=False,
+        compile=False,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        callbacks=None,
+        train_split=None,
+        iterator_train=BatchLoader,
+        iterator_valid=BatchLoader,
+        **kwargs,
+    ):
+        self._store_params(locals())
+
+    # ------------------------------------------------------------------ codes
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Build the network for these images and train it to reconstruct them.
+
+        Parameters
+        ----------
+        X : images
+            As in `ImageClassifier.fit`.
+        y : ignored
+        sample_weight : array-like of shape (n,), default=None
+            Not negative; a row of weight 0 takes no part.
+
+        Returns
+        -------
+        self : ImageAutoencoder
+            The fitted estimator.
+        """
+        return self._fit(X, None, sample_weight, partial=False)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train ``max_epochs`` more, from where the network stands.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+        y : ignored
+        sample_weight : array-like of shape (n,), default=None
+            Not negative.
+
+        Returns
+        -------
+        self : ImageAutoencoder
+            The fitted estimator.
+        """
+        return self._fit(X, None, sample_weight, partial=True)
+
+    def transform(self, X):
+        """Return the codes of images.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+
+        Returns
+        -------
+        codes : ndarray of shape (n, n_codes)
+        """
+        return self._batches(X, self._encode).flatten(1).numpy()
+
+    def inverse_transform(self, X):
+        """Return the images of codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_codes)
+            Codes.
+
+        Returns
+        -------
+        images : ndarray
+            In the layout and range of the images in ``fit``: uint8 if they were.
+        """
+        self.check_is_fitted()
+        codes = check_array(X, dtype=[np.float64, np.float32], input_name="codes")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"The codes have {codes.shape[1]} columns; expected "
+                f"{self._n_features_out}."
+            )
+        self._set_training(False)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(codes), 1024):
+                part = torch.as_tensor(codes[start : start + 1024], dtype=self._dtype)
+                images = self.module_.decoder(part.to(self.device_))
+                parts.append(self.scaler_.undo(images).cpu())
+        return self._as_given(torch.cat(parts), self._layout, self._pixel_dtype)
+
+    def reconstruct(self, X):
+        """Return images as they come back from their codes.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+
+        Returns
+        -------
+        images : ndarray
+            In the layout and range of X.
+        """
+        images = self._batches(X, self.infer)
+        given = self._check_images(X, reset=False)
+        return self._as_given(
+            self.scaler_.undo(images.to(self.device_)).cpu(), *_appearance(given)
+        )
+
+    def score(self, X, y=None):
+        """Return minus the mean squared error of the reconstructions.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+        y : ignored
+
+        Returns
+        -------
+        score : float
+            Of pixels in [0, 1] where X is uint8, else in the units of X.
+        """
+
+        def errors(batch):
+            batch = to_tensor(batch, device=self.device_)
+            images = self.scaler_.undo(self.infer(batch))
+            return (images - self.scaler_.to_unit(batch)).square().flatten(1).mean(1)
+
+        return -float(self._batches(X, errors).double().mean())
+
+    @property
+    def encoder_(self):
+        """The part of ``module_`` that makes codes of images."""
+        self.check_is_fitted()
+        return self.module_.encoder
+
+    @property
+    def decoder_(self):
+        """The part of ``module_`` that makes images of codes."""
+        self.check_is_fitted()
+        return self.module_.decoder
+
+    @property
+    def predict(self):
+        raise AttributeError("ImageAutoencoder has no predict; see reconstruct.")
+
+    @property
+    def predict_proba(self):
+        raise AttributeError("ImageAutoencoder has no predict_proba.")
+
+    # ------------------------------------------------------------------ hooks
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        tags.transformer_tags.preserves_dtype = [self.dtype]
+        return tags
+
+    def _auto_module(self):
+        return "dense_autoencoder" if self._flat else "conv_autoencoder"
+
+    def _check_target(self, X, y):
+        return None
+
+    def _encode_target(self, y, weight, *, reset, classes=None):
+        return None, weight
+
+    def _strata(self, y):
+        return None
+
+    def _check_images(self, X, *, reset):
+        images = super()._check_images(X, reset=reset)
+        if reset:
+            self._layout, self._pixel_dtype = _appearance(images)
+        return images
+
+    def _probe(self, network, shape):
+        for part in ("encoder", "decoder"):
+            if not isinstance(getattr(network, part, None), nn.Module):
+                raise ValueError(
+                    f"The network {type(network).__name__} has no {part}: "
+                    "ImageAutoencoder needs one with submodules encoder and decoder."
+                )
+        super()._probe(network, shape)
+        images = torch.zeros((1, *shape), dtype=self._dtype)
+        with torch.no_grad():
+            output = network.eval()(images)
+            self._n_features_out = network.encoder(images).flatten(1).shape[1]
+        if output.shape != images.shape:
+            raise ValueError(
+                f"The network {type(network).__name__} returned images of shape "
+                f"{tuple(output.shape[1:])} for images of shape {tuple(shape)}."
+            )
+
+    def _forward_batch(self, batch, *, training):
+        X, _, *weight = batch
+        clean = self.scaler_.to_unit(to_tensor(X, device=self.device_))
+        noisy = clean
+        if training:
+            clean = apply_transforms(clean, check_transforms(self.augment))
+            noisy = apply_transforms(clean, check_transforms(self.noise, "noise"))
+        y_pred = self.infer(noisy)
+        loss = self._loss(y_pred, self.scaler_(clean), X, weight, training)
+        return y_pred, loss
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        loss = self.criterion_(y_pred, y_true)
+        # The sum over pixels of an image, as a mean over images, where asked for.
+        return loss * y_true[0].numel() if self.reduction == "sum" else loss
+
+    def _encode(self, batch):
+        return self.module_.encoder(self.scaler_(to_tensor(batch, device=self.device_)))
+
+    def _batches(self, X, function):
+        """Apply a function to batches of X and join what it returns."""
+        self.check_is_fitted()
+        self._set_training(False)
+        with torch.no_grad(), isolated_random_state(self.device_):
+            dataset = self.get_dataset(X)
+            loader = self.get_iterator(dataset, training=False)
+            return torch.cat([function(batch[0]).cpu() for batch in loader])
+
+    def _as_given(self, images, layout, dtype):
+        """Return a batch of the network's images as the user has them."""
+        if dtype == np.uint8:
+            images = images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+        if layout == "flat":
+            images = images.flatten(1)
+        elif layout == "grey":
+            images = images[:, 0]
+        elif layout == "last":
+            images = images.permute(0, 2, 3, 1)
+        return images.contiguous().numpy()
+
+
+def _appearance(images):
+    """Return layout and dtype of images as the user gave them."""
+    reader = images.reader
+    layout = reader.layout if isinstance(reader, ArrayReader) else "first"
+    return layout, np.dtype(images.dtype)
