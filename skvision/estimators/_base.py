@@ -94,7 +94,7 @@ class ImageNet(
     initialized_ = False
     virtual_params_: dict[str, Any] = {}
     prefixes_ = ["module", "scaler", "criterion", "optimizer", "iterator_train"]
-    prefixes_ += ["iterator_valid", "callbacks", "compile"]
+    prefixes_ += ["iterator_valid", "callbacks", "compile", "pretrained"]
     cuda_dependent_attributes_: list[str] = []
     _modules = ["module", "scaler"]
     _criteria = ["criterion"]
@@ -106,7 +106,7 @@ class ImageNet(
     _flat = False
     _statistics: tuple[Any, Any] = (None, None)
     _output_kind = "logits"
-    _checkpoint_path = None
+    _checkpoint_path = _found = None
 
     __repr__ = BaseEstimator.__repr__
 
@@ -135,7 +135,9 @@ class ImageNet(
                 reset=not goes_on or not self._has_facts(),
                 classes=classes,
             )
+            self._checkpoint_path = self._found = None
             if not goes_on:
+                self._find_checkpoint(data)
                 self._start_randomness()
             if self._flat and check_transforms(self.augment):
                 raise ValueError(
@@ -145,10 +147,7 @@ class ImageNet(
             split: Split = self._split(data)
             for training in (True, False):
                 self.get_iterator(split.train, training=training)
-            self._checkpoint_path = None
             if not goes_on:
-                if self.checkpoint is not None:
-                    self._checkpoint_path = self._checkpoint_file(split)
                 self._fit_scaling(split.train)
                 self.initialize()
         self._train(split)
@@ -159,7 +158,10 @@ class ImageNet(
     def _start_randomness(self):
         self.device_ = resolve_device(self.device)
         self._generator = torch.Generator()
-        self._generator.manual_seed(draw_seed(self.random_state))
+        self._seed = self._found["seed"] if self._found else None
+        if self._seed is None:
+            self._seed = draw_seed(self.random_state)
+        self._generator.manual_seed(self._seed)
 
     def _has_facts(self):
         return hasattr(self, "n_features_in_")
@@ -194,8 +196,9 @@ class ImageNet(
             try:
                 self.notify("on_train_begin", X=split.train, y=None)
                 epochs = self.max_epochs
-                if self._checkpoint_path is not None:
-                    stopped = self._resume()
+                if self._found:
+                    stopped = self._resume(self._found)
+                    self._found = None
                     epochs = 0 if stopped else epochs - len(self.history)
                 self.fit_loop(split, epochs=epochs)
             except StopTraining:

@@ -27,13 +27,16 @@ _TRANSIENT = ("y_trues_", "y_preds_")
 class ResumeMixin:
     """Checkpoints of a fit, one file for each pair of parameters and data."""
 
-    def _checkpoint_file(self, split):
-        """Return the file of this fit."""
+    def _find_checkpoint(self, data):
+        """Set the path of this fit's file, and what is in it."""
+        if self.checkpoint is None:
+            return
         params = self.get_params(deep=False)
         params = {key: value for key, value in params.items() if key not in _IRRELEVANT}
-        parts = [part and (part.images, part.y, part.sample_weight) for part in split]
+        parts = data.images, data.y, data.sample_weight
         name = fingerprint(type(self).__name__, params, *parts)
-        return Path(self.checkpoint) / f"{name}.pt"
+        self._checkpoint_path = Path(self.checkpoint) / f"{name}.pt"
+        self._found = read_checkpoint(self._checkpoint_path)
 
     def _write_checkpoint(self, *, stopped):
         parts = self._modules + self._criteria + self._optimizers
@@ -43,6 +46,7 @@ class ResumeMixin:
             if hasattr(part := getattr(self, name + "_"), "state_dict")
         }
         state |= {
+            "seed": self._seed,
             "stopped": stopped,
             "history": storable(self.history.to_list()),
             "untrained_loss": self._untrained_loss,
@@ -52,11 +56,8 @@ class ResumeMixin:
         }
         write_checkpoint(self._checkpoint_path, state)
 
-    def _resume(self):
-        """Take over the state of the checkpoint; return whether training is over."""
-        state = read_checkpoint(self._checkpoint_path)
-        if state is None:
-            return False
+    def _resume(self, state):
+        """Take over the state of a checkpoint; return whether training is over."""
         for name in self._modules + self._criteria + self._optimizers:
             if name in state:
                 getattr(self, name + "_").load_state_dict(state[name])

@@ -139,7 +139,7 @@ class _BatchRows(Sampler):
         self.n = n
         self.shuffle = shuffle
         self.generator = generator
-        self.ends = list(range(batch_size, n, batch_size)) + [n]
+        self.ends = [*range(batch_size, n, batch_size), n]
         if len(self.ends) > 1 and n % batch_size == 1:
             del self.ends[-2]
         elif drop_last and n % batch_size:

@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import (
     check_param_validation,
     estimator_checks_generator,
 )
+from sklearn.utils.multiclass import type_of_target
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
@@ -57,8 +58,13 @@ class SingleRegressor(ImageRegressor):
         tags.target_tags.multi_output = False
         return tags
 
-    def _check_target(self, y):
-        return super()._check_target(column_or_1d(y, warn=True))
+    def fit(self, X, y=None, sample_weight=None):
+        y = y if y is None else column_or_1d(y, warn=True)
+        return super().fit(X, y, sample_weight)
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        y = y if y is None else column_or_1d(y, warn=True)
+        return super().partial_fit(X, y, sample_weight)
 
 
 class BinaryClassifier(ImageClassifier):
@@ -69,14 +75,13 @@ class BinaryClassifier(ImageClassifier):
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _check_target(self, y):
-        y = super()._check_target(y)
-        if len(np.unique(y)) > 2:
+    def fit(self, X, y=None, sample_weight=None):
+        if y is not None and type_of_target(y) == "multiclass":
             raise ValueError(
                 "Only binary classification is supported. The type of the target is "
                 "multiclass."
             )
-        return y
+        return super().fit(X, y, sample_weight)
 
 
 OPTIONS = {

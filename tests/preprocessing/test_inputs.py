@@ -405,7 +405,6 @@ def test_wrong_shape():
         (np.zeros((5, 8, 8), dtype=complex), "Complex data not supported"),
         (np.full((5, 8, 8), "a"), "dtype='numeric' is not compatible"),
     ],
-    ids=str,
 )
 def test_errors(X, message):
     with pytest.raises(ValueError, match=message):

@@ -29,8 +29,9 @@ def assert_statistics(images, values, **kwargs):
     mean, std = channel_statistics(images, **kwargs)
     assert mean.dtype == std.dtype == np.float64
     assert mean.shape == std.shape == (values.shape[1],)
-    assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-10, atol=1e-13)
-    assert_allclose(std, values.std((0, 2, 3)), rtol=1e-7)
+    # Networks see float32, so the values may have been rounded to that.
+    assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-7)
+    assert_allclose(std, values.std((0, 2, 3)), rtol=1e-6)
 
 
 # ---------------------------------------------------------------- statistics
@@ -114,8 +115,8 @@ def test_constant_channel(rng, value, dtype):
     values[:, 1] = value
     mean, std = channel_statistics(as_images(values, channels="first"))
     assert std[1] == 1
-    assert_allclose(mean[1], values[0, 1, 0, 0], rtol=1e-12)
-    assert_allclose(std[0], values[:, 0].std(dtype=np.float64))
+    assert_allclose(mean[1], values[0, 1, 0, 0], rtol=1e-7)
+    assert_allclose(std[0], values[:, 0].std(dtype=np.float64), rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", range(0, 256, 15))
@@ -124,7 +125,7 @@ def test_constant_channel_of_uint8(rng, value):
     pixels[:, 0] = value
     mean, std = channel_statistics(as_images(pixels, channels="first"))
     assert std[0] == 1
-    assert_allclose(mean[0], value / 255, rtol=1e-12)
+    assert_allclose(mean[0], value / 255, rtol=1e-7)
 
 
 def test_one_pixel_that_differs():
@@ -139,7 +140,7 @@ def test_one_pixel_that_differs():
 def test_flat_rows_are_one_channel(rng):
     rows = rng.random((60, 11))
     mean, std = channel_statistics(ImageSequence(ArrayReader(rows, "flat")))
-    assert_allclose((mean, std), ([rows.mean()], [rows.std()]))
+    assert_allclose((mean, std), ([rows.mean()], [rows.std()]), rtol=1e-6)
     folded = ArrayReader(rows[:, :10], "flat", image_shape=(2, 1, 5))
     values = rows[:, :10].reshape(60, 2, 1, 5)
     assert_statistics(ImageSequence(folded), values)
@@ -205,12 +206,12 @@ def test_uint8_and_float_give_the_same_network(digits, module, normalize, seed):
     )
     stored = net.fit(X, y).module_.state_dict()
     proba = net.predict_proba(X)
-    values = X.astype(np.float32) / np.float32(255)
-    scaled = net.fit(values, y).module_.state_dict()
-    for name, weight in stored.items():
-        assert torch.equal(weight, scaled[name])
-    assert_array_equal(net.predict_proba(values), proba)
-    assert_array_equal(net.predict_proba(X), proba)
+    for values in (X.astype(np.float32) / np.float32(255), X / 255):
+        scaled = net.fit(values, y).module_.state_dict()
+        for name, weight in stored.items():
+            assert torch.equal(weight, scaled[name])
+        assert_array_equal(net.predict_proba(values), proba)
+        assert_array_equal(net.predict_proba(X), proba)
 
 
 def test_network_sees_standardised_images(digits):

@@ -211,7 +211,6 @@ def test_outputs_with_and_without_softmax(generator, scale, width, dtype):
         torch.full((4, 3), float("nan")),
         torch.zeros(4, 5),
     ],
-    ids=str,
 )
 def test_logits(y_pred):
     assert output_kind(y_pred) == "logits"

@@ -1,0 +1,192 @@
+"""An interrupted fit goes on where it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback, LRScheduler
+
+from skvision import ImageClassifier
+from skvision.exceptions import FormatError
+from skvision.preprocessing import RandomShift
+
+
+class Interrupt(RuntimeError):
+    pass
+
+
+class InterruptAt(Callback):
+    """Raise in an epoch, unless told otherwise from outside of the parameters."""
+
+    epoch = None
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == InterruptAt.epoch:
+            raise Interrupt
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    return digits.data[:300], digits.target[:300]
+
+
+@pytest.fixture(autouse=True)
+def no_interrupt():
+    InterruptAt.epoch = None
+
+
+def build(**params):
+    """Everything that has a state: dropout, augmentation, a schedule, a hold-out."""
+    return ImageClassifier(
+        "mlp",
+        module__hidden=(32,),
+        module__dropout=0.2,
+        optimizer="adamw",
+        max_epochs=6,
+        lr=0.01,
+        augment=[RandomShift(1)],
+        early_stopping=True,
+        n_iter_no_change=3,
+        callbacks=[LRScheduler(policy="StepLR", step_size=2), InterruptAt()],
+        **{"random_state": 0} | params,
+    )
+
+
+def state(net):
+    return {**net.module_.state_dict(), **net.optimizer_.state_dict()["state"][0]}
+
+
+def assert_same(one, other):
+    for name, value in state(one).items():
+        assert torch.equal(value, state(other)[name]), name
+    for key in ("train_loss", "valid_loss", "event_lr"):
+        assert one.history[:, key] == other.history[:, key]
+    assert one.best_epoch_ == other.best_epoch_
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4, 6])
+def test_goes_on_to_the_same_weights(epoch, data, tmp_path):
+    undisturbed = build().fit(*data)
+    InterruptAt.epoch = epoch
+    with pytest.raises(Interrupt):
+        build(checkpoint=tmp_path).fit(*data)
+    InterruptAt.epoch = None
+    torch.manual_seed(epoch)  # What ran in between has no influence.
+    assert_same(build(checkpoint=tmp_path).fit(*data), undisturbed)
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_a_finished_fit_is_not_trained_again(random_state, data, tmp_path):
+    first = build(checkpoint=tmp_path, random_state=random_state).fit(*data)
+    InterruptAt.epoch = 1  # Not one epoch is begun.
+    again = build(checkpoint=tmp_path, random_state=random_state).fit(*data)
+    assert_same(again, first)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_parameters_or_data_have_another_file(data, tmp_path):
+    X, y = data
+    small = {"checkpoint": tmp_path, "max_epochs": 1, "random_state": 0}
+    nets = [
+        ImageClassifier("mlp", **small),
+        ImageClassifier("mlp", **small, lr=0.01),
+        ImageClassifier("convnet", **small),
+    ]
+    for count, net in enumerate(nets, start=1):
+        net.fit(X, y)
+        assert len(list(tmp_path.iterdir())) == count
+    nets[0].fit(X[::-1], y[::-1])
+    assert len(list(tmp_path.iterdir())) == 4
+    nets[0].fit(X.copy(), y.tolist())
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_searches_go_on(data, tmp_path):
+    net = build(checkpoint=tmp_path)
+    grid = {"module__hidden": [(16,), (32,)]}
+    first = GridSearchCV(net, grid, cv=2).fit(*data)
+    assert len(list(tmp_path.iterdir())) == 5
+    InterruptAt.epoch = 1
+    again = GridSearchCV(net, grid, cv=2).fit(*data)
+    for key in ("mean_test_score", "std_test_score"):
+        assert first.cv_results_[key].tolist() == again.cv_results_[key].tolist()
+
+
+def test_killed_process(data, tmp_path):
+    code = textwrap.dedent(
+        """
+        import sys, numpy as np
+        from skvision import ImageClassifier
+        X = np.random.RandomState(0).randint(0, 255, (500, 8, 8)).astype(np.uint8)
+        y = np.arange(500) % 5
+        net = ImageClassifier("mlp", max_epochs=40, random_state=0, verbose=1,
+                              checkpoint=sys.argv[1])
+        net.fit(X, y)
+        print("sum", sum(p.double().sum().item() for p in net.module_.parameters()))
+        """
+    )
+
+    def run(folder, kill_at=None):
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        epochs = 0
+        for line in process.stdout:
+            if line.split() and line.split()[0].isdigit():
+                epochs += 1
+            if epochs == kill_at:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return None
+            last = line
+        assert process.wait() == 0
+        return last, epochs
+
+    undisturbed, epochs = run(tmp_path / "one")
+    assert epochs == 40
+    assert run(tmp_path / "two", kill_at=15) is None
+    resumed, epochs = run(tmp_path / "two")
+    assert resumed == undisturbed
+    assert epochs <= 26
+
+
+def test_damaged_file(data, tmp_path):
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0, checkpoint=tmp_path)
+    net.fit(*data)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(FormatError, match=path.name):
+        net.fit(*data)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")
+def test_full_disk_does_not_end_the_training(data, tmp_path):
+    import resource
+
+    net = build(checkpoint=tmp_path)
+    net.set_params(early_stopping=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.warns(UserWarning, match="could not be written"):
+            net.fit(*data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert len(net.history) == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_partial_fit_writes_nothing(data, tmp_path):
+    ImageClassifier("mlp", max_epochs=1, checkpoint=tmp_path).partial_fit(*data)
+    first = [path.stat().st_mtime_ns for path in Path(tmp_path).iterdir()]
+    assert len(first) <= 1

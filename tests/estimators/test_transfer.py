@@ -1,0 +1,215 @@
+"""Pretrained weights and frozen parameters."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from torch import nn
+
+from skvision import ImageClassifier
+from skvision.exceptions import FormatError
+from skvision.networks import ConvNet
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SMALL = {"module__channels": (4, 8), "module__hidden": (16,)}
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    return digits.data[:200], digits.target[:200]
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    net = ImageClassifier("convnet", max_epochs=1, random_state=0, **SMALL)
+    return net.fit(*data)
+
+
+def untouched(**params):
+    """Return an estimator whose training changes no weight."""
+    return ImageClassifier(
+        "convnet", max_epochs=1, lr=0, optimizer="sgd", **SMALL, **params
+    )
+
+
+def weights(net, prefix=""):
+    state = net.module_.state_dict()
+    return {
+        name: value
+        for name, value in state.items()
+        if name.startswith(prefix) and "running" not in name and "num_b" not in name
+    }
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def as_estimator(net, path):
+    return net
+
+
+def as_module(net, path):
+    return net.module_
+
+
+def as_state(net, path):
+    return net.module_.state_dict()
+
+
+def as_file(net, path):
+    torch.save(net.module_.state_dict(), path / "weights.pt")
+    return str(path / "weights.pt")
+
+
+def as_safetensors(net, path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file(net.module_.state_dict(), path / "weights.safetensors")
+    return path / "weights.safetensors"
+
+
+@pytest.mark.parametrize(
+    "source", [as_estimator, as_module, as_state, as_file, as_safetensors]
+)
+def test_the_whole_network(source, trained, data, tmp_path):
+    net = untouched(pretrained=source(trained, tmp_path)).fit(*data)
+    assert_equal(weights(net), weights(trained))
+
+
+def test_the_encoder_where_the_heads_differ(trained, data):
+    X, y = data
+    net = untouched(pretrained=trained, random_state=1).fit(X[y < 4], y[y < 4])
+    assert_equal(weights(net, "encoder."), weights(trained, "encoder."))
+    assert weights(net)["head.0.weight"].shape == (16, trained.module_.n_features)
+
+
+def test_an_encoder_by_itself(trained, data):
+    net = untouched(pretrained=trained.module_.encoder).fit(*data)
+    assert_equal(weights(net, "encoder."), weights(trained, "encoder."))
+
+
+def test_mix(trained, data):
+    own = weights(untouched(random_state=3).fit(*data))
+    mixed = untouched(random_state=3, pretrained=trained, pretrained_mix=0.25)
+    for name, value in weights(mixed.fit(*data)).items():
+        expected = 0.25 * weights(trained)[name] + 0.75 * own[name]
+        torch.testing.assert_close(value, expected)
+
+
+def test_pretrained_estimators_bring_their_normalization(trained, data):
+    X, y = data
+    net = untouched(pretrained=trained).fit(X[:50], y[:50] % 10)
+    assert torch.equal(net.scaler_.mean, trained.scaler_.mean)
+    assert torch.equal(net.scaler_.std, trained.scaler_.std)
+    fresh = untouched().fit(X[:50], y[:50])
+    assert not torch.equal(fresh.scaler_.mean, trained.scaler_.mean)
+
+
+def test_clones_keep_the_weights(trained, data):
+    net = ImageClassifier("convnet", pretrained=trained, max_epochs=1, **SMALL)
+    assert clone(net).pretrained is trained
+    before = pickle.dumps(trained.module_.state_dict())
+    scores = cross_val_score(net, *data, cv=2, error_score="raise")
+    assert np.isfinite(scores).all()
+    assert pickle.dumps(trained.module_.state_dict()) == before
+
+
+def test_weights_that_do_not_fit_are_listed(trained, data):
+    with pytest.raises(ValueError, match=r"MLP: layers\.0\.weight is missing"):
+        ImageClassifier("mlp", pretrained=trained).fit(*data)
+    other = ConvNet((1, 8, 8), 10, channels=(4, 6), hidden=(16,))
+    with pytest.raises(ValueError, match=r"encoder\.\S+ has shape \(6, 4, 3, 3\)"):
+        ImageClassifier("convnet", pretrained=other, **SMALL).fit(*data)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", pickle.dumps(print)])
+def test_other_files(content, data, tmp_path):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"weights\.pt"):
+        ImageClassifier(pretrained=path).fit(*data)
+
+
+def test_files_are_not_executed(data, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    torch.save({"encoder.0.weight": Attack()}, tmp_path / "weights.pt")
+    with pytest.raises(FormatError):
+        ImageClassifier(pretrained=tmp_path / "weights.pt").fit(*data)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_missing_file(data):
+    with pytest.raises(FileNotFoundError, match=r"no-such\.pt"):
+        ImageClassifier(pretrained="no-such.pt").fit(*data)
+
+
+def test_wrong_type(data):
+    with pytest.raises(TypeError, match="pretrained expects .* got int"):
+        ImageClassifier(pretrained=3).fit(*data)
+
+
+def test_frozen_encoder(data):
+    net = ImageClassifier("convnet", freeze="encoder", random_state=0, **SMALL)
+    initial = untouched(random_state=0)
+    initial.fit(*data)
+    net.set_params(max_epochs=2).fit(*data)
+    # Batch normalisation stays in evaluation mode, so its statistics stay as well.
+    for name, value in net.module_.encoder.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, initial.module_.encoder.state_dict()[name])
+        elif "running_mean" in name:
+            assert not value.any()
+    heads = [net.module_.head.state_dict(), initial.module_.head.state_dict()]
+    assert not torch.equal(heads[0]["0.weight"], heads[1]["0.weight"])
+
+
+def test_frozen_backbone_of_a_torchvision_network(data):
+    X, y = np.repeat(data[0][:40, ..., None], 3, axis=3), data[1][:40]
+    net = ImageClassifier("resnet18", freeze="backbone", max_epochs=1, random_state=0)
+    net.fit(np.pad(X, [(0, 0), (12, 12), (12, 12), (0, 0)]), y)
+    trained = [name for name, p in net.module_.named_parameters() if p.requires_grad]
+    assert trained == ["fc.weight", "fc.bias"]
+    assert not net.module_.bn1.running_mean.any()
+
+
+def test_freeze_by_pattern(data):
+    net = ImageClassifier("convnet", freeze=["head.*", "*bias"], max_epochs=1, **SMALL)
+    net.fit(*data)
+    for name, parameter in net.module_.named_parameters():
+        frozen = name.startswith("head.") or name.endswith("bias")
+        assert parameter.requires_grad is not frozen
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [("hed.*", r"freeze='hed\.\*' matches no parameter"), ("*", "without parameters")],
+)
+def test_wrong_freeze(freeze, message, data):
+    with pytest.raises(ValueError, match=message):
+        ImageClassifier("convnet", freeze=freeze, **SMALL).fit(*data)
+
+
+def test_encoder_of_a_network_without_one(data):
+    class Plain(nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10)
+            )
+
+    net = ImageClassifier(Plain, freeze="backbone", max_epochs=1).fit(*data)
+    requires = {n: p.requires_grad for n, p in net.module_.named_parameters()}
+    assert requires == {
+        "1.weight": False,
+        "1.bias": False,
+        "3.weight": True,
+        "3.bias": True,
+    }
