@@ -82,7 +82,7 @@ def is_dataset(X: Any) -> bool:
 def images_of(dataset: Any) -> ImageSequence:
     """Return the images of a data set as an `ImageSequence`."""
     base, rows = _unwrap(dataset)
-    if len(base) == 0:
+    if len(base) == 0 or (rows is not None and len(rows) == 0):
         raise ValueError(
             f"Found array with 0 sample(s): {type(base).__name__} data set is empty."
         )
@@ -110,11 +110,16 @@ def _is_slice_dataset(X):
     return all(hasattr(X, name) for name in ("dataset", "idx", "indices_"))
 
 
+def _is_plain(slice_dataset):
+    """Whether a SliceDataset leaves its items as they are."""
+    return type(slice_dataset).transform.__module__ == "skorch.helper"
+
+
 def _unwrap(dataset):
     """Return the innermost data set and the rows of it that are meant."""
     rows = None
     while True:
-        if _is_slice_dataset(dataset):
+        if _is_slice_dataset(dataset) and _is_plain(dataset):
             if dataset.idx != 0:
                 raise ValueError(
                     f"Got a SliceDataset with idx={dataset.idx}, which holds no "
@@ -134,17 +139,15 @@ def _unwrap(dataset):
 
 
 def _stored_labels(dataset):
-    if isinstance(dataset, TensorDataset):
+    """Return labels that need no decoding of images, or None."""
+    if _is_own(dataset, "torchvision.datasets.folder"):
+        labels = [label for _, label in dataset.samples]
+    elif type(dataset) is TensorDataset:
         labels = dataset.tensors[1] if len(dataset.tensors) > 1 else None
     else:
-        labels = next(
-            (
-                getattr(dataset, name)
-                for name in ("targets", "labels", "y")
-                if getattr(dataset, name, None) is not None
-            ),
-            None,
-        )
+        names = ("targets", "labels", "y")
+        stored = (getattr(dataset, name, None) for name in names)
+        labels = next((value for value in stored if value is not None), None)
     if labels is None:
         return None
     if isinstance(labels, torch.Tensor):
@@ -155,16 +158,37 @@ def _stored_labels(dataset):
     transform = getattr(dataset, "target_transform", None)
     if transform is not None:
         labels = np.asarray([transform(label) for label in labels.tolist()])
-    return labels
+    if type(dataset) is TensorDataset or (
+        labels.ndim == 1 and _is_own(dataset, "torchvision.datasets.")
+    ):
+        return labels
+    return labels if _labels_agree(labels, dataset) else None
+
+
+def _is_own(dataset, module):
+    """Whether a data set gives its items as some module has it."""
+    return type(dataset).__getitem__.__module__.startswith(module)
+
+
+def _labels_agree(labels, dataset):
+    # What a class of the user's calls targets may be anything.
+    for row in {0, len(dataset) // 2, len(dataset) - 1}:
+        item = dataset[row]
+        if not isinstance(item, (tuple, list)) or len(item) < 2:
+            return False
+        if not np.array_equal(np.asarray(item[1]), labels[row]):
+            return False
+    return True
 
 
 def _memory_reader(dataset):
     """Read whole batches from a data set's own array, if that gives the same."""
     if type(dataset) is TensorDataset:
-        array = dataset.tensors[0].detach().cpu().numpy()
+        array = dataset.tensors[0].detach().cpu()
+        array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
         layout = {2: "flat", 3: "grey", 4: "first"}.get(array.ndim)
         return layout and ArrayReader(array, layout)
-    if not type(dataset).__getitem__.__module__.startswith("torchvision.datasets."):
+    if not _is_own(dataset, "torchvision.datasets."):
         return None  # A class of the user's may do anything in __getitem__.
     array = getattr(dataset, "data", None)
     array = array.numpy() if isinstance(array, torch.Tensor) else array
@@ -207,9 +231,13 @@ def _pixel_steps(transform):
         getattr(transform, "dtype", None) == torch.float32
         and (name == "ConvertImageDtype" or getattr(transform, "scale", False))
     ):
-        return {"unit": True}
+        is_v2 = type(transform).__module__.startswith("torchvision.transforms.v2")
+        return {"unit": "mul" if is_v2 and name != "ToTensor" else "div"}
     if name == "Normalize":
-        return {"mean": tuple(transform.mean), "std": tuple(transform.std)}
+        return {
+            "mean": np.atleast_1d(np.asarray(transform.mean)),
+            "std": np.atleast_1d(np.asarray(transform.std)),
+        }
     return None
 
 

@@ -130,7 +130,7 @@ class ImageSequence(Sequence):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("An ImageSequence cannot become an array without a copy.")
-        items = self._as_items(self.read(slice(None)))
+        items = self._as_items(self.read(np.arange(len(self))))
         return items if dtype is None else items.astype(dtype, copy=False)
 
     def _as_items(self, images: torch.Tensor) -> np.ndarray:
@@ -166,21 +166,25 @@ class ArrayReader:
         Which of these four shapes it is.
     image_shape : tuple of int, default=None
         (C, H, W) of flat rows that are images.
-    unit : bool, default=False
-        Whether the items hold uint8 values divided by 255.
+    unit : {"div", "mul"}, default=None
+        How the items' values in [0, 1] were made of uint8, as there are two ways that
+        differ in the last bit: divided by 255, as the estimators do it as well, or
+        multiplied by 1 / 255. None means that items hold what the array holds.
     mean, std : array-like of shape (C,), default=None
         Of the normalisation that the items have gone through.
     """
 
     def __init__(
-        self, array, layout, *, image_shape=None, unit=False, mean=None, std=None
+        self, array, layout, *, image_shape=None, unit=None, mean=None, std=None
     ):
         self.array = array
         self.layout = layout
         self.flat = layout == "flat" and image_shape is None
         self.image_shape = image_shape or _image_shape(array.shape, layout)
         self.mean, self.std = mean, std
-        self.dtype = np.dtype(np.float32) if unit else array.dtype
+        self.unit = unit
+        stored = np.empty(0, np.float32 if unit else array.dtype)
+        self.dtype = _to_tensor(stored).numpy().dtype
 
     def __len__(self) -> int:
         return len(self.array)
@@ -197,14 +201,17 @@ class ArrayReader:
             images = images.permute(0, 3, 1, 2)
         elif self.layout == "flat" and not self.flat:
             images = images.reshape(-1, *self.image_shape)
-        if self.mean is not None:
-            # Step by step as torchvision's ToTensor and Normalize do it, so that
-            # the values are the same to the last bit.
-            mean, std = (
-                torch.as_tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std)
-            )
-            images = images.to(torch.float32).div_(255).sub_(mean).div_(std)
-        return images
+        if self.unit == "mul":
+            images = images.to(torch.float32).mul_(1 / 255)
+        if self.mean is None:
+            return images
+        if self.unit == "div":
+            images = images.to(torch.float32).div_(255)
+        mean, std = (
+            torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
+            for value in (self.mean, self.std)
+        )
+        return images.sub_(mean).div_(std)
 
 
 class DatasetReader:
@@ -366,7 +373,9 @@ def _to_tensor(array) -> torch.Tensor:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.itemsize > 8:
             array = array.astype(np.float64)
-        if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        if not array.flags.writeable or any(
+            stride < 0 or stride % array.itemsize for stride in array.strides
+        ):
             array = array.copy()
         tensor = torch.from_numpy(array)
     if tensor.dtype in (torch.uint8, torch.float32, torch.float64):

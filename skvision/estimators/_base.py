@@ -19,7 +19,7 @@ from torch import nn
 
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._build import resolve_device
-from skvision.estimators._data import DataMixin, Split
+from skvision.estimators._data import DataMixin
 from skvision.estimators._initialize import InitializeMixin, named_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
@@ -27,7 +27,7 @@ from skvision.estimators._pickling import PicklingMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._transfer import train_unfrozen
 from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.training._batches import BatchLoader, ImageDataset
+from skvision.training._batches import BatchLoader, ImageDataset, ScoringDataset
 from skvision.training._losses import CRITERIA, OPTIMIZERS, reduce_loss
 
 __all__ = ["ImageNet"]
@@ -128,40 +128,43 @@ class ImageNet(
         with self._unchanged_on_error():
             self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)
-            data = self._check_training_data(
-                X,
-                y,
-                sample_weight,
-                reset=not goes_on or not self._has_facts(),
-                classes=classes,
-            )
             self._checkpoint_path = self._found = None
             if not goes_on:
-                self._find_checkpoint(data)
-                self._start_randomness()
-            if self._flat and check_transforms(self.augment):
-                raise ValueError(
-                    f"augment={self.augment!r} transforms images, but X has flat rows. "
-                    "Set image_shape=(channels, height, width)."
-                )
-            split: Split = self._split(data)
-            for training in (True, False):
-                self.get_iterator(split.train, training=training)
-            if not goes_on:
-                self._fit_scaling(split.train)
-                self.initialize()
+                self.device_ = resolve_device(self.device)
+                self._start_randomness(draw_seed(self.random_state))
+            # Transforms of a data set may draw random numbers already here.
+            with isolated_random_state(self.device_, next_seed(self._generator)):
+                split = self._prepare(X, y, sample_weight, classes, goes_on)
         self._train(split)
         if not partial:
             self._warn_if_constant(split.train)
         return self
 
-    def _start_randomness(self):
-        self.device_ = resolve_device(self.device)
+    def _prepare(self, X, y, sample_weight, classes, goes_on):
+        """Return checked rows, and build the network unless there is one."""
+        reset = not goes_on or not self._has_facts()
+        data = self._check_training_data(
+            X, y, sample_weight, reset=reset, classes=classes
+        )
+        if self._flat and check_transforms(self.augment):
+            raise ValueError(
+                f"augment={self.augment!r} transforms images, but X has flat rows. Set "
+                "image_shape=(channels, height, width)."
+            )
+        if not goes_on:
+            self._find_checkpoint(data)
+        split = self._split(data)
+        for training in (True, False):
+            self.get_iterator(split.train, training=training)
+        if not goes_on:
+            self._fit_scaling(split.train)
+            self.initialize()
+        return split
+
+    def _start_randomness(self, seed):
+        self._seed = seed
         self._generator = torch.Generator()
-        self._seed = self._found["seed"] if self._found else None
-        if self._seed is None:
-            self._seed = draw_seed(self.random_state)
-        self._generator.manual_seed(self._seed)
+        self._generator.manual_seed(seed)
 
     def _has_facts(self):
         return hasattr(self, "n_features_in_")
@@ -169,11 +172,14 @@ class ImageNet(
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
         before = dict(vars(self))
+        drawn = self._generator.get_state() if "_generator" in before else None
         try:
             yield
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
+            if drawn is not None:
+                self._generator.set_state(drawn)
             raise
 
     def _check_parameters(self):
@@ -221,6 +227,8 @@ class ImageNet(
     def get_dataset(self, X, y=None):
         if isinstance(X, ImageDataset):
             return ImageDataset(X.images)
+        if isinstance(X, ScoringDataset):
+            return ImageDataset(X.X)
         self.check_is_fitted()
         return ImageDataset(self._check_images(X, reset=not self._has_facts()))
 
@@ -313,7 +321,11 @@ class ImageNet(
     def _raw_predict(self, X):
         """Return the network's output for X, shape (n, n_outputs)."""
         self.check_is_fitted()
-        if isinstance(self.normalize, str) and "_statistics" not in vars(self):
+        if (
+            isinstance(self.normalize, str)
+            and self.scaler_.mean is None
+            and "_statistics" not in vars(self)
+        ):
             raise NotFittedError(
                 f"This {type(self).__name__} has never seen the images from which "
                 f"normalize={self.normalize!r} learns. Call fit, or set normalize to "
@@ -341,7 +353,8 @@ class ImageNet(
         -------
         score : float
         """
-        return super().score(X, self._given_or_carried(X, y), sample_weight)
+        with isolated_random_state(getattr(self, "device_", torch.device("cpu"))):
+            return super().score(X, self._given_or_carried(X, y), sample_weight)
 
     @property
     def best_epoch_(self):

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from skorch import NeuralNetClassifier
 from skorch.utils import to_tensor
@@ -189,6 +189,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
     _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "predict_nonlinearity": [StrOptions({"auto"}), callable, None],
     }
 
     def __init__(
@@ -350,10 +351,22 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
                 f"not among the classes {self.classes_.tolist()}. Give all labels to "
                 "the first call by classes=."
             )
+        codes = np.searchsorted(self.classes_, y)
         if self.class_weight is not None:
-            class_weight = compute_sample_weight(self.class_weight, y)
-            weight = class_weight if weight is None else weight * class_weight
-        return torch.from_numpy(np.searchsorted(self.classes_, y)), weight
+            by_row = self._class_weights(codes)[codes]
+            weight = by_row if weight is None else weight * by_row
+        return torch.from_numpy(codes), weight
+
+    def _class_weights(self, codes):
+        """Return the weight of each class, some of which may be absent for once."""
+        if isinstance(self.class_weight, dict):
+            return compute_class_weight(
+                self.class_weight, classes=self.classes_, y=self.classes_
+            )
+        present = np.unique(codes)
+        weights = np.ones(len(self.classes_))
+        weights[present] = compute_class_weight("balanced", classes=present, y=codes)
+        return weights
 
     def _strata(self, y):
         return y.numpy()

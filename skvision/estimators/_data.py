@@ -186,8 +186,8 @@ def _unit_mean(weight, dtype):
     """Scale weights to a mean of 1."""
     if weight is None:
         return None
-    weight = torch.as_tensor(weight, dtype=torch.float64)
-    return (weight / weight.mean()).to(dtype)
+    weight = np.asarray(weight, dtype=np.float64)
+    return torch.from_numpy(weight / weight.mean()).to(dtype)
 
 
 def check_normalize_pair(normalize, image_shape, flat):

@@ -12,10 +12,11 @@ from skorch.callbacks import EarlyStopping, EpochScoring
 from skorch.history import History
 from torch import nn
 
-from skvision._random import isolated_random_state, next_seed
+from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._build import (
     build_network,
     probe_network,
+    resolve_device,
     warn_about_softmax,
 )
 from skvision.estimators._data import check_normalize_pair
@@ -43,7 +44,8 @@ class InitializeMixin:
         """
         self.check_training_readiness()
         if not hasattr(self, "_generator"):
-            self._start_randomness()
+            self.device_ = resolve_device(self.device)
+            self._start_randomness(draw_seed(self.random_state))
             if self.image_shape is not None and isinstance(
                 self.normalize, (tuple, list)
             ):
@@ -58,7 +60,7 @@ class InitializeMixin:
     @contextlib.contextmanager
     def _plain_device(self) -> Iterator[None]:
         """Let skorch, which reads the parameter, see a device that torch knows."""
-        device, self.device = self.device, self.device_
+        device, self.device = self.device, str(self.device_)
         try:
             yield
         finally:
@@ -88,7 +90,7 @@ class InitializeMixin:
             self.callbacks = given
 
     def get_default_callbacks(self):
-        callbacks = list(super().get_default_callbacks())
+        callbacks = dict(super().get_default_callbacks())
         for name, scoring in named_scorers(self.epoch_scoring):
             for part in ("train", "valid"):
                 scorer = EpochScoring(
@@ -97,13 +99,13 @@ class InitializeMixin:
                     lower_is_better=False,
                     on_train=part == "train",
                 )
-                callbacks.append((f"{part}_{name}", scorer))
+                callbacks[f"{part}_{name}"] = scorer
         if self.early_stopping:
             stopper = EarlyStopping(
                 patience=self.n_iter_no_change, threshold=0, load_best=True
             )
-            callbacks.append(("early_stopping", stopper))
-        return callbacks
+            callbacks["early_stopping"] = stopper
+        return list(callbacks.items())
 
     def initialize_module(self):
         kwargs = self.get_params_for("module")

@@ -12,6 +12,7 @@ from torch import nn
 
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
+from skvision.training._batches import ScoringDataset
 from skvision.training._losses import constant_loss
 
 __all__ = ["LoopMixin", "StopTraining"]
@@ -33,6 +34,9 @@ class LoopMixin:
 
     def notify(self, method_name, **cb_kwargs):
         getattr(self, method_name)(self, **cb_kwargs)
+        if method_name == "on_epoch_end":
+            for name in ("dataset_train", "dataset_valid"):
+                cb_kwargs[name] = self._shown_dataset(cb_kwargs[name])
         stop = False
         for _, callback in self.callbacks_:
             try:
@@ -65,6 +69,11 @@ class LoopMixin:
         self.history.record(prefix + "_batch_count", batch_count)
         if training:
             self._check_divergence()
+
+    def _shown_dataset(self, data):
+        if data is None or data.y is None:
+            return data
+        return ScoringDataset(data.images, np.asarray(self._shown((None, data.y))[1]))
 
     def _shown(self, batch):
         """Return a batch as callbacks see it: images and targets in user's terms."""

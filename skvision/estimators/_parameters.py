@@ -10,6 +10,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.setter import optimizer_setter
+from skorch.utils import params_for
 
 __all__ = ["ParametersMixin", "check_names", "nearest"]
 
@@ -37,6 +38,25 @@ class ParametersMixin:
 
     _parameter_constraints: dict[str, Any]
 
+    # Parameters prefix__name; they are no names of the constructor's signature, and
+    # scikit-learn allows no other attributes in a new estimator.
+    _prefixed: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        # Called only for what is no ordinary attribute.
+        if name in self._prefixed:
+            return self._prefixed[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _is_prefixed(name):
+            # A new dictionary, since copies of the estimator share the old one.
+            name, value = "_prefixed", self._prefixed | {name: value}
+        super().__setattr__(name, value)
+
+    def _get_params_for(self, prefix: str) -> dict[str, Any]:
+        return params_for(prefix, self._prefixed)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Tools read the parameters from the class's signature; its **kwargs takes
@@ -50,14 +70,13 @@ class ParametersMixin:
     def _store_params(self, values: dict[str, Any]) -> None:
         """Set the attributes of a constructor's parameters from its ``locals()``."""
         self._check_new_names(values["kwargs"], TypeError)
-        for name in self._own_names():
-            setattr(self, name, values[name])
-        vars(self).update(values["kwargs"])
+        for name, value in {**values, **values["kwargs"]}.items():
+            if name not in ("self", "kwargs"):
+                setattr(self, name, value)
 
     def _check_new_names(self, names: Iterable[str], error: type[Exception]) -> None:
         for name in names:
-            prefix, _, rest = name.partition("__")
-            if prefix in PREFIXES and rest:
+            if _is_prefixed(name):
                 continue
             hint = nearest(name, _candidates(name, self._own_names()))
             raise error(
@@ -76,8 +95,7 @@ class ParametersMixin:
         )
 
     def _get_param_names(self) -> list[str]:
-        dunder = [k for k in vars(self) if "__" in k and k.split("__")[0] in PREFIXES]
-        return self._own_names() + sorted(dunder)
+        return self._own_names() + sorted(self._prefixed)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get parameters, double-underscore ones that were set among them.
@@ -175,6 +193,11 @@ def check_names(
                 f"{prefix}__{name}{nearest(name, valid, prefix + '__')}. It takes: "
                 f"{', '.join(valid)}."
             )
+
+
+def _is_prefixed(name: str) -> bool:
+    prefix, _, rest = name.partition("__")
+    return prefix in PREFIXES and rest != ""
 
 
 def nearest(name: str, valid: Iterable[str], prefix: str = "") -> str:

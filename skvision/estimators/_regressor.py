@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.utils import check_array
+from sklearn.utils._param_validation import StrOptions
 from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 
@@ -166,6 +169,11 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
     True
     """
 
+    _parameter_constraints: dict[str, Any] = {
+        **ImageNet._parameter_constraints,
+        "predict_nonlinearity": [StrOptions({"auto"}), callable, None],
+    }
+
     def __init__(
         self,
         module="auto",
@@ -306,8 +314,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
                 f"{self.n_outputs_} column(s), shape {('n', *self._target_shape)}."
             )
         # Two axes always: the difference of (b, 1) and (b,) would be (b, b).
-        y = torch.as_tensor(y, dtype=self._dtype).reshape(len(y), self.n_outputs_)
-        return y, weight
+        y = np.array(y, dtype=self.dtype).reshape(len(y), self.n_outputs_)
+        return torch.from_numpy(y), weight
 
     def _strata(self, y):
         return None

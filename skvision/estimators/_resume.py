@@ -37,6 +37,9 @@ class ResumeMixin:
         name = fingerprint(type(self).__name__, params, *parts)
         self._checkpoint_path = Path(self.checkpoint) / f"{name}.pt"
         self._found = read_checkpoint(self._checkpoint_path)
+        if self._found:
+            # With random_state=None, the rows held out have to be the same again.
+            self._start_randomness(self._found["seed"])
 
     def _write_checkpoint(self, *, stopped):
         parts = self._modules + self._criteria + self._optimizers

@@ -131,11 +131,10 @@ class ConvAutoencoder(nn.Module):
     same names, and either network takes those of the other. By default the code is
     what the encoder of a `ConvNet` gives, and the decoder mirrors the encoder: a
     transposed convolution undoes each convolution together with its pooling, with the
-    stride of both and filters as large as the patch that they summarise. A stride
-    which divides the filters keeps the checkerboards of [2]_ out of the images: a
-    convolution of 3x3 and a pooling of 2x2 are undone by filters of 4x4, stride 2.
-    If `decoder_channels` is given, the ``decoder_*`` arguments say what the decoder
-    is.
+    stride of both and filters as large as the patch that both see. So filters of 3x3
+    pooled by 2x2 are undone by filters of 4x4 with stride 2, a stride that divides
+    their size, which keeps the checkerboards of [2]_ out of the images. If
+    `decoder_channels` is given, the ``decoder_*`` arguments say what the decoder is.
 
     Parameters
     ----------
@@ -182,9 +181,9 @@ class ConvAutoencoder(nn.Module):
         Activation after the decoder's layers but the last: one for all, or one for
         each, first that of the layer that comes with `n_code`. None means that of
         the first convolution.
-    output_activation : str, default=None
-        Activation after the last layer, such as "sigmoid" for pixels in [0, 1]; None
-        is none.
+    output_activation : str, default="sigmoid"
+        Activation after the last layer: "sigmoid" suits pixels in [0, 1], None, which
+        is none, pixels in any range.
     weight_init : {"kaiming", "xavier"}, default=None
         Initial weights, as in `ConvNet`.
 
@@ -265,13 +264,13 @@ class ConvAutoencoder(nn.Module):
         decoder_stride: int | tuple[int, ...] = 1,
         decoder_padding: int | tuple[int, ...] = 0,
         decoder_activation: str | tuple[str, ...] | None = None,
-        output_activation: str | None = None,
+        output_activation: str | None = "sigmoid",
         weight_init: str | None = None,
     ) -> None:
         super().__init__()
         convnet = ConvNet(
             image_shape,
-            n_outputs=1,
+            1,
             channels=channels,
             kernel_size=kernel_size,
             stride=stride,
@@ -282,24 +281,18 @@ class ConvAutoencoder(nn.Module):
             pool_size=pool_size,
             pool_stride=pool_stride,
             conv_dropout=conv_dropout,
+            hidden=(),
         )
         self.encoder, self.n_features = convnet.encoder, convnet.n_features
         windows = _windows(self.encoder, check_image_shape(image_shape))
-        map_shape = windows[-1].output_shape
         if n_code is not None:
             self.n_features = check_int(n_code, "n_code")
             self.encoder.append(nn.Linear(convnet.n_features, n_code))
-        if decoder_channels is None:
-            convolutions = [window.undo() for window in reversed(windows)]
-        else:
-            convolutions = _transposed_convolutions(
-                (map_shape, image_shape),
-                check_widths(decoder_channels, "decoder_channels"),
-                *(decoder_kernel_size, decoder_stride, decoder_padding),
-            )
+        filters = (decoder_kernel_size, decoder_stride, decoder_padding)
+        convolutions = _transposed_convolutions(windows, decoder_channels, *filters)
         self.decoder = _conv_decoder(
             n_code,
-            map_shape,
+            windows[-1].output_shape,
             convolutions,
             bool(batch_norm),
             decoder_activation or _first(activation),
@@ -337,15 +330,16 @@ class _Window:
         # A transposed convolution cuts both ends alike. Where there is one more zero
         # behind than in front, it cuts one more in front, of a filter one larger.
         odd = self.padding % 2
-        left_over = ((n + self.padding - self.size) % self.stride for n in lengths)
-        height, width = left_over
+        height, width = (
+            (length + self.padding - self.size) % self.stride for length in lengths
+        )
         return nn.ConvTranspose2d(
             self.n_maps,
             n_maps,
             self.size + odd,
             self.stride,
             (self.padding + odd) // 2,
-            (height, width),
+            output_padding=(height, width),  # What the strides left over.
         )
 
 
@@ -371,41 +365,45 @@ def _windows(encoder: nn.Sequential, image_shape: tuple[int, ...]) -> list[_Wind
 
 
 def _transposed_convolutions(
-    shapes: tuple[tuple[int, ...], tuple[int, ...]],
-    channels: tuple[int, ...],
+    windows: list[_Window],
+    channels: int | tuple[int, ...] | None,
     kernel_size: int | tuple[int, ...],
     stride: int | tuple[int, ...],
     padding: int | tuple[int, ...],
 ) -> list[nn.ConvTranspose2d]:
-    """Return the given convolutions if they lead from the first shape to the last."""
-    (n_in, *size), (n_channels, *needed) = shapes
-    n = len(channels) + 1
+    """Return a decoder's convolutions, as given or to undo those of the encoder."""
+    if channels is None:
+        return [window.undo() for window in reversed(windows)]
+    image_shape = windows[0].input_shape
+    n_maps, *size = windows[-1].output_shape
+    widths = [*check_widths(channels, "decoder_channels"), image_shape[0]]
     place = "transposed convolution"
-    layers = []
     sizes = [size]
+    convolutions = []
     for n_out, kernel, step, cut in zip(
-        (*channels, n_channels),
-        spread(kernel_size, n, "decoder_kernel_size", place),
-        spread(stride, n, "decoder_stride", place),
-        spread(padding, n, "decoder_padding", place),
+        widths,
+        spread(kernel_size, len(widths), "decoder_kernel_size", place),
+        spread(stride, len(widths), "decoder_stride", place),
+        spread(padding, len(widths), "decoder_padding", place),
         strict=True,
     ):
         check_int(kernel, "decoder_kernel_size")
         check_int(step, "decoder_stride")
         check_int(cut, "decoder_padding", minimum=0)
-        layers.append(nn.ConvTranspose2d(n_in, n_out, kernel, step, cut))
-        sizes.append([(n - 1) * step + kernel - 2 * cut for n in sizes[-1]])
-        n_in = n_out
-        if min(sizes[-1]) < 1:
+        convolutions.append(nn.ConvTranspose2d(n_maps, n_out, kernel, step, cut))
+        n_maps = n_out
+        size = [(length - 1) * step + kernel - 2 * cut for length in size]
+        sizes.append(size)
+        if min(size) < 1:
             break
-    if sizes[-1] != needed:
+    if tuple(size) != image_shape[1:]:
         *passed, reached = (f"{height}x{width}" for height, width in sizes)
         raise ValueError(
-            f"The decoder reaches {reached} pixels by way of {', '.join(passed)}; "
-            f"image_shape={shapes[1]} needs {needed[0]}x{needed[1]}. Change "
-            "decoder_kernel_size, decoder_stride or decoder_padding."
+            f"The decoder reaches {reached} pixels, by way of {', '.join(passed)}; "
+            f"image_shape={image_shape} needs {image_shape[1]}x{image_shape[2]}. "
+            "Change decoder_kernel_size, decoder_stride or decoder_padding."
         )
-    return layers
+    return convolutions
 
 
 def _conv_decoder(

@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import nn
 
+from skvision.networks._autoencoder import ConvAutoencoder, DenseAutoencoder
 from skvision.networks._convnet import ConvNet
 from skvision.networks._layers import unknown_network
 from skvision.networks._lenet import LeNet
@@ -16,7 +17,9 @@ from skvision.networks._torchvision import torchvision_model, torchvision_names
 __all__ = ["get_network", "list_networks"]
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "conv_autoencoder": ConvAutoencoder,
     "convnet": ConvNet,
+    "dense_autoencoder": DenseAutoencoder,
     "lenet": LeNet,
     "mlp": MLP,
 }
@@ -37,8 +40,8 @@ def list_networks() -> list[str]:
     Examples
     --------
     >>> from skvision.networks import list_networks
-    >>> list_networks()[:4]
-    ['convnet', 'lenet', 'mlp', 'alexnet']
+    >>> list_networks()[:6]
+    ['conv_autoencoder', 'convnet', 'dense_autoencoder', 'lenet', 'mlp', 'alexnet']
     """
     return [*_NETWORKS, *torchvision_names()]
 
@@ -49,13 +52,14 @@ def get_network(name: str) -> Callable[..., nn.Module]:
     Parameters
     ----------
     name : str
-        "convnet", "lenet", "mlp" or the name of a torchvision classification
-        network.
+        "convnet", "lenet", "mlp", "conv_autoencoder", "dense_autoencoder" or the
+        name of a torchvision classification network.
 
     Returns
     -------
     network : callable
-        To be called as ``network(image_shape, n_outputs, **options)``.
+        To be called as ``network(image_shape, n_outputs, **options)``, an
+        autoencoder as ``network(image_shape, **options)``.
 
     Raises
     ------

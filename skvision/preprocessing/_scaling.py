@@ -37,6 +37,9 @@ class PixelScaler(nn.Module):
     tensor([[[[-1.,  1.]]]])
     """
 
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
     def __init__(
         self,
         mean: Any = None,
@@ -59,13 +62,23 @@ class PixelScaler(nn.Module):
             return images.to(self.dtype).div_(255)
         return images.to(self.dtype)
 
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        # What was learnt fits into a scaler that has learnt nothing yet.
+        for name in ("mean", "std"):
+            value = state_dict.get(prefix + name)
+            if value is not None and getattr(self, name) is None:
+                setattr(self, name, torch.empty_like(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def undo(self, images: torch.Tensor) -> torch.Tensor:
         """Return the values that were normalised, in [0, 1] if they were uint8."""
-        return images if self.mean is None else images * self.std + self.mean
+        if self.mean is None or self.std is None:
+            return images
+        return images * self.std + self.mean
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         scaled = self.to_unit(images)
-        if self.mean is None:
+        if self.mean is None or self.std is None:
             return scaled
         if scaled is images:
             scaled = images - self.mean  # The caller's tensor is not ours to change.

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from skvision.datasets._sequence import ImageSequence
 
-__all__ = ["BatchLoader", "ImageDataset"]
+__all__ = ["BatchLoader", "ImageDataset", "ScoringDataset"]
 
 
 class ImageDataset(Dataset):
@@ -61,6 +62,13 @@ class ImageDataset(Dataset):
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
         )
+
+
+class ScoringDataset(SkorchDataset):
+    """Images and targets in the user's terms, as skorch's scorers look for them."""
+
+    def __init__(self, images: ImageSequence, y: np.ndarray) -> None:
+        super().__init__(images, y, length=len(images))
 
 
 class BatchLoader(DataLoader):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import tempfile
 from pathlib import Path
 
@@ -389,15 +390,16 @@ def test_unit_and_normalised(rng):
     assert X.read(slice(None)).dtype == torch.float32
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Files with holes take space.")
 def test_memory_map_is_read_by_rows(tmp_path):
-    # A file with holes, far larger than memory: only what is asked for is read.
+    # Far larger than memory: only what is asked for can have been read.
     path = tmp_path / "images"
     shape = (2**21, 256, 256)
     with path.open("wb") as file:
         try:
             file.truncate(2**37)
         except OSError as error:
-            pytest.skip(f"The file system takes no file with holes: {error}")
+            pytest.skip(f"The file system takes no file of this size: {error}")
     array = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
     X = ImageSequence(ArrayReader(array, "grey"))
     assert X.shape == (2**21, 1, 256, 256)

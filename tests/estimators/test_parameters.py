@@ -219,7 +219,7 @@ def failing_fits():
     yield "lengths", {}, (X, y[:-1])
     yield "NaN", {}, (nan, y)
     yield "NaN without statistics", {"normalize": None}, (nan, y)
-    yield "target", {}, (X, [[None]] * len(X))
+    yield "target", {}, (X, [None] * len(X))
     yield "no target", {}, (X, None)
     yield "nothing", {}, (X[:0], y[:0])
 
@@ -236,15 +236,16 @@ def test_a_failing_fit_leaves_a_fitted_estimator_as_it_was(
     fitted = estimator(**SMALL, random_state=0).fit(X, y)
     predictions = fitted.predict(X)
     before, history = weights(fitted), list(fitted.history)
-    attributes = {k: v for k, v in vars(fitted).items() if k not in parameters}
     fitted.set_params(**parameters)
+    attributes = dict(vars(fitted))
     with pytest.raises((ValueError, TypeError, AttributeError)):
         fitted.fit(*arguments)
     assert_array_equal(fitted.predict(X), predictions)
     assert_same_weights(weights(fitted), before)
     assert list(fitted.history) == history
+    assert vars(fitted).keys() == attributes.keys()
     for name, value in attributes.items():
-        assert getattr(fitted, name) is value, name
+        assert vars(fitted)[name] is value, name
 
 
 def test_an_interrupted_construction_leaves_a_fitted_estimator_as_it_was(data):
@@ -252,10 +253,9 @@ def test_an_interrupted_construction_leaves_a_fitted_estimator_as_it_was(data):
         def __init__(self):
             raise KeyboardInterrupt
 
-    fitted = ImageClassifier(**SMALL, random_state=0).fit(*data)
+    fitted = ImageClassifier(Scaled, max_epochs=1, random_state=0).fit(*data)
     before = fitted.predict_proba(data[0])
     fitted.set_params(module=Interrupted)
-    del fitted.module__hidden
     with pytest.raises(KeyboardInterrupt):
         fitted.fit(*data)
     assert_array_equal(fitted.predict_proba(data[0]), before)
@@ -282,9 +282,32 @@ def test_constructor_sets_parameters_only(estimator):
     assert set(vars(estimator())) == set(own_names(estimator))
     instance = estimator(module__hidden=(4,), optimizer__weight_decay=0.1)
     expected = {*own_names(estimator), "module__hidden", "optimizer__weight_decay"}
-    assert set(vars(instance)) == expected
+    public = {name for name in vars(instance) if not name.startswith("_")}
+    assert public == set(own_names(estimator))
+    assert instance.module__hidden == (4,)
     assert set(instance.get_params()) == expected
     assert set(instance.get_params(deep=False)) == expected
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_fit_does_not_change_the_class(data, estimator):
+    def attributes():
+        return {
+            (base, name): copy.copy(value)
+            for base in estimator.__mro__
+            for name, value in vars(base).items()
+            if isinstance(value, (list, dict, tuple, str, int, type(None)))
+        }
+
+    before = attributes()
+    fitted = estimator(**SMALL, callbacks=[EpochScoring("r2")]).fit(*data)
+    fitted.partial_fit(*data)
+    assert attributes() == before
+    # Nor is another instance fitted by it.
+    assert set(vars(estimator())) == set(own_names(estimator))
+    assert not estimator().initialized_
+    with pytest.raises(NotFittedError):
+        check_is_fitted(estimator())
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -317,8 +340,9 @@ def test_clone_takes_all_parameters(data, fitted):
         estimator.fit(*data)
     copied = clone(estimator)
     assert copied.get_params() == estimator.get_params()
-    # Nothing but parameters is copied, apart from metadata requests.
-    assert set(vars(copied)) <= {*estimator.get_params(), "_metadata_request"}
+    # Nothing but parameters is copied.
+    public = {name for name in vars(copied) if not name.startswith("_")}
+    assert public == set(own_names(ImageClassifier))
     with pytest.raises(NotFittedError):
         check_is_fitted(copied)
     with pytest.raises(NotFittedError):

@@ -379,6 +379,7 @@ def test_divergence_in_partial_fit(data):
         estimator.partial_fit(*data)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_divergence_in_a_search(data):
     search = GridSearchCV(
         ImageClassifier(**SMALL | {"max_epochs": 15}, optimizer="sgd", random_state=0),
