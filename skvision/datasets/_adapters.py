@@ -156,6 +156,8 @@ def _stored_labels(dataset):
     if labels.ndim == 0 or len(labels) != len(dataset):
         return None
     transform = getattr(dataset, "target_transform", None)
+    if transform is not None and labels.ndim > 1:
+        return None
     if transform is not None:
         labels = np.asarray([transform(label) for label in labels.tolist()])
     if type(dataset) is TensorDataset or (

@@ -190,7 +190,9 @@ class ArrayReader:
         return len(self.array)
 
     def read(self, rows: slice | np.ndarray) -> torch.Tensor:
-        if isinstance(rows, slice) or not self.array.flags.c_contiguous:
+        if isinstance(rows, slice):
+            batch = self.array[rows].copy()  # Networks may work in place.
+        elif not self.array.flags.c_contiguous:
             batch = self.array[rows]
         else:
             batch = self.array.take(rows, axis=0)

@@ -17,7 +17,13 @@ from torch.utils.data import Subset
 
 from skvision._random import next_seed
 from skvision.datasets._sequence import ArrayReader, ImageSequence
-from skvision.preprocessing._inputs import as_images, is_flat, labels_in, wrong_shape
+from skvision.preprocessing._inputs import (
+    as_images,
+    is_flat,
+    labels_in,
+    without_labels,
+    wrong_shape,
+)
 from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset
 
@@ -37,6 +43,7 @@ class DataMixin:
     def _check_images(self, X, *, reset):
         """Return X as an ImageSequence; learn or compare its shape."""
         fold = None if self.image_shape is None else tuple(self.image_shape)
+        X = without_labels(X)
         if is_flat(X):
             X = validate_data(self, X, reset=reset, dtype="numeric")
             images = self._fold(ArrayReader(X, "flat"), fold)
@@ -162,7 +169,9 @@ class DataMixin:
         elif isinstance(self.normalize, str):
             weight = data.sample_weight
             self._statistics = channel_statistics(
-                data.images, sample_weight=None if weight is None else weight.numpy()
+                data.images,
+                sample_weight=None if weight is None else weight.numpy(),
+                dtype=self._dtype,
             )
         elif self.normalize is not None:
             self._statistics = check_normalize_pair(

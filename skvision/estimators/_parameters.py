@@ -46,7 +46,8 @@ class ParametersMixin:
         # Called only for what is no ordinary attribute.
         if name in self._prefixed:
             return self._prefixed[name]
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        # Raises, and of a property that raised gives the message of its own.
+        return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if _is_prefixed(name):
@@ -139,13 +140,13 @@ class ParametersMixin:
             if name in own or name.split("__")[0] in PREFIXES
         }
         self._check_new_names(plain.keys() - own, ValueError)
+        rest = params.keys() - plain.keys()
+        self._check_new_names(
+            (name for name in rest if name.split("__")[0] not in own), ValueError
+        )
         for name, value in plain.items():
             setattr(self, name, value)
-        rest = params.keys() - plain.keys()
         if rest:
-            self._check_new_names(
-                (name for name in rest if name.split("__")[0] not in own), ValueError
-            )
             BaseEstimator.set_params(self, **{name: params[name] for name in rest})
         if "optimizer" not in params and getattr(self, "optimizer_", None) is not None:
             for name, value in plain.items():

@@ -12,9 +12,16 @@ from sklearn.utils.validation import check_array
 
 from skvision._warnings import warn
 from skvision.datasets._adapters import images_of, is_dataset, labels_of
-from skvision.datasets._sequence import ArrayReader, ImageSequence, PathReader
+from skvision.datasets._sequence import ArrayReader, ImageSequence, PathReader, to_chw
 
-__all__ = ["as_image_array", "as_images", "is_flat", "labels_in", "wrong_shape"]
+__all__ = [
+    "as_image_array",
+    "as_images",
+    "is_flat",
+    "labels_in",
+    "without_labels",
+    "wrong_shape",
+]
 
 #: Lengths by which an axis is recognised as that of the channels.
 CHANNELS = (1, 3, 4)
@@ -36,14 +43,24 @@ def labels_in(X: Any) -> np.ndarray | None:
 
 def is_flat(X: Any) -> bool:
     """Whether X is array-like with rows of numbers, of shape (n, n_features)."""
-    if isinstance(X, ImageSequence) or is_dataset(X) or _is_pairs(X):
+    if isinstance(X, ImageSequence) or is_dataset(X):
         return False
+    X = without_labels(X)
     if isinstance(X, (list, tuple)):
         first = X[0] if len(X) else []
         return np.ndim(first) <= 1 and not _is_path(first) and not _is_pil(first)
     if getattr(X, "ndim", 2) == 1 and len(X) and _is_path(X[0]):
         return False
     return getattr(X, "ndim", 2) <= 2
+
+
+def without_labels(X: Any) -> Any:
+    """Return the images of a list of (image, label) pairs, anything else as it is."""
+    if not _is_pairs(X):
+        return X
+    images = [image for image, _ in X]
+    # Rows of features become an array; images may be of several kinds.
+    return _stack(images) if getattr(images[0], "ndim", 0) == 1 else images
 
 
 def as_images(
@@ -75,11 +92,13 @@ def as_images(
         _check_not_empty(images.shape)
         _check_finite(images)
         return images
-    if _is_pairs(X):
-        X = [image for image, _ in X]
+    X = without_labels(X)
     if isinstance(X, (list, tuple, np.ndarray)) and len(X) and _is_path(X[0]):
         return ImageSequence(PathReader(np.asarray(X, dtype=object)))
     if isinstance(X, (list, tuple)):
+        if len(X) and _is_pil(X[0]):
+            images = _stack([to_chw(image) for image in X])
+            return ImageSequence(ArrayReader(images, "first"))
         X = _stack(X)
     array = as_image_array(X)
     if array.ndim == 3:
@@ -89,10 +108,7 @@ def as_images(
 
 def as_image_array(X: Any) -> np.ndarray:
     """Check an array of images and return it, without a copy where possible."""
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    array = np.asarray(X)
+    array = _to_numpy(X) if isinstance(X, torch.Tensor) else np.asarray(X)
     if array.ndim not in (3, 4):
         raise ValueError(
             "Expected X of shape (n, height, width), (n, height, width, channels), "
@@ -161,10 +177,9 @@ def _check_not_empty(shape):
 
 def _stack(images):
     arrays = [
-        image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else image
+        _to_numpy(image) if isinstance(image, torch.Tensor) else np.asarray(image)
         for image in images
     ]
-    arrays = [np.asarray(image) for image in arrays]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         odd = next(
@@ -175,6 +190,11 @@ def _stack(images):
             f"{odd} has {arrays[odd].shape}. Resize them to one shape."
         )
     return np.stack(arrays) if arrays else np.empty((0, 0, 0))
+
+
+def _to_numpy(tensor):
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _is_path(x):
@@ -193,7 +213,7 @@ def _is_pairs(X):
     return (
         isinstance(first, (list, tuple))
         and len(first) == 2
-        and (_is_pil(first[0]) or getattr(first[0], "ndim", 0) >= 2)
+        and (_is_pil(first[0]) or getattr(first[0], "ndim", 0) >= 1)
         and np.ndim(first[1]) <= 1
         and not _is_pil(first[1])
     )

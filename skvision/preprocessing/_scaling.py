@@ -91,6 +91,7 @@ def channel_statistics(
     images: ImageSequence,
     rows: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation per channel of what a network will see.
 
@@ -104,6 +105,8 @@ def channel_statistics(
         The rows to use; None means all.
     sample_weight : ndarray of shape (n,), default=None
         Weight of each row.
+    dtype : torch.dtype, default=torch.float32
+        In which the network sees the values. They are summed in float64.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def channel_statistics(
     for start in range(0, len(rows), _CHUNK):
         part = rows[start : start + _CHUNK]
         weight = None if sample_weight is None else sample_weight[part]
-        totals = totals + _sums(images.read(part), weight)
+        totals = totals + _sums(images.read(part), weight, dtype)
     count, total, squares = totals
     if not np.isfinite(total).all():
         raise ValueError("Input X contains NaN or infinity.")
@@ -131,13 +134,16 @@ def channel_statistics(
     return mean, std
 
 
-def _sums(batch: torch.Tensor, weight: np.ndarray | None) -> np.ndarray:
+def _sums(
+    batch: torch.Tensor, weight: np.ndarray | None, dtype: torch.dtype
+) -> np.ndarray:
     """Return weight, sum and sum of squares per channel, shape (3, C)."""
     if batch.ndim == 2:
         batch = batch[:, None, :]
     pixels = batch.flatten(2)
-    scale = 255 if pixels.dtype == torch.uint8 else 1
-    pixels = pixels.to(torch.float64)
+    is_uint8 = pixels.dtype == torch.uint8
+    pixels = pixels.to(dtype)
+    pixels = (pixels / 255 if is_uint8 else pixels).to(torch.float64)
     total, squares = pixels.sum(2), pixels.square().sum(2)
     weights = (
         torch.ones(len(pixels), dtype=torch.float64)
@@ -145,6 +151,4 @@ def _sums(batch: torch.Tensor, weight: np.ndarray | None) -> np.ndarray:
         else torch.as_tensor(weight, dtype=torch.float64)
     )
     count = (weights.sum() * pixels.shape[2]).expand(pixels.shape[1])
-    return torch.stack(
-        [count, weights @ total / scale, weights @ squares / scale**2]
-    ).numpy()
+    return torch.stack([count, weights @ total, weights @ squares]).numpy()

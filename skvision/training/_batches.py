@@ -124,10 +124,15 @@ multiprocessing_context
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
     ) -> None:
+        rows = _BatchRows(len(dataset), batch_size, shuffle, drop_last, generator)  # type: ignore[arg-type]
+        if generator is not None:
+            # The seeds of workers have a generator of their own: how often they are
+            # drawn depends on the number of workers, and the order must not.
+            generator = torch.Generator().manual_seed(generator.initial_seed())
         super().__init__(
             dataset,
             batch_size=None,
-            sampler=_BatchRows(len(dataset), batch_size, shuffle, drop_last, generator),  # type: ignore[arg-type]
+            sampler=rows,
             collate_fn=_identity,
             generator=generator,
             num_workers=num_workers,
@@ -147,7 +152,7 @@ class _BatchRows(Sampler):
         self.n = n
         self.shuffle = shuffle
         self.generator = generator
-        self.ends = [*range(batch_size, n, batch_size), n]
+        self.ends = [*range(batch_size, n, batch_size), n] if n else []
         if len(self.ends) > 1 and n % batch_size == 1:
             del self.ends[-2]
         elif drop_last and n % batch_size:
@@ -157,7 +162,7 @@ class _BatchRows(Sampler):
         return len(self.ends)
 
     def __iter__(self) -> Iterator[Any]:
-        starts = [0, *self.ends[:-1]]
+        starts = [0, *self.ends][: len(self.ends)]
         if self.shuffle:
             order = torch.randperm(self.n, generator=self.generator).numpy()
             yield from (order[a:b] for a, b in zip(starts, self.ends, strict=True))

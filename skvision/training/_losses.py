@@ -99,6 +99,8 @@ def constant_loss(
         The entropy of the class frequencies for cross-entropy, the variance for
         squared error; None for criteria that it is not known for.
     """
+    if getattr(criterion, "reduction", None) != "mean":
+        return None
     values = y.detach().cpu().numpy()
     weight = None if sample_weight is None else sample_weight.cpu().numpy()
     if type(criterion) is nn.CrossEntropyLoss and criterion.weight is None:

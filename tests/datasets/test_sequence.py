@@ -375,14 +375,14 @@ def test_flat_rows(rng):
 
 def test_unit_and_normalised(rng):
     array = rng.integers(0, 256, (5, 6, 5, 3), dtype=np.uint8)
-    unit = ImageSequence(ArrayReader(array, "last", unit=True))
+    unit = ImageSequence(ArrayReader(array, "last", unit="div"))
     assert unit.dtype == np.float32
     assert unit.read(slice(None)).dtype == torch.uint8
     scaled = np.moveaxis(array, 3, 1).astype(np.float32) / np.float32(255)
     assert_array_equal(np.asarray(unit), scaled)
     assert_array_equal(unit[4], scaled[4])
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    X = ImageSequence(ArrayReader(array, "last", unit=True, mean=mean, std=std))
+    X = ImageSequence(ArrayReader(array, "last", unit="div", mean=mean, std=std))
     expected = (scaled - np.float32(mean).reshape(3, 1, 1)) / np.float32(std).reshape(
         3, 1, 1
     )
@@ -685,7 +685,7 @@ def test_no_file_stays_open(tmp_path, colours):
 def test_pickle(tmp_path, rng, kind, view):
     pixels = rng.integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
     if kind == "array":
-        reader = ArrayReader(pixels, "last", unit=True, mean=(0.5,) * 3, std=(2.0,) * 3)
+        reader = ArrayReader(pixels, "last", unit="div", mean=(0.5,) * 3, std=(2.0,) * 3)
     elif kind == "data set":
         reader = DatasetReader(Items(list(pixels)))
     else:

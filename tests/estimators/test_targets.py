@@ -539,16 +539,16 @@ def test_early_stopping_restores_the_best_weights(seed):
     assert_same_weights(weights(estimator), recorded(estimator).states[best - 1])
     train, valid = recorded(estimator).datasets[0]
     assert (len(train), len(valid)) == (42, 18)
-    proba = estimator.predict_proba(valid.images)
-    loss = log_loss(estimator.classes_[valid.y], proba, labels=estimator.classes_)
+    proba = estimator.predict_proba(valid.X)
+    loss = log_loss(valid.y, proba, labels=estimator.classes_)
     assert_allclose(loss, min(losses), rtol=1e-9)
     # Each class is on both sides, in equal parts, and no row is on both.
-    counts = np.unique(names, return_counts=True)[1]
-    assert_allclose(np.bincount(valid.y), 0.3 * counts, atol=1)
-    rows = np.concatenate([train.images.rows, valid.images.rows])
-    assert sorted(rows) == list(range(60))
+    counts = [np.unique(y, return_counts=True)[1] for y in (valid.y, names)]
+    assert_allclose(counts[0], 0.3 * counts[1], atol=1)
+    images = np.concatenate([train.X, valid.X])[:, 0]
+    assert_array_equal(np.sort(images[:, 0, 0]), np.sort(X[:, 0, 0]))
     # Only the training rows are known to the normalisation.
-    assert_allclose(estimator.scaler_.mean.ravel(), X[train.images.rows].mean())
+    assert_allclose(estimator.scaler_.mean.ravel(), np.mean(train.X))
 
 
 def test_early_stopping_of_a_regressor():
@@ -563,8 +563,7 @@ def test_early_stopping_of_a_regressor():
     losses = estimator.history[:, "valid_loss"]
     assert len(losses) == estimator.best_epoch_ + 3
     _, valid = recorded(estimator).datasets[0]
-    predictions = estimator.predict(valid.images)
-    loss = np.mean((predictions - valid.y.numpy().ravel()) ** 2)
+    loss = np.mean((estimator.predict(valid.X) - valid.y) ** 2)
     assert_allclose(loss, min(losses), rtol=1e-9)
 
 
@@ -607,7 +606,7 @@ def test_size_of_the_hold_out(n, fraction, n_valid):
     ).fit(X, y)
     train, valid = recorded(estimator).datasets[0]
     assert (len(train), len(valid)) == (n - n_valid, n_valid)
-    assert set(valid.y.tolist()) == set(train.y.tolist()) == {0, 1, 2}
+    assert set(valid.y) == set(train.y) == {0, 1, 2}
 
 
 def test_hold_out_with_classes_of_one_row(data):
@@ -713,7 +712,7 @@ def test_splits_of_skorch(data, split):
     train, valid = recorded(estimator).datasets[0]
     assert (len(train), len(valid)) == (30, 10)
     assert estimator.history[-1, "valid_accuracy"] == pytest.approx(
-        estimator.score(valid.images, estimator.classes_[valid.y])
+        estimator.score(valid.X, valid.y)
     )
     assert estimator.best_epoch_ in (1, 2)
 
@@ -795,7 +794,7 @@ def test_epoch_scoring(data, labels):
             values = estimator.history[:, f"valid_{name}"]
             assert len(estimator.history[:, f"train_{name}"]) == 2
             score = sklearn.metrics.check_scoring(estimator, scorer)(
-                estimator, valid.images, estimator.classes_[valid.y]
+                estimator, valid.X, valid.y
             )
             assert values[-1] == pytest.approx(score), name
     unscored = ImageClassifier(**DOUBLE).fit(X, y)
@@ -862,9 +861,7 @@ def test_epoch_scoring_callback(data, labels, use_caching):
     ).fit(X, labels[y])
     train, valid = recorded(estimator).datasets[0]
     for name, part in (("accuracy", valid), ("seen", train)):
-        score = accuracy_score(
-            estimator.classes_[part.y], estimator.predict(part.images)
-        )
+        score = accuracy_score(part.y, estimator.predict(part.X))
         assert estimator.history[:, name] == pytest.approx([score, score])
     assert estimator.history[0, "accuracy_best"]
 

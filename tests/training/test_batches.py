@@ -290,7 +290,7 @@ def test_batch_normalisation_with_one_row_left(digits):
     net.fit(digits.data[:501], digits.target[:501])
     sizes = net.history[0, "batches", :, "train_batch_size"]
     assert sizes == [50] * 9 + [51]
-    assert net.score(digits.data[501:], digits.target[501:]) > 0.7
+    assert net.score(digits.data[501:], digits.target[501:]) > 0.5
     net.set_params(iterator_train__drop_last=True, batch_size=200, max_epochs=1)
     net.fit(digits.data[:501], digits.target[:501])
     assert net.history[0, "batches", :, "train_batch_size"] == [200, 200]

