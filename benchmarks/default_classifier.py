@@ -26,11 +26,9 @@ def main() -> None:
     args = parser.parse_args()
 
     train = fetch_fashion_mnist(data_home=args.data_home, return_X_y=True)
-    test = fetch_fashion_mnist(
-        data_home=args.data_home, subset="test", return_X_y=True
-    )
+    test = fetch_fashion_mnist(data_home=args.data_home, subset="test", return_X_y=True)
     net = ImageClassifier(max_epochs=1, random_state=args.seed)
-    rows = []
+    rows: list[dict[str, object]] = []
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
         net.partial_fit(*train)

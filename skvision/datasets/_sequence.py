@@ -364,7 +364,7 @@ def _image_shape(shape, layout):
     return tuple(shape[1:])
 
 
-def _to_tensor(array) -> torch.Tensor:
+def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Share or copy an array's memory; what networks cannot take becomes a float."""
     if isinstance(array, torch.Tensor):
         tensor = array
@@ -392,11 +392,13 @@ def _to_tensor(array) -> torch.Tensor:
     return tensor.to(torch.float32 if exact_in_32_bits or half else torch.float64)
 
 
-def _stack(images, image_shape, dtype) -> torch.Tensor:
+def _stack(
+    images: list[torch.Tensor], image_shape: tuple[int, ...], dtype: np.dtype
+) -> torch.Tensor:
     if not images:
         return _to_tensor(np.empty((0, *image_shape), dtype=dtype))
     return torch.stack(images)
 
 
-def _name(dataset) -> str:
+def _name(dataset: Any) -> str:
     return f"the {type(dataset).__name__} data set"

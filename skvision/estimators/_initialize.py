@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EarlyStopping, EpochScoring
@@ -30,6 +31,8 @@ __all__ = ["InitializeMixin", "named_scorers"]
 
 class InitializeMixin:
     """skorch's ``initialize`` and the steps that it calls."""
+
+    device: Any
 
     def initialize(self):
         """Build network, criterion, optimizer and callbacks afresh.

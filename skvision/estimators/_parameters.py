@@ -38,6 +38,8 @@ class ParametersMixin:
 
     _parameter_constraints: dict[str, Any]
 
+    __signature__: inspect.Signature
+
     # Parameters prefix__name; they are no names of the constructor's signature, and
     # scikit-learn allows no other attributes in a new estimator.
     _prefixed: dict[str, Any] = {}

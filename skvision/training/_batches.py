@@ -50,7 +50,7 @@ class ImageDataset(Dataset):
         images = self.images.read(key)
         # skorch unpacks every batch into two, so there must be some target.
         y = torch.zeros(len(images)) if self.y is None else self.y[key]
-        batch = (images, y)
+        batch: tuple[torch.Tensor, ...] = (images, y)
         if self.sample_weight is not None:
             batch += (self.sample_weight[key],)
         return tuple(part[0] for part in batch) if single else batch

@@ -89,10 +89,10 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
 def random_states(device: torch.device) -> dict[str, Any]:
     """Return the states of the global generators, as plain data."""
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state(legacy=True)
     states = {
         "python": random.getstate(),
-        "numpy": (kind, keys.tolist(), *rest),
+        "numpy": (kind, np.asarray(keys).tolist(), *rest),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":

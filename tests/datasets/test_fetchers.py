@@ -25,13 +25,13 @@ from numpy.testing import assert_array_equal
 from sklearn.utils import Bunch
 from torchvision import datasets
 
-from skvision.datasets._base import choose
 from skvision.datasets import (
     fetch_cifar10,
     fetch_emnist,
     fetch_fashion_mnist,
     fetch_mnist,
 )
+from skvision.datasets._base import choose
 
 FETCHERS = {
     "MNIST": fetch_mnist,

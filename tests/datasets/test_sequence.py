@@ -685,7 +685,9 @@ def test_no_file_stays_open(tmp_path, colours):
 def test_pickle(tmp_path, rng, kind, view):
     pixels = rng.integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
     if kind == "array":
-        reader = ArrayReader(pixels, "last", unit="div", mean=(0.5,) * 3, std=(2.0,) * 3)
+        reader = ArrayReader(
+            pixels, "last", unit="div", mean=(0.5,) * 3, std=(2.0,) * 3
+        )
     elif kind == "data set":
         reader = DatasetReader(Items(list(pixels)))
     else:
