@@ -1,9 +1,10 @@
 """Train image networks the scikit-learn way."""
 
 from skvision import datasets, exceptions, inspection, networks, preprocessing
-from skvision.estimators import ImageClassifier, ImageRegressor
+from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 
 __all__ = [
+    "ImageAutoencoder",
     "ImageClassifier",
     "ImageRegressor",
     "__version__",

@@ -1,6 +1,7 @@
 """Image networks as scikit-learn estimators."""
 
+from skvision.estimators._autoencoder import ImageAutoencoder
 from skvision.estimators._classifier import ImageClassifier
 from skvision.estimators._regressor import ImageRegressor
 
-__all__ = ["ImageClassifier", "ImageRegressor"]
+__all__ = ["ImageAutoencoder", "ImageClassifier", "ImageRegressor"]

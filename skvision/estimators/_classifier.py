@@ -87,7 +87,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
     pretrained : estimator, module, dict, str or os.PathLike, default=None
         Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
         of one (as `torch.save` writes it, or safetensors). They fit the whole network
-        or its encoder; else an error lists the names that do not. Clones share it.
+        or its encoder; else an error lists the names that do not. With
+        ``module="auto"``, a fitted `ImageAutoencoder` gives its encoder, followed by a
+        new head. Clones share it.
     pretrained_mix : float, default=1.0
         Weights begin as ``mix * pretrained + (1 - mix) * initial``.
     freeze : str or list of str, default=None

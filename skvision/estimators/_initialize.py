@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sklearn.exceptions import NotFittedError
@@ -23,6 +24,7 @@ from skvision.estimators._build import (
 from skvision.estimators._data import check_normalize_pair
 from skvision.estimators._parameters import check_names
 from skvision.estimators._transfer import freeze_parameters, load_pretrained
+from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
@@ -131,6 +133,13 @@ class InitializeMixin:
         return self
 
     def _auto_module(self):
+        if hasattr(self.pretrained, "encoder_"):
+            # The weights are put back later, in the proportion of pretrained_mix.
+            encoder = copy.deepcopy(self.pretrained.encoder_)
+            for layer in encoder.modules():
+                if hasattr(layer, "reset_parameters"):
+                    layer.reset_parameters()
+            return partial(EncoderClassifier, encoder=encoder)
         return "mlp" if self._flat else "convnet"
 
     def _probe(self, network, shape):

@@ -213,6 +213,19 @@ def test_pil_images_have_their_channels_last(rng, size, channels):
     assert_array_equal(images, np.moveaxis(pixels, 3, 1))
 
 
+@pytest.mark.parametrize("channels", ["auto", "first", "last"])
+@pytest.mark.parametrize("shape", [(1, 8, 7), (3, 8, 7), (5, 8, 7), (2, 8, 3)], ids=str)
+def test_pairs_are_read_as_the_data_set_is(rng, shape, channels):
+    # Cross-validation makes pairs of a data set, whose tensors are (C, H, W).
+    pairs = [(torch.from_numpy(rng.random(shape)), 0) for _ in range(4)]
+    expected = as_images(Items(pairs), channels=channels)
+    assert expected.image_shape == shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = as_images(pairs, channels=channels)
+    assert_array_equal(images, expected)
+
+
 # ----------------------------------------------------------------- flat rows
 
 

@@ -282,6 +282,7 @@ def test_estimators_with_workers(digits):
     np.testing.assert_array_equal(net.fit(X, y).predict_proba(X), expected)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_batch_normalisation_with_one_row_left(digits):
     net = ImageClassifier(
         "mlp", module__hidden=(16,), module__batch_norm=True, batch_size=50, lr=0.01
