@@ -205,8 +205,9 @@ def _is_prefixed(name: str) -> bool:
 
 def nearest(name: str, valid: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean 'x'?", or nothing where no name is near."""
-    close = get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return f"; did you mean {prefix + close[0]!r}?" if close else ""
+    lower = {candidate.lower(): candidate for candidate in valid}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean {prefix + lower[close[0]]!r}?" if close else ""
 
 
 def _candidates(name: str, own: list[str]) -> list[str]:

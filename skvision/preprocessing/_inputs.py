@@ -92,13 +92,17 @@ def as_images(
         _check_not_empty(images.shape)
         _check_finite(images)
         return images
+    pairs = _is_pairs(X)
     X = without_labels(X)
     if isinstance(X, (list, tuple, np.ndarray)) and len(X) and _is_path(X[0]):
         return ImageSequence(PathReader(np.asarray(X, dtype=object)))
     if isinstance(X, (list, tuple)):
-        if len(X) and _is_pil(X[0]):
-            images = _stack([to_chw(image) for image in X])
-            return ImageSequence(ArrayReader(images, "first"))
+        if pairs or (len(X) and _is_pil(X[0])):
+            # Read as the data set is that the pairs come from.
+            stacked = _stack([to_chw(image) for image in X])
+            images = ImageSequence(ArrayReader(stacked, "first"))
+            _check_finite(images)
+            return images
         X = _stack(X)
     array = as_image_array(X)
     if array.ndim == 3:
