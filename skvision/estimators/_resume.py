@@ -7,6 +7,7 @@ from pathlib import Path
 from skorch.history import History
 
 from skvision._warnings import warn
+from skvision._random import next_seed
 from skvision.training._checkpoint import (
     fingerprint,
     random_states,
@@ -40,6 +41,7 @@ class ResumeMixin:
         if self._found:
             # With random_state=None, the rows held out have to be the same again.
             self._start_randomness(self._found["seed"])
+            next_seed(self._generator)  # As has been drawn before the data were read.
 
     def _write_checkpoint(self, *, stopped):
         parts = self._modules + self._criteria + self._optimizers
