@@ -6,8 +6,8 @@ from pathlib import Path
 
 from skorch.history import History
 
-from skvision._warnings import warn
 from skvision._random import next_seed
+from skvision._warnings import warn
 from skvision.training._checkpoint import (
     fingerprint,
     random_states,
