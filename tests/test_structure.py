@@ -17,6 +17,7 @@ ORDER = [
     "networks",
     "training",
     "estimators",
+    "metrics",
     "model_selection",
     "inspection",
 ]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
-from torch import nn
 from torch.nn.parameter import is_lazy
+
+from skvision.inspection._source import network_of
 
 __all__ = ["count_parameters"]
 
@@ -49,7 +48,7 @@ def count_parameters(estimator_or_module: Any, trainable_only: bool = True) -> i
     >>> count_parameters(nn.Linear(784, 256))
     200960
     """
-    parameters = list(_network(estimator_or_module).parameters())
+    parameters = list(network_of(estimator_or_module).parameters())
     if any(is_lazy(parameter) for parameter in parameters):
         raise ValueError(
             "The network has lazy parameters, whose number is known only after a "
@@ -59,21 +58,4 @@ def count_parameters(estimator_or_module: Any, trainable_only: bool = True) -> i
         parameter.numel()
         for parameter in parameters
         if parameter.requires_grad or not trainable_only
-    )
-
-
-def _network(found: Any) -> nn.Module:
-    """Return the network of whatever `count_parameters` takes."""
-    if isinstance(found, nn.Module):
-        return found
-    if isinstance(found, Pipeline):
-        return _network(found.steps[-1][1])
-    if hasattr(found, "fit"):
-        check_is_fitted(found)
-    for attribute in ("module_", "best_estimator_"):
-        if hasattr(found, attribute):
-            return _network(getattr(found, attribute))
-    raise TypeError(
-        "Expected a torch module or an estimator with a network in module_; "
-        f"got {type(found).__name__}."
     )
