@@ -12,13 +12,15 @@ from torch import nn
 __all__ = ["history_of", "net_of", "network_of"]
 
 
-def net_of(found: Any) -> Any:
+def net_of(found: Any, expected: str = "an estimator with a network in module_") -> Any:
     """Return the fitted estimator that has a network.
 
     Parameters
     ----------
     found : estimator
         Such an estimator, or a pipeline that ends in one, or a search over either.
+    expected : str, default="an estimator with a network in module_"
+        What the error says it should have been.
 
     Raises
     ------
@@ -28,23 +30,25 @@ def net_of(found: Any) -> Any:
         If there is none.
     """
     if isinstance(found, Pipeline):
-        return net_of(found.steps[-1][1])
+        return net_of(found.steps[-1][1], expected)
     if hasattr(found, "fit"):
         check_is_fitted(found)
     if hasattr(found, "module_"):
         return found
     if hasattr(found, "best_estimator_"):
-        return net_of(found.best_estimator_)
-    raise TypeError(
-        f"Expected an estimator with a network in module_; got {type(found).__name__}."
-    )
+        return net_of(found.best_estimator_, expected)
+    raise TypeError(f"Expected {expected}; got {type(found).__name__}.")
 
 
 def network_of(found: Any) -> nn.Module:
     """Return a module as it is, or the network of what `net_of` takes."""
-    return found if isinstance(found, nn.Module) else net_of(found).module_
+    if isinstance(found, nn.Module):
+        return found
+    return net_of(found, "a torch module or an estimator with one in module_").module_
 
 
 def history_of(found: Any) -> History:
     """Return a skorch history as it is, or that of what `net_of` takes."""
-    return found if isinstance(found, History) else net_of(found).history
+    if isinstance(found, History):
+        return found
+    return net_of(found, "a skorch history or an estimator that has one").history
