@@ -84,16 +84,20 @@ class ImageAutoencoder(
         Part of the rows that `early_stopping` holds out.
     n_iter_no_change : int, default=5
         Epochs without improvement before `early_stopping` ends the training.
-    epoch_scoring : str, callable, list or dict of them, default=()
-        scikit-learn scorers whose values are recorded in `history` after each epoch,
-        as ``train_name`` and, where there are validation rows, ``valid_name``. Those
-        of the training rows are made from the outputs of the epoch's own batches.
+    epoch_scoring : callable, list or dict of them, default=()
+        Called as ``scorer(estimator, X, None)`` after each epoch; the values are
+        recorded in `history` as ``train_name`` and, where there are validation rows,
+        ``valid_name``. None in a list or dict means `score`. X holds the images
+        without noise and augmentation, in their order.
     pretrained : estimator, module, dict, str or os.PathLike, default=None
         Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
         of one (as `torch.save` writes it, or safetensors). They fit the whole network
         or its encoder; else an error lists the names that do not. Clones share it.
     pretrained_mix : float, default=1.0
         Weights begin as ``mix * pretrained + (1 - mix) * initial``.
+    pretrained_lr_mult : float, default=1.0
+        What the learning rate is multiplied by for weights that came from `pretrained`
+        or from torchvision's ``module__weights``.
     freeze : str or list of str, default=None
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
         of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
@@ -144,8 +148,11 @@ class ImageAutoencoder(
         The trained network.
     encoder_, decoder_ : torch.nn.Module
         The parts of `module_`.
+    network_shape_ : tuple of int
+        (channels, height, width) of what `module_` gets: `image_shape_`, unless
+        pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
-        Brings pixels into the range that `module_` was trained on.
+        Brings pixels into the range and size that `module_` was trained on.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -188,6 +195,10 @@ class ImageAutoencoder(
         "reduction": [StrOptions({"mean", "sum"})],
     }
 
+    # Scorers compare images with what comes back of them; the outputs of an epoch's
+    # batches are those of shuffled images with noise.
+    use_caching = False
+
     def __init__(
         self,
         module="auto",
@@ -209,6 +220,7 @@ class ImageAutoencoder(
         epoch_scoring=(),
         pretrained=None,
         pretrained_mix=1.0,
+        pretrained_lr_mult=1.0,
         freeze=None,
         checkpoint=None,
         dtype="float32",

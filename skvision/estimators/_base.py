@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skorch.utils import to_tensor
 from torch import nn
@@ -20,7 +19,7 @@ from torch import nn
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._build import resolve_device
 from skvision.estimators._data import DataMixin
-from skvision.estimators._initialize import InitializeMixin, named_scorers
+from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
@@ -71,6 +70,7 @@ class ImageNet(
         "epoch_scoring": ["array-like", str, callable, dict],
         "pretrained": "no_validation",
         "pretrained_mix": [Interval(Real, 0, 1, closed="both")],
+        "pretrained_lr_mult": [Interval(Real, 0, None, closed="left")],
         "freeze": [str, list, tuple, None],
         "checkpoint": [str, PathLike, None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -99,12 +99,12 @@ class ImageNet(
     _modules = ["module", "scaler"]
     _criteria = ["criterion"]
     _optimizers = ["optimizer"]
-    use_caching = "auto"
+    use_caching: Any = "auto"
     torch_load_kwargs = None
 
     # Of an estimator that has been initialized, but never saw data.
     _flat = False
-    _statistics: tuple[Any, Any] = (None, None)
+    _scaling_known = False
     _output_kind = "logits"
     _checkpoint_path = _found = None
 
@@ -157,8 +157,8 @@ class ImageNet(
         for training in (True, False):
             self.get_iterator(split.train, training=training)
         if not goes_on:
-            self._fit_scaling(split.train)
             self.initialize()
+            self._fit_scaling(split.train)
         return split
 
     def _start_randomness(self, seed):
@@ -194,8 +194,7 @@ class ImageNet(
                 "early_stopping=True works by a callback; callbacks='disable' "
                 "contradicts it."
             )
-        for _, scoring in named_scorers(self.epoch_scoring):
-            check_scoring(self, scoring)
+        check_scorers(self)
 
     def _train(self, split):
         with isolated_random_state(self.device_, next_seed(self._generator)):
@@ -287,7 +286,7 @@ class ImageNet(
             return X
         images = self.scaler_.to_unit(to_tensor(X, device=self.device_))
         images = apply_transforms(images, transforms)
-        if tuple(images.shape[1:]) != self.image_shape_:
+        if tuple(images.shape[1:]) not in (self.image_shape_, self.network_shape_):
             raise ValueError(
                 f"augment={self.augment!r} makes images of shape "
                 f"{tuple(images.shape[1:])} of those of shape {self.image_shape_}; the "
@@ -321,11 +320,7 @@ class ImageNet(
     def _raw_predict(self, X):
         """Return the network's output for X, shape (n, n_outputs)."""
         self.check_is_fitted()
-        if (
-            isinstance(self.normalize, str)
-            and self.scaler_.mean is None
-            and "_statistics" not in vars(self)
-        ):
+        if not self._scaling_known and self.scaler_.mean is None:
             raise NotFittedError(
                 f"This {type(self).__name__} has never seen the images from which "
                 f"normalize={self.normalize!r} learns. Call fit, or set normalize to "

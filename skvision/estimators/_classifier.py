@@ -57,9 +57,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
     normalize : "channel", None or (mean, std), default="channel"
         "channel" subtracts the mean and divides by the standard deviation of each
         channel, learnt from the training rows alone; flat rows that are no images
-        have one pair for all values. A pretrained estimator brings its own. A pair
-        gives the two, as a number or as one number per channel. None leaves values as
-        they are.
+        have one pair for all values. A pretrained estimator and torchvision's
+        ``module__weights`` bring their own. A pair gives the two, as a number or as
+        one number per channel. None leaves values as they are.
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels. "auto" takes the axis of length
         1, 3 or 4, and on a tie the first, with a warning.
@@ -92,6 +92,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         new head. Clones share it.
     pretrained_mix : float, default=1.0
         Weights begin as ``mix * pretrained + (1 - mix) * initial``.
+    pretrained_lr_mult : float, default=1.0
+        What the learning rate is multiplied by for weights that came from `pretrained`
+        or from torchvision's ``module__weights``.
     freeze : str or list of str, default=None
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
         of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
@@ -146,8 +149,11 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         (channels, height, width).
     module_ : torch.nn.Module
         The trained network.
+    network_shape_ : tuple of int
+        (channels, height, width) of what `module_` gets: `image_shape_`, unless
+        pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
-        Brings pixels into the range that `module_` was trained on.
+        Brings pixels into the range and size that `module_` was trained on.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -214,6 +220,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         epoch_scoring=(),
         pretrained=None,
         pretrained_mix=1.0,
+        pretrained_lr_mult=1.0,
         freeze=None,
         checkpoint=None,
         dtype="float32",

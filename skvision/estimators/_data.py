@@ -155,28 +155,36 @@ class DataMixin:
             return ImageDataset(data.images, data.y, _unit_mean(weight, self._dtype))
         return self._check_training_data(data, None, None, reset=False)
 
-    def _fit_scaling(self, data):
-        """Learn the normalisation from the training rows."""
-        self._statistics = None, None
-        trained = getattr(self.pretrained, "scaler_", None)
-        if isinstance(self.normalize, str) and trained is not None:
-            # Pretrained weights go with the pixels that they were trained on.
-            if trained.mean is not None:
+    def _known_scaling(self, spec):
+        """Return mean and deviation that need no training rows, or None."""
+        if self.normalize is None:
+            return None, None
+        pair = self.normalize
+        if isinstance(pair, str):
+            trained = getattr(self.pretrained, "scaler_", None)
+            if trained is not None:
+                # Pretrained weights go with the pixels that they were trained on.
+                if trained.mean is None:
+                    return None, None
                 pair = [v.flatten().tolist() for v in (trained.mean, trained.std)]
-                self._statistics = check_normalize_pair(
-                    pair, self.image_shape_, self._flat
-                )
-        elif isinstance(self.normalize, str):
-            weight = data.sample_weight
-            self._statistics = channel_statistics(
-                data.images,
-                sample_weight=None if weight is None else weight.numpy(),
-                dtype=self._dtype,
-            )
-        elif self.normalize is not None:
-            self._statistics = check_normalize_pair(
-                self.normalize, self.image_shape_, self._flat
-            )
+            elif spec is not None and spec.mean is not None:
+                pair = spec.mean, spec.std
+            else:
+                return None
+        return check_normalize_pair(pair, self._facts().get("image_shape"), self._flat)
+
+    def _fit_scaling(self, data):
+        """Learn the normalisation from the training rows, unless it is known."""
+        if self._scaling_known:
+            return
+        weight = data.sample_weight
+        pair = channel_statistics(
+            data.images,
+            sample_weight=None if weight is None else weight.numpy(),
+            dtype=self._dtype,
+        )
+        self.scaler_.set_statistics(*pair, device=self.device_)
+        self._scaling_known = True
 
 
 def _check_range(images):
@@ -205,12 +213,14 @@ def check_normalize_pair(normalize, image_shape, flat):
         mean, std = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in normalize)
     except (TypeError, ValueError):
         mean = std = None
-    width = image_shape[2] if flat else image_shape[0]
-    lengths = (1, width)
+    if image_shape is None:
+        width = 1 if mean is None else mean.size
+    else:
+        width = image_shape[2] if flat else image_shape[0]
     if (
         mean is None
-        or mean.shape not in [(n,) for n in lengths]
-        or std.shape not in [(n,) for n in lengths]
+        or mean.shape not in [(1,), (width,)]
+        or std.shape not in [(1,), (width,)]
         or not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all())
     ):
         raise ValueError(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import check_scoring
 from skorch.callbacks import EarlyStopping, EpochScoring
 from skorch.history import History
 from torch import nn
@@ -21,14 +22,18 @@ from skvision.estimators._build import (
     resolve_device,
     warn_about_softmax,
 )
-from skvision.estimators._data import check_normalize_pair
 from skvision.estimators._parameters import check_names
-from skvision.estimators._transfer import freeze_parameters, load_pretrained
+from skvision.estimators._transfer import (
+    encoder_names,
+    freeze_parameters,
+    load_pretrained,
+    split_groups,
+)
 from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
-__all__ = ["InitializeMixin", "named_scorers"]
+__all__ = ["InitializeMixin", "check_scorers", "named_scorers"]
 
 
 class InitializeMixin:
@@ -51,12 +56,6 @@ class InitializeMixin:
         if not hasattr(self, "_generator"):
             self.device_ = resolve_device(self.device)
             self._start_randomness(draw_seed(self.random_state))
-            if self.image_shape is not None and isinstance(
-                self.normalize, (tuple, list)
-            ):
-                self._statistics = check_normalize_pair(
-                    self.normalize, tuple(self.image_shape), flat=False
-                )
         self.initialized_ = False  # Else skorch prints what it initializes again.
         seed = next_seed(self._generator)
         with isolated_random_state(self.device_, seed), self._plain_device():
@@ -119,16 +118,26 @@ class InitializeMixin:
         if isinstance(module, str) and module == "auto":
             module = self._auto_module()
         network = build_network(module, facts, kwargs).to(self._dtype)
+        spec = getattr(network, "input_spec", None)
         if "image_shape" in facts:
-            shape = facts["image_shape"]
-            self._probe(network, (math.prod(shape),) if self._flat else shape)
+            shape = self.network_shape_ = facts["image_shape"]
+            if spec is not None and spec.size is not None:
+                self.network_shape_ = (shape[0], *spec.size)
+            n_features = math.prod(shape)
+            self._probe(network, (n_features,) if self._flat else self.network_shape_)
+        # A network that says what its images should be has been trained on such.
+        self._pretrained_names = encoder_names(network) if spec is not None else set()
         if self.pretrained is not None:
-            load_pretrained(network, self.pretrained, self.pretrained_mix)
+            self._pretrained_names = load_pretrained(
+                network, self.pretrained, self.pretrained_mix
+            )
         if self.freeze is not None:
             freeze_parameters(network, self.freeze)
         self.module_ = network
+        scaling = self._known_scaling(spec)
+        self._scaling_known = scaling is not None
         self.scaler_ = PixelScaler(
-            *self._statistics, flat=self._flat, dtype=self._dtype
+            *(scaling or (None, None)), flat=self._flat, dtype=self._dtype, spec=spec
         )
         return self
 
@@ -181,22 +190,56 @@ class InitializeMixin:
             "optimizer", self.get_all_learnable_params()
         )
         check_names("optimizer", optimizer, kwargs)
+        if self._pretrained_names and self.pretrained_lr_mult != 1:
+            named = self.module_.named_parameters()
+            slower = [p for name, p in named if name in self._pretrained_names]
+            args = (split_groups(*args, slower, kwargs["lr"], self.pretrained_lr_mult),)
         self.optimizer_ = optimizer(*args, **kwargs)
         return self
+
+
+def check_scorers(estimator):
+    """Check before any training that an estimator has what its scorers call."""
+    for name, scoring in named_scorers(estimator.epoch_scoring):
+        scorer = check_scoring(estimator, scoring)
+        methods = getattr(scorer, "_response_method", ())
+        methods = [methods] if isinstance(methods, str) else methods
+        if methods and not any(hasattr(estimator, method) for method in methods):
+            raise ValueError(
+                f"The scorer {name!r} of epoch_scoring needs {' or '.join(methods)}, "
+                f"which {type(estimator).__name__} does not have."
+            )
 
 
 def named_scorers(epoch_scoring):
     """Return (name, scorer) pairs of an `epoch_scoring` parameter."""
     if isinstance(epoch_scoring, dict):
-        return list(epoch_scoring.items())
-    if isinstance(epoch_scoring, str) or callable(epoch_scoring):
-        epoch_scoring = [epoch_scoring]
-    return [
-        (scoring if isinstance(scoring, str) else _scorer_name(scoring), scoring)
-        for scoring in epoch_scoring
-    ]
+        pairs = list(epoch_scoring.items())
+    else:
+        if isinstance(epoch_scoring, str) or callable(epoch_scoring):
+            epoch_scoring = [epoch_scoring]
+        pairs = [(_scorer_name(scoring), scoring) for scoring in epoch_scoring]
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"epoch_scoring has {names.count(name)} scorers called {name!r}. Give "
+                "a dict of names and scorers."
+            )
+        if name == "loss":
+            raise ValueError(
+                "epoch_scoring has a scorer called 'loss', as the loss that is "
+                "recorded anyway. Give a dict with another name for it."
+            )
+    return pairs
 
 
 def _scorer_name(scorer):
+    if scorer is None:
+        return "score"  # Of the estimator's own method.
+    if isinstance(scorer, str):
+        return scorer
     function = getattr(scorer, "_score_func", scorer)
+    while isinstance(function, partial) and not hasattr(function, "__name__"):
+        function = function.func
     return getattr(function, "__name__", type(scorer).__name__)

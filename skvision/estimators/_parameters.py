@@ -154,6 +154,9 @@ class ParametersMixin:
             for name, value in plain.items():
                 if name == "lr" or _is_group_value(name):
                     optimizer_setter(self, name, value)
+                    if name in ("lr", "optimizer__lr"):
+                        for group in self.optimizer_.param_groups:
+                            group["lr"] *= group.get("lr_mult", 1)
         return self
 
     def _validate_params(self) -> None:

@@ -12,13 +12,19 @@ from torch import nn
 
 from skvision.exceptions import FormatError
 
-__all__ = ["freeze_parameters", "load_pretrained", "train_unfrozen"]
+__all__ = [
+    "encoder_names",
+    "freeze_parameters",
+    "load_pretrained",
+    "split_groups",
+    "train_unfrozen",
+]
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
-def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> None:
-    """Put pretrained weights into a network, in place.
+def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]:
+    """Put pretrained weights into a network, in place, and return their names.
 
     Tried in this order: the whole network; the encoder of both; the source as the
     network's encoder. The encoder is the submodule of that name or, where there is
@@ -69,6 +75,7 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> None:
             value = value.to(own)
             # lerp gives exactly the pretrained weights at mix=1.
             own.copy_(own.lerp(value, mix) if own.is_floating_point() else value)
+    return set(candidate)
 
 
 def encoder_names(network: nn.Module) -> set[str]:
@@ -131,6 +138,40 @@ def train_unfrozen(network: nn.Module) -> None:
             own = list(module.parameters(recurse=False))
             if own and not any(p.requires_grad for p in own):
                 module.eval()
+
+
+def split_groups(
+    groups: list[dict[str, Any]],
+    pretrained: Iterable[nn.Parameter],
+    lr: float,
+    mult: float,
+) -> list[dict[str, Any]]:
+    """Return an optimizer's groups, those of pretrained weights apart.
+
+    Parameters
+    ----------
+    groups : list of dict
+        As an optimizer takes them.
+    pretrained : iterable of torch.nn.Parameter
+    lr : float
+        Of the groups that have none of their own.
+    mult : float
+        What it is multiplied by for pretrained weights. Their groups keep it as
+        "lr_mult", for those who change the rate later.
+    """
+    ids = {id(parameter) for parameter in pretrained}
+    own, slower = [], []
+    for group in groups:
+        parts: tuple[list[Any], list[Any]] = ([], [])
+        for parameter in group["params"]:
+            parts[id(parameter) in ids].append(parameter)
+        rate = group.get("lr", lr)
+        if parts[0]:
+            own.append(group | {"params": parts[0]})
+        if parts[1]:
+            changes = {"params": parts[1], "lr": rate * mult, "lr_mult": mult}
+            slower.append(group | changes)
+    return own + slower
 
 
 def _state_of(pretrained):

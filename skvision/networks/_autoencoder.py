@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvision.networks._convnet import ConvNet
+from skvision.networks._convnet import ConvNet, default_blocks
 from skvision.networks._layers import (
     ACTIVATIONS,
     activation_layers,
@@ -141,7 +141,9 @@ class ConvAutoencoder(nn.Module):
     image_shape : tuple of int
         (channels, height, width).
     channels : int, tuple of int or tuple of tuple of int, default=None
-        Widths of the encoder's convolutions, as in `ConvNet`.
+        Widths of the encoder's convolutions, as in `ConvNet`. None means blocks of
+        one, 16, 32, 64, ..., that leave at most 4x4 values: fewer than those of a
+        `ConvNet`, since a code is to be short.
     kernel_size : int or tuple, default=3
         Height and width of the encoder's filters, as in `ConvNet`.
     stride : int or tuple, default=1
@@ -239,7 +241,7 @@ class ConvAutoencoder(nn.Module):
     ...     decoder_stride=(2, 2, 2),
     ...     decoder_padding=(0, 1, 1),
     ... )
-    >>> classifier = ConvNet((1, 28, 28), 10)
+    >>> classifier = ConvNet((1, 28, 28), 10, channels=(16, 32, 64))
     >>> network.encoder.load_state_dict(classifier.encoder.state_dict())
     <All keys matched successfully>
     """
@@ -268,6 +270,9 @@ class ConvAutoencoder(nn.Module):
         weight_init: str | None = None,
     ) -> None:
         super().__init__()
+        image_shape = check_image_shape(image_shape)
+        if channels is None:
+            channels = tuple(default_blocks(*image_shape[1:], n_maps=16, at_most=4))
         convnet = ConvNet(
             image_shape,
             1,
@@ -284,7 +289,7 @@ class ConvAutoencoder(nn.Module):
             hidden=(),
         )
         self.encoder, self.n_features = convnet.encoder, convnet.n_features
-        windows = _windows(self.encoder, check_image_shape(image_shape))
+        windows = _windows(self.encoder, image_shape)
         if n_code is not None:
             self.n_features = check_int(n_code, "n_code")
             self.encoder.append(nn.Linear(convnet.n_features, n_code))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from skvision.exceptions import FormatError
 from skvision.networks._layers import (
     check_choice,
     check_image_shape,
     check_int,
     unknown_network,
 )
+from skvision.preprocessing._scaling import InputSpec
 
 __all__ = ["torchvision_model", "torchvision_names"]
 
@@ -31,6 +36,7 @@ def torchvision_model(
     n_outputs: int,
     *,
     weights: Any = None,
+    resize: bool = True,
     **kwargs: Any,
 ) -> nn.Module:
     """Build a classification network of torchvision for the images at hand.
@@ -52,6 +58,9 @@ def torchvision_model(
         that do not have 3 channels, the filters of the first convolution are summed
         over the channels and spread evenly: a grey image gives what the same image
         repeated in three channels would give. None means random weights.
+    resize : bool, default=True
+        Whether images are brought to the size that the weights were trained on, as
+        the transforms that torchvision gives with them do. Only with `weights`.
     **kwargs : dict
         Further arguments of torchvision's builder, such as ``dropout``.
 
@@ -59,10 +68,16 @@ def torchvision_model(
     -------
     network : torch.nn.Module
         Takes images of shape (batch, channels, height, width) and returns outputs of
-        shape (batch, n_outputs), to which no softmax is applied.
+        shape (batch, n_outputs), to which no softmax is applied. With `weights`, its
+        attribute ``input_spec`` says which size and normalisation they want; the
+        estimators see to both.
 
     Raises
     ------
+    FormatError
+        If the file of weights is damaged. No code in it is run.
+    OSError
+        If the weights are not on disk and cannot be downloaded.
     ValueError
         If the name or the weights are unknown, or if the network cannot take images
         of this shape.
@@ -88,22 +103,82 @@ def torchvision_model(
     if isinstance(weights, str):
         known = torchvision.models.get_model_weights(name).__members__
         check_choice(weights.rpartition(".")[2], "weights", known)
-    get_model = torchvision.models.get_model
+        weights = known[weights.rpartition(".")[2]]
+    network = None if weights is None else _pretrained(name, weights, kwargs)
     try:
-        if weights is None:
+        if network is None:
             options = _builder_options(name, image_shape) | kwargs
-            network = get_model(name, num_classes=n_outputs, **options)
+            network = torchvision.models.get_model(
+                name, num_classes=n_outputs, **options
+            )
         else:
-            network = get_model(name, weights=weights, **kwargs)
             _replace_outputs(network, n_outputs)
         if image_shape[0] != 3:
             _adapt_first_convolution(network, image_shape[0], weights is not None)
-        _try(network, image_shape)
+        seen = image_shape
+        if weights is not None:
+            network.input_spec = _input_spec(weights, image_shape[0], resize)
+            seen = (image_shape[0], *(network.input_spec.size or image_shape[1:]))
+        _try(network, seen)
     except (AssertionError, IndexError, RuntimeError) as error:
         raise ValueError(
             f"{name} cannot take images of image_shape={image_shape}: {error}"
         ) from error
     return network
+
+
+def _pretrained(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
+    """Build a network with weights, from torch's cache or by a download."""
+    from torchvision.models import get_model
+
+    folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+    file = os.path.join(folder, os.path.basename(weights.url))
+    try:
+        with _nothing_unpickled():
+            return get_model(name, weights=weights, **kwargs)
+    except OSError as error:
+        raise OSError(
+            f"The weights {weights.name} of {name} could not be downloaded: {error}. "
+            f"Put the file {weights.url} into {folder}."
+        ) from error
+    except (TypeError, ValueError):
+        raise  # An argument that the builder does not take.
+    except Exception as error:
+        raise FormatError(
+            f"The file {file!r} does not hold the weights {weights.name} of {name}: "
+            f"{error}. Remove it, and it is downloaded again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _nothing_unpickled() -> Iterator[None]:
+    """Keep torch from running code that is in a downloaded file."""
+    # torchvision's builders have no argument for it.
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _input_spec(weights: Any, channels: int, resize: bool) -> InputSpec:
+    """Return what the transforms that come with weights do to an image."""
+    transforms = weights.transforms()
+    (crop,) = transforms.crop_size
+    (shorter,) = transforms.resize_size
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    if channels != 3:
+        # Like the filters, spread over the channels.
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    if not resize:
+        return InputSpec(mean, std)
+    interpolation = transforms.interpolation.value
+    return InputSpec(mean, std, (crop, crop), shorter, interpolation)
 
 
 def _builder_options(name: str, image_shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from skvision.preprocessing._pixels import (
     RandomErasing,
     UniformNoise,
 )
+from skvision.preprocessing._scaling import InputSpec
 
 __all__ = [
     "ColorJitter",
     "GaussianNoise",
+    "InputSpec",
     "RandomErasing",
     "RandomHorizontalFlip",
     "RandomResizedCrop",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,66 @@ from torch import nn
 
 from skvision.datasets._sequence import ImageSequence
 
-__all__ = ["PixelScaler", "channel_statistics"]
+__all__ = ["InputSpec", "PixelScaler", "channel_statistics"]
 
 # Images per step when all of them are read: 8 MB of 32x32x3 float64 values.
 _CHUNK = 1024
 
 
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network that has been trained before wants its images to be.
+
+    A network that carries one as its attribute ``input_spec`` gets such images from
+    the estimators: `~skvision.networks.torchvision_model` does it with pretrained
+    weights. Images that have the size already are left as they are; all others are
+    resized and cropped in the middle, as torchvision's transforms of a weight set do.
+
+    Parameters
+    ----------
+    mean, std : tuple of float, default=None
+        Of the normalisation, one number per channel or one for all; None leaves that
+        to the estimator.
+    size : tuple of int (height, width), default=None
+        Of the network's images; None takes images of any size.
+    resize : int, default=None
+        Length of the shorter side before the crop; None means the lesser of `size`.
+    interpolation : {"bilinear", "bicubic"}, default="bilinear"
+        How images are resized, with antialiasing.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvision.preprocessing import InputSpec
+    >>> spec = InputSpec(size=(224, 224), resize=256)
+    >>> spec.fit_size(torch.rand(2, 3, 40, 32)).shape
+    torch.Size([2, 3, 224, 224])
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
+    resize: int | None = None
+    interpolation: str = "bilinear"
+
+    def fit_size(self, images: torch.Tensor) -> torch.Tensor:
+        """Return a batch of shape (b, C, H, W) in the size that the network wants."""
+        if self.size is None or tuple(images.shape[-2:]) == self.size:
+            return images
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional
+
+        resized = functional.resize(
+            images,
+            [self.resize or min(self.size)],
+            interpolation=InterpolationMode(self.interpolation),
+            antialias=True,
+        )
+        return functional.center_crop(resized, list(self.size))
+
+
 class PixelScaler(nn.Module):
-    """Turn stored batches into network input: uint8 to [0, 1], then normalise.
+    """Turn stored batches into network input: uint8 to [0, 1], resize, normalise.
 
     Parameters
     ----------
@@ -27,6 +80,8 @@ class PixelScaler(nn.Module):
         Whether batches have shape (b, n_features).
     dtype : torch.dtype, default=torch.float32
         Of the result.
+    spec : InputSpec, default=None
+        Of the network, whose size of images is taken from it.
 
     Examples
     --------
@@ -47,14 +102,23 @@ class PixelScaler(nn.Module):
         *,
         flat: bool = False,
         dtype: torch.dtype = torch.float32,
+        spec: InputSpec | None = None,
     ) -> None:
         super().__init__()
         self.dtype = dtype
-        shape = (-1,) if flat else (-1, 1, 1)
+        self.spec = spec
+        self.shape = (-1,) if flat else (-1, 1, 1)
+        self.register_buffer("mean", None)
+        self.register_buffer("std", None)
+        self.set_statistics(mean, std)
+
+    def set_statistics(self, mean: Any, std: Any, device: Any = "cpu") -> None:
+        """Set what is subtracted and divided by, per channel; None is nothing."""
         for name, value in (("mean", mean), ("std", std)):
             if value is not None:
-                value = torch.as_tensor(value, dtype=dtype).reshape(shape)
-            self.register_buffer(name, value)
+                value = torch.as_tensor(value, dtype=self.dtype, device=device)
+                value = value.reshape(self.shape)
+            setattr(self, name, value)
 
     def to_unit(self, images: torch.Tensor) -> torch.Tensor:
         """Return floats, uint8 values divided by 255."""
@@ -78,6 +142,8 @@ class PixelScaler(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         scaled = self.to_unit(images)
+        if self.spec is not None:
+            scaled = self.spec.fit_size(scaled)
         if self.mean is None or self.std is None:
             return scaled
         if scaled is images:

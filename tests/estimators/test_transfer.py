@@ -86,7 +86,7 @@ def test_the_encoder_where_the_heads_differ(trained, data):
     X, y = data
     net = untouched(pretrained=trained, random_state=1).fit(X[y < 4], y[y < 4])
     assert_equal(weights(net, "encoder."), weights(trained, "encoder."))
-    assert weights(net)["head.0.weight"].shape == (16, trained.module_.n_features)
+    assert weights(net)["head.1.weight"].shape == (16, trained.module_.n_features)
 
 
 def test_an_encoder_by_itself(trained, data):
@@ -169,7 +169,7 @@ def test_frozen_encoder(data):
         elif "running_mean" in name:
             assert not value.any()
     heads = [net.module_.head.state_dict(), initial.module_.head.state_dict()]
-    assert not torch.equal(heads[0]["0.weight"], heads[1]["0.weight"])
+    assert not torch.equal(heads[0]["1.weight"], heads[1]["1.weight"])
 
 
 def test_frozen_backbone_of_a_torchvision_network(data):

@@ -122,16 +122,17 @@ def test_a_strided_encoder_with_a_decoder_layer_by_layer():
 
 
 @pytest.mark.parametrize(
-    "image_shape, decoder_sizes, n_features, n_parameters",
+    "image_shape, n_maps, decoder_sizes, n_features, n_parameters",
     [
-        ((1, 8, 8), [4, 8], 128, 192 + 4704 + (8208 + 32) + 257),
-        ((1, 28, 28), [7, 14, 28], 576, 23_520 + 32_864 + 8240 + 257),
-        ((3, 32, 32), [8, 16, 32], 1024, 23_808 + 32_864 + 8240 + 771),
+        ((1, 8, 8), (16, 32), [4, 8], 128, 192 + 4704 + (8208 + 32) + 257),
+        ((1, 28, 28), (16, 32, 64), [7, 14, 28], 576, 23_520 + 32_864 + 8240 + 257),
+        ((3, 32, 32), (16, 32, 64), [8, 16, 32], 1024, 23_808 + 32_864 + 8240 + 771),
     ],
 )
-def test_conv_default(image_shape, decoder_sizes, n_features, n_parameters):
+def test_conv_default(image_shape, n_maps, decoder_sizes, n_features, n_parameters):
     network = ConvAutoencoder(image_shape)
-    assert layers(network.encoder) == layers(ConvNet(image_shape, 10).encoder)
+    convnet = ConvNet(image_shape, 10, channels=n_maps)
+    assert layers(network.encoder) == layers(convnet.encoder)
     assert sizes(network.decoder, torch.rand(2, n_features)) == decoder_sizes
     assert is_mirrored(network)
     assert network.n_features == n_features
@@ -225,7 +226,8 @@ def test_encoders_are_exchanged_with_a_classifier():
 
 
 def test_the_code_layer_is_all_that_a_classifier_lacks():
-    network, classifier = ConvAutoencoder((1, 8, 8), n_code=4), ConvNet((1, 8, 8), 3)
+    network = ConvAutoencoder((1, 8, 8), channels=(8, 16), n_code=4)
+    classifier = ConvNet((1, 8, 8), 3, channels=(8, 16))
     missing, unexpected = network.encoder.load_state_dict(
         classifier.encoder.state_dict(), strict=False
     )

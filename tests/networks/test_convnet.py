@@ -17,6 +17,7 @@ FOUR_STRIDED = {
     "pool_size": 3,
     "pool_stride": 1,
     "hidden": 64,
+    "dropout": 0.0,
 }
 SIX_IN_THREE_BLOCKS = {
     "channels": ((32, 64), (128, 128), (256, 256)),
@@ -38,6 +39,7 @@ FOUR_WIDE_FILTERS = {
     "padding": 1,
     "batch_norm": False,
     "hidden": 256,
+    "dropout": 0.0,
     "weight_init": "kaiming",
 }
 
@@ -147,13 +149,13 @@ def test_every_configuration_trains(options):
 @pytest.mark.parametrize(
     "image_shape, n_maps, n_features",
     [
-        ((1, 2, 2), [16], 16),
-        ((1, 4, 4), [16, 32], 32),
-        ((1, 8, 8), [16, 32], 32 * 2 * 2),
-        ((1, 28, 28), [16, 32, 64], 64 * 3 * 3),
-        ((3, 32, 32), [16, 32, 64], 64 * 4 * 4),
-        ((3, 224, 224), [16, 32, 64, 128, 256, 256], 256 * 3 * 3),
-        ((1, 16, 300), [16, 32, 64, 128], 128 * 18),
+        ((1, 2, 2), [32], 32),
+        ((1, 4, 4), [32, 64], 64),
+        ((1, 8, 8), [32, 64], 64 * 2 * 2),
+        ((1, 28, 28), [32, 64], 64 * 7 * 7),
+        ((3, 32, 32), [32, 64], 64 * 8 * 8),
+        ((3, 224, 224), [32, 64, 128, 256, 256], 256 * 7 * 7),
+        ((1, 16, 300), [32, 64, 128, 256], 256 * 18),
     ],
 )
 def test_default_depth_follows_the_image_size(image_shape, n_maps, n_features):
@@ -173,7 +175,7 @@ def test_one_dropout_stands_before_every_layer_of_the_head():
 
 def test_hidden_activation_follows_the_convolutions():
     network = ConvNet((1, 8, 8), 3, activation=("elu", "identity"))
-    assert isinstance(network.head[1], nn.ELU)
+    assert isinstance(network.head[2], nn.ELU)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
@@ -199,12 +201,12 @@ def test_the_seed_before_construction_gives_the_weights(weight_init):
 
 def test_initial_weights_have_the_variance_of_the_papers():
     he = ConvNet((1, 28, 28), 10, channels=(32, 64), weight_init="kaiming")
-    convolution, linear = he.encoder[4], he.head[0]
+    convolution, linear = he.encoder[4], he.head[1]
     assert convolution.weight.std().item() == pytest.approx((2 / 288) ** 0.5, rel=0.05)
     assert linear.weight.std().item() == pytest.approx((2 / 3136) ** 0.5, rel=0.05)
     assert not convolution.bias.any() and not linear.bias.any()
 
-    linear = ConvNet((1, 28, 28), 10, channels=(32, 64), weight_init="xavier").head[0]
+    linear = ConvNet((1, 28, 28), 10, channels=(32, 64), weight_init="xavier").head[1]
     bound = (6 / (3136 + 128)) ** 0.5
     assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
     assert not linear.bias.any()
