@@ -1,6 +1,6 @@
 """Train image networks the scikit-learn way."""
 
-from skvision import datasets, exceptions, inspection, networks, preprocessing
+from skvision import datasets, exceptions, inspection, metrics, networks, preprocessing
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "datasets",
     "exceptions",
     "inspection",
+    "metrics",
     "networks",
     "preprocessing",
 ]

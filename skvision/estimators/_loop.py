@@ -71,8 +71,10 @@ class LoopMixin:
             self._check_divergence()
 
     def _shown_dataset(self, data):
-        if data is None or data.y is None:
-            return data
+        if data is None:
+            return None
+        if data.y is None:
+            return data.images
         return ScoringDataset(data.images, np.asarray(self._shown((None, data.y))[1]))
 
     def _shown(self, batch):

@@ -1,5 +1,6 @@
 """What plugs into skorch's training loop."""
 
 from skvision.training._batches import BatchLoader, ImageDataset
+from skvision.training._callbacks import GradientRecorder
 
-__all__ = ["BatchLoader", "ImageDataset"]
+__all__ = ["BatchLoader", "GradientRecorder", "ImageDataset"]
