@@ -1,0 +1,150 @@
+"""From whatever holds images to what matplotlib draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing, check_array, check_random_state
+
+from skvision.datasets._adapters import images_of, is_dataset
+from skvision.datasets._sequence import ArrayReader, ImageSequence
+from skvision.preprocessing._inputs import (
+    CHANNELS,
+    as_images,
+    is_flat,
+    without_labels,
+)
+
+__all__ = [
+    "as_drawn",
+    "cell_size",
+    "choose_rows",
+    "draw",
+    "drawn",
+    "limits_of",
+    "take_rows",
+    "unit_images",
+]
+
+
+def choose_rows(rows: Any, n_images: int, random_state: Any) -> np.ndarray:
+    """Return the first of some rows, or others at random, in their order.
+
+    Parameters
+    ----------
+    rows : array-like or int
+        An int stands for all rows below it.
+    n_images : int
+    random_state : int, RandomState instance or None
+        None takes the first ones.
+    """
+    rows = np.arange(rows) if np.ndim(rows) == 0 else np.asarray(rows)
+    if random_state is None or n_images >= len(rows):
+        return rows[:n_images]
+    chosen = check_random_state(random_state).choice(len(rows), n_images, replace=False)
+    return rows[np.sort(chosen)]
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Return some rows of anything that may be given as X."""
+    if is_dataset(X):
+        return images_of(X)[rows]
+    if isinstance(X, torch.Tensor):
+        return X[torch.from_numpy(rows)]
+    return X[rows] if isinstance(X, ImageSequence) else _safe_indexing(X, rows)
+
+
+def unit_images(
+    X: Any,
+    net: Any = None,
+    image_shape: tuple[int, int, int] | None = None,
+    channels: str = "auto",
+) -> torch.Tensor:
+    """Return X as floats of shape (n, C, H, W), uint8 values divided by 255.
+
+    Parameters
+    ----------
+    X : images of any kind
+    net : estimator, default=None
+        A fitted one, that knows how to read X.
+    image_shape : tuple of int, default=None
+        (C, H, W) of flat rows; None takes that of `net`.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of four axes have their channels, unless `net` knows.
+    """
+    fitted = getattr(net, "image_shape_", None)
+    X = without_labels(X)
+    if is_flat(X):
+        images = ImageSequence(ArrayReader(check_array(X, dtype="numeric"), "flat"))
+    else:
+        channels = getattr(net, "channels", channels)
+        images = as_images(X, channels=channels, expected=fitted)
+    batch = images.read(slice(None))
+    if batch.dtype == torch.uint8:
+        batch = batch.to(torch.float32).div_(255)
+    return _folded(batch, image_shape or fitted) if images.flat else batch
+
+
+def _folded(batch: torch.Tensor, image_shape: Any) -> torch.Tensor:
+    n_features = batch.shape[1]
+    if image_shape is None or tuple(image_shape) == (1, 1, n_features):
+        raise ValueError(
+            f"X has flat rows of {n_features} features, whose shape as images is not "
+            "known. Set image_shape=(channels, height, width)."
+        )
+    if len(image_shape) != 3 or math.prod(image_shape) != n_features:
+        raise ValueError(
+            f"image_shape={tuple(image_shape)} is not the (channels, height, width) of "
+            f"rows with {n_features} features."
+        )
+    return batch.reshape(-1, *image_shape)
+
+
+def as_drawn(batch: torch.Tensor) -> np.ndarray:
+    """Return a batch of images as matplotlib takes them.
+
+    Parameters
+    ----------
+    batch : torch.Tensor of shape (n, C, H, W)
+
+    Returns
+    -------
+    images : ndarray of shape (n, H, W) or (n, H, W, C)
+        Those in colour are clipped to [0, 1].
+    """
+    n_channels = batch.shape[1]
+    if n_channels == 1:
+        return batch[:, 0].numpy()
+    if n_channels not in CHANNELS:
+        raise ValueError(
+            "Images with 1 (grey), 3 (RGB) or 4 (RGBA) channels can be drawn; X has "
+            f"{n_channels}."
+        )
+    return batch.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+
+def drawn(images: Any) -> np.ndarray:
+    """Return what `as_drawn` has returned as it is, and other images likewise."""
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    last = len(shape) == 4 and shape[3] in CHANNELS
+    return as_drawn(unit_images(images, channels="last" if last else "auto"))
+
+
+def cell_size(images: np.ndarray, width: float) -> tuple[float, float]:
+    """Return width and height that suit images."""
+    return width, width * min(max(images.shape[1] / images.shape[2], 0.3), 3.0)
+
+
+def limits_of(images: np.ndarray) -> dict[str, float]:
+    """Return the values that are drawn black and white, as imshow's keywords."""
+    return {"vmin": float(images.min()), "vmax": float(images.max())}
+
+
+def draw(ax: Any, image: np.ndarray, limits: dict[str, float]) -> Any:
+    """Draw an image without a frame and return what imshow returns."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax.imshow(image, cmap="gray", **limits)

@@ -1,0 +1,62 @@
+"""Labels, their names, and how well they are predicted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from skvision.preprocessing._inputs import labels_in
+
+__all__ = ["check_classifier", "given_or_carried", "names_of"]
+
+
+def check_classifier(found: Any) -> None:
+    """Raise an error unless this is a fitted classifier."""
+    if not hasattr(found, "predict") or not is_classifier(found):
+        name = type(found).__name__
+        raise TypeError(f"Expected a fitted classifier; got {name}.")
+    check_is_fitted(found)
+
+
+def given_or_carried(X: Any, y: Any) -> np.ndarray:
+    """Return y, or the labels that X carries."""
+    if y is None and (y := labels_in(X)) is None:
+        raise ValueError("y is None, and X carries no labels. Give the true labels.")
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    return y
+
+
+def names_of(labels: np.ndarray, target_names: Any, classes: Any) -> dict[Any, str]:
+    """Return a dict from labels to their names.
+
+    Parameters
+    ----------
+    labels : ndarray
+        All labels that occur, sorted.
+    target_names : array-like of str or None
+    classes : array-like or None
+        The labels that the names belong to. None takes `labels` or, if there are more
+        names, counts from 0.
+    """
+    names = {label: str(label) for label in labels.tolist()}
+    if target_names is None:
+        return names
+    if classes is None:
+        classes = labels
+        counted = np.arange(len(target_names))
+        if len(labels) < len(counted) and np.isin(labels, counted).all():
+            classes = counted
+    classes = np.asarray(classes).tolist()
+    if len(target_names) != len(classes):
+        raise ValueError(
+            f"target_names has {len(target_names)} names; expected one for each of the "
+            f"{len(classes)} classes {classes}."
+        )
+    if len(set(target_names)) < len(target_names):
+        raise ValueError("target_names has the same name twice.")
+    return names | dict(zip(classes, map(str, target_names), strict=True))
