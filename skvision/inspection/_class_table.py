@@ -1,0 +1,97 @@
+"""How well each class is recognised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+from sklearn.utils.multiclass import unique_labels
+
+from skvision.inspection._labels import check_classifier, given_or_carried, names_of
+from skvision.inspection._table import Table
+
+__all__ = ["class_table"]
+
+
+def class_table(
+    estimator: Any, X: Any, y: Any = None, *, target_names: Any = None
+) -> Table:
+    """Tabulate for each class how many of its images are recognised.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted; any with ``predict``.
+    X : images as in ``fit``
+    y : array-like of shape (n,), default=None
+        True labels; None takes those that X carries.
+    target_names : array-like of str, default=None
+        Names of the classes, in the order of ``classes_``; None shows the labels.
+
+    Returns
+    -------
+    table : Table
+        A row for each label that the estimator knows or that occurs: its number of
+        images, the part of them that is given this label, and the label that most of
+        the others are given, the first of several. The last row is that of all images.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If `estimator` is not fitted.
+    TypeError
+        If `estimator` is no classifier.
+    ValueError
+        If there are no labels, or not a name for each class.
+
+    See Also
+    --------
+    AccuracyDisplay : The accuracies as bars.
+    sklearn.metrics.classification_report : Precision and F-score, too.
+    sklearn.metrics.ConfusionMatrixDisplay : All that is mistaken for anything.
+
+    Notes
+    -----
+    The accuracy of a class is its recall. The cells of a class without images are
+    empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from skvision.inspection import class_table
+    >>> X, y = np.zeros((4, 8, 8)), np.array(["cat", "dog", "dog", "dog"])
+    >>> print(class_table(DummyClassifier().fit(X, y), X, y))
+    label  images  accuracy  most often mistaken for
+    -----  ------  --------  -----------------------
+    cat         1         0  dog
+    dog         3         1
+    all         4      0.75
+    """
+    check_classifier(estimator)
+    y = given_or_carried(X, y)
+    y_pred = estimator.predict(X)
+    classes = getattr(estimator, "classes_", None)
+    labels = unique_labels(y, y_pred, *([] if classes is None else [classes]))
+    names = names_of(labels, target_names, classes)
+    matrix = confusion_matrix(y, y_pred, labels=labels)
+    rows = [
+        _row(i, counts, [names[label] for label in labels.tolist()])
+        for i, counts in enumerate(matrix)
+    ]
+    rows.append(["all", len(y), float(np.trace(matrix) / len(y)), None])
+    return Table(["label", "images", "accuracy", "most often mistaken for"], rows)
+
+
+def _row(i: int, counts: np.ndarray, names: list[str]) -> list[Any]:
+    """Return the row of class i from that of the confusion matrix."""
+    n_images = int(counts.sum())
+    mistaken = counts.copy()
+    mistaken[i] = 0
+    return [
+        names[i],
+        n_images,
+        float(counts[i] / n_images) if n_images else None,
+        names[mistaken.argmax()] if mistaken.any() else None,
+    ]
