@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from skvision.inspection import Table
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("skvision", "torch", "torchvision", "skorch", "scikit-learn", "numpy")
@@ -40,7 +44,15 @@ def _processor() -> str:
     )
 
 
-def write(name: str, title: str, command: str, rows: list[dict[str, object]]) -> None:
+def write(
+    name: str,
+    title: str,
+    command: str,
+    rows: list[dict[str, Any]],
+    *,
+    notes: Sequence[str] = (),
+    **facts: Any,
+) -> None:
     """Write results as JSON and as a Markdown table, and print the latter.
 
     Parameters
@@ -51,22 +63,22 @@ def write(name: str, title: str, command: str, rows: list[dict[str, object]]) ->
         Heading, and the command that makes the file again.
     rows : list of dict
         Lines of the table; all have the same keys.
+    notes : list of str, default=()
+        Lines of text below the table.
+    **facts
+        What else the JSON file is to hold.
     """
     RESULTS.mkdir(exist_ok=True)
-    facts = environment()
-    content = {"command": command, "environment": facts, "results": rows}
+    where = environment()
+    content = {"command": command, "environment": where, **facts, "results": rows}
+    content |= {"notes": list(notes)} if notes else {}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-    columns = list(rows[0])
-    table = [columns, ["---"] * len(columns), *(map(str, row.values()) for row in rows)]
-    lines = [
-        f"# {title}",
-        "",
-        f"Made by `{command}`.",
-        "",
-        *("| " + " | ".join(cells) + " |" for cells in table),
-        "",
-        ", ".join(f"{key} {value}" for key, value in facts.items() if value),
-    ]
-    text = "\n".join(lines) + "\n"
-    (RESULTS / f"{name}.md").write_text(text)
-    print(text)
+    machine = ", ".join(f"{key} {value}" for key, value in where.items() if value)
+    table = Table(
+        list(rows[0]),
+        [list(row.values()) for row in rows],
+        title=title,
+        notes=[f"Made by `{command}`.", *notes, machine],
+    )
+    (RESULTS / f"{name}.md").write_text(table.to_markdown() + "\n")
+    print(table)

@@ -1,4 +1,4 @@
-import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
