@@ -10,6 +10,7 @@ one table of all studies that have been run.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import subprocess
@@ -18,45 +19,82 @@ import tempfile
 import time
 import tokenize
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks._report import RESULTS, write
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-#: The example of each study, the name of its table, and the study's subject.
+
+class Study(NamedTuple):
+    """A study, the name of its table, and the figures that stand for it."""
+
+    subject: str
+    table: str
+    headlines: tuple[str, ...]
+
+
 STUDIES = {
-    "emnist_letters": ("emnist", "EMNIST: CNN, pretrained encoder, autoencoder"),
-    "cifar10_ablation": ("cifar10", "CIFAR-10: CNN and ablation"),
-    "fashion_mlp": ("fashion-mlp", "Fashion-MNIST: multi-layer perceptrons"),
-    "fashion_subset": ("fashion-subset", "Fashion-MNIST: CNN against autoencoder"),
-    "cifar10_sklearn_tools": ("cifar10-tools", "CIFAR-10 with scikit-learn's tools"),
+    "emnist_letters": Study(
+        "EMNIST: CNN, pretrained encoder, autoencoder",
+        "emnist",
+        ("E1 test: top-1 in %", "E1 softmax twice, test: top-1 in %"),
+    ),
+    "cifar10_ablation": Study(
+        "CIFAR-10: CNN and ablation",
+        "cifar10",
+        ("C1 LeNet-5: accuracy in %", "C2 final network: accuracy in %"),
+    ),
+    "fashion_mlp": Study(
+        "Fashion-MNIST: multi-layer perceptrons",
+        "fashion-mlp",
+        ("F1 lr 0.1: accuracy in %", "Better recipe: accuracy in %"),
+    ),
+    "fashion_subset": Study(
+        "Fashion-MNIST: CNN against autoencoder",
+        "fashion-subset",
+        ("S1 test: accuracy in %", "S3 test: accuracy in %"),
+    ),
+    "cifar10_sklearn_tools": Study(
+        "CIFAR-10 with scikit-learn's tools",
+        "cifar10-tools",
+        ("K1 test: accuracy in %", "K3 test: accuracy in %"),
+    ),
 }
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--summary"]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", nargs="?", choices=STUDIES)
+    parser.add_argument("--summary", action="store_true")
+    # Where files lie on this machine says nothing of the study.
+    parser.add_argument("--data-home")
+    parser.add_argument("--image-folder")
+    options, others = parser.parse_known_args()
+    if options.summary:
         summarize()
-    elif sys.argv[1:] and sys.argv[1] in STUDIES:
-        run(sys.argv[1], sys.argv[2:])
+    elif options.name is None:
+        parser.error("the name of a study, or --summary, is missing")
     else:
-        sys.exit(f"{__doc__}\nNAME is one of {', '.join(STUDIES)}.")
+        places = []
+        for name in ("data_home", "image_folder"):
+            if value := getattr(options, name):
+                places += [f"--{name.replace('_', '-')}", value]
+        run(options.name, others, places)
 
 
-def run(name: str, options: list[str]) -> None:
-    script = EXAMPLES / f"plot_{name}.py"
+def run(name: str, options: list[str], places: list[str]) -> None:
+    script, study = EXAMPLES / f"plot_{name}.py", STUDIES[name]
     with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-u", str(script), *options, *places]
         start = time.perf_counter()
-        command = [sys.executable, "-u", str(script), *options, "--output", folder]
-        subprocess.run(command, check=True)
+        subprocess.run([*command, "--output", folder], check=True)
         seconds = time.perf_counter() - start
-        stem, subject = STUDIES[name]
-        table = json.loads((Path(folder) / f"{stem}.json").read_text())
-    shown = [option for option in options if not option.startswith("/")]
-    shown = [option for option in shown if option not in PLACES]
+        table = json.loads((Path(folder) / f"{study.table}.json").read_text())
     write(
         f"study_{name}",
-        table["title"] or subject,
-        " ".join(["python -m benchmarks.studies", name, *shown]),
+        table["title"],
+        " ".join(["python -m benchmarks.studies", name, *options]),
         [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]],
         notes=table["notes"],
         seconds=round(seconds),
@@ -64,20 +102,27 @@ def run(name: str, options: list[str]) -> None:
     )
 
 
-#: Options that say where files lie on this machine, and nothing of the study.
-PLACES = ("--data-home", "--image-folder")
-
-
 def summarize() -> None:
     """Write one table of what each study has come to."""
     rows = []
-    for name, (_, subject) in STUDIES.items():
+    for name, study in STUDIES.items():
         path = RESULTS / f"study_{name}.json"
         if not path.exists():
             continue
-        study = json.loads(path.read_text())
-        headline = next(row for row in study["results"] if row.get("headline"))
-        rows.append({"study": subject, "lines of code": study["code_lines"]} | headline)
+        found = json.loads(path.read_text())
+        figures = {row["what"]: row for row in found["results"]}
+        for what in study.headlines:
+            rows.append(
+                {
+                    "study": study.subject,
+                    "lines of code": found["code_lines"],
+                    "minutes": round(found["seconds"] / 60),
+                    "what": what,
+                    "reported": figures[what]["reported"],
+                    "ours": figures[what]["ours"],
+                    "command": found["command"].removeprefix("python -m "),
+                }
+            )
     write("studies", "The studies", "python -m benchmarks.studies --summary", rows)
 
 
