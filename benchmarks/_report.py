@@ -78,7 +78,7 @@ def write(
         list(rows[0]),
         [list(row.values()) for row in rows],
         title=title,
-        notes=[f"Made by `{command}`.", *notes, machine],
+        notes=[f"Command: {command}", *notes, machine],
     )
     (RESULTS / f"{name}.md").write_text(table.to_markdown() + "\n")
     print(table)

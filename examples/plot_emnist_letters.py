@@ -382,11 +382,11 @@ for name, minutes in [("from scratch", "14:53"), ("pretrained", "9:46")]:
         ]
     )
 errors = -28 * 28 * decoders[0].cv_results_["mean_test_score"]
-for setting, theirs, error in zip(
+for setting, theirs, squared in zip(
     decoders[1], [22.55, 110.8, 86.9], errors, strict=True
 ):
     what = f"E4 selection: squared error per image, {setting}"
-    rows.append([what, theirs, "10 epochs", error, f"{select_epochs} epochs"])
+    rows.append([what, theirs, "10 epochs", squared, f"{select_epochs} epochs"])
 best_epoch = int(np.argmin(final.history[:, "valid_loss"])) + 1
 rows.append(
     [

@@ -28,10 +28,12 @@ def test_examples(monkeypatch, capsys):
     namespace = {}
     for code in blocks("python"):
         exec(code, namespace)
-    accuracy, setting, scores = capsys.readouterr().out.splitlines()
+    accuracy, setting, scores, *tables = capsys.readouterr().out.splitlines()
     assert float(accuracy) > 0.9
     assert "module__hidden" in setting
     assert len(scores.strip("[]").split()) == 3
+    for start in ["layer ", "total ", "label ", "all "]:
+        assert any(line.startswith(start) for line in tables)
 
 
 def test_commands_are_those_of_the_continuous_integration():
