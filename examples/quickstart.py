@@ -98,18 +98,19 @@ print(f"\nChosen: {search.best_params_}")
 # %%
 # What the candidates cost
 # ------------------------
-from skvision.inspection import count_parameters
+from skvision.inspection import Table, count_parameters
 from skvision.networks import MLP
 
-print(f"\n{'hidden':<12}{'optimizer':<11}{'lr':<8}{'parameters':>10}{'accuracy':>10}")
+candidates = []
 scores = search.cv_results_["mean_test_score"]
 for setting, score in zip(search.cv_results_["params"], scores, strict=True):
     widths = setting["module__hidden"]
     network = MLP((1, height, width), n_classes, hidden=widths)
-    print(
-        f"{widths!s:<12}{setting['optimizer']:<11}{setting['lr']:<8}"
-        f"{count_parameters(network):>10,}{score:>10.4f}"
+    candidates.append(
+        [widths, setting["optimizer"], setting["lr"], count_parameters(network), score]
     )
+columns = ["hidden", "optimizer", "lr", "parameters", "accuracy"]
+print(f"\n{Table(columns, candidates)}")
 
 # %%
 # Final training
@@ -136,6 +137,8 @@ print(classification_report(y_test, y_pred, target_names=images.target_names, di
 # --------
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from skvision.inspection import HistoryDisplay
+
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
 ConfusionMatrixDisplay.from_estimator(
     classifier,
@@ -149,12 +152,8 @@ ConfusionMatrixDisplay.from_estimator(
 )
 left.set_title(f"Test images of {options.data}")
 
-epochs = classifier.history[:, "epoch"]
-right.plot(epochs, classifier.history[:, "train_loss"], label="training")
-right.plot(epochs, classifier.history[:, "valid_loss"], label="validation")
-right.axvline(classifier.best_epoch_, color="grey", linestyle=":", label="best epoch")
-right.set(title="Learning curves", xlabel="epoch", ylabel="cross-entropy")
-right.legend()
+HistoryDisplay.from_estimator(classifier, ax=right)
+right.set(title="Learning curves", ylabel="cross-entropy")
 
 options.output.mkdir(parents=True, exist_ok=True)
 path = options.output / f"quickstart-{options.data}.png"
