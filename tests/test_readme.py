@@ -1,5 +1,6 @@
 """What README.md shows works, and its commands are those that are tested."""
 
+import json
 import re
 from pathlib import Path
 
@@ -42,3 +43,14 @@ def test_commands_are_those_of_the_continuous_integration():
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     for command in commands:
         assert command in script
+
+
+def test_figures_are_those_of_the_results():
+    results = ROOT / "benchmarks" / "results"
+    lines = (results / "studies.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) > 8
+    assert "\n".join(table) in README
+    found = json.loads((results / "default_classifier.json").read_text())["results"]
+    last = [f"{100 * row['test accuracy']:.1f}" for row in found if row["epoch"] == 5]
+    assert f"{', '.join(last[:-1])} and {last[-1]} %" in " ".join(README.split())
