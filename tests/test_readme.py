@@ -52,5 +52,5 @@ def test_figures_are_those_of_the_results():
     assert len(table) > 8
     assert "\n".join(table) in README
     found = json.loads((results / "default_classifier.json").read_text())["results"]
-    last = [f"{100 * row['test accuracy']:.1f}" for row in found if row["epoch"] == 5]
+    last = [f"{100 * row['test accuracy']:.2f}" for row in found if row["epoch"] == 5]
     assert f"{', '.join(last[:-1])} and {last[-1]} %" in " ".join(README.split())
