@@ -70,6 +70,7 @@ def main() -> None:
     # Where files lie on this machine says nothing of the study.
     parser.add_argument("--data-home")
     parser.add_argument("--image-folder")
+    parser.add_argument("--output", help="folder in which to keep the pictures")
     options, others = parser.parse_known_args()
     if options.summary:
         summarize()
@@ -80,17 +81,17 @@ def main() -> None:
         for name in ("data_home", "image_folder"):
             if value := getattr(options, name):
                 places += [f"--{name.replace('_', '-')}", value]
-        run(options.name, others, places)
+        with tempfile.TemporaryDirectory() as folder:
+            run(options.name, others, places, Path(options.output or folder))
 
 
-def run(name: str, options: list[str], places: list[str]) -> None:
+def run(name: str, options: list[str], places: list[str], output: Path) -> None:
     script, study = EXAMPLES / f"plot_{name}.py", STUDIES[name]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-u", str(script), *options, *places]
-        start = time.perf_counter()
-        subprocess.run([*command, "--output", folder], check=True)
-        seconds = time.perf_counter() - start
-        table = json.loads((Path(folder) / f"{study.table}.json").read_text())
+    command = [sys.executable, "-u", str(script), *options, *places]
+    start = time.perf_counter()
+    subprocess.run([*command, "--output", str(output)], check=True)
+    seconds = time.perf_counter() - start
+    table = json.loads((output / f"{study.table}.json").read_text())
     write(
         f"study_{name}",
         table["title"],
