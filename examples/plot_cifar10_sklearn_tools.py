@@ -19,7 +19,6 @@ takes all images and the study's epochs, which is many hours on a CPU, and with
 # Options
 # -------
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -168,13 +167,12 @@ for name, part in equal.items():
 # ----------------------
 # Classes of torch and the names of skorch's parameters work as well. ``fit`` takes the
 # data set as it is; ``as_Xy`` gives its images and labels to scikit-learn's tools.
-from sklearn.datasets import get_data_home
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
 from sklearn.model_selection import train_test_split
 from torch.utils.data import Subset
 from torchvision import datasets, transforms
 
-from skvision.datasets import as_Xy
+from skvision.datasets import as_Xy, get_data_home
 
 
 def load_torchvision(part, n_samples):
@@ -183,8 +181,7 @@ def load_torchvision(part, n_samples):
     if options.image_folder:
         data = datasets.ImageFolder(options.image_folder / part, transform)
     else:
-        home = options.data_home or os.environ.get("SKVISION_DATA")
-        home = home or Path(get_data_home(), "skvision")
+        home = get_data_home(options.data_home)
         data = datasets.CIFAR10(home, train=part == "train", transform=transform)
     rows = np.arange(len(data))
     if n_samples is not None:

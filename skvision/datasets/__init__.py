@@ -10,6 +10,7 @@ from skvision.datasets._fetchers import (
 )
 from skvision.datasets._folder import load_image_folder
 from skvision.datasets._sequence import ImageSequence
+from skvision.datasets._torchvision import get_data_home
 
 __all__ = [
     "ImageSequence",
@@ -18,6 +19,7 @@ __all__ = [
     "fetch_emnist",
     "fetch_fashion_mnist",
     "fetch_mnist",
+    "get_data_home",
     "load_digits_images",
     "load_image_folder",
 ]

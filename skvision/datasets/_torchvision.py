@@ -9,11 +9,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import get_data_home
+from sklearn import datasets as sklearn_datasets
 
-__all__ = ["read_torchvision"]
+__all__ = ["get_data_home", "read_torchvision"]
 
 _TRAIN = {"train": [True], "test": [False], "all": [True, False]}
+
+
+def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder in which the fetchers look for data.
+
+    It can be given to torchvision's data sets as ``root``.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        The folder, if it is known. None means the one that the environment variable
+        SKVISION_DATA names, or else ``skvision`` within
+        :func:`sklearn.datasets.get_data_home`.
+
+    Returns
+    -------
+    path : pathlib.Path
+        With ``~`` replaced; it need not exist.
+
+    Examples
+    --------
+    >>> from skvision.datasets import get_data_home
+    >>> get_data_home("images").name
+    'images'
+    """
+    if data_home is None:
+        data_home = os.environ.get("SKVISION_DATA") or None
+    if data_home is None:
+        data_home = Path(sklearn_datasets.get_data_home(), "skvision")
+    return Path(data_home).expanduser()
 
 
 def read_torchvision(
@@ -36,9 +66,7 @@ def read_torchvision(
     """
     from torchvision import datasets
 
-    if data_home is None:
-        data_home = os.environ.get("SKVISION_DATA") or Path(get_data_home(), "skvision")
-    root = Path(data_home).expanduser()
+    root = get_data_home(data_home)
     dataset = getattr(datasets, name)
     parts = [_read(dataset, root, train, download, **split) for train in _TRAIN[subset]]
     data = np.concatenate([np.asarray(part.data) for part in parts])

@@ -30,6 +30,7 @@ from skvision.datasets import (
     fetch_emnist,
     fetch_fashion_mnist,
     fetch_mnist,
+    get_data_home,
 )
 from skvision.datasets._base import choose
 
@@ -416,6 +417,7 @@ def test_choose_keeps_proportions(counts, fraction, seed):
 
 def test_data_home_from_environment(home, monkeypatch):
     monkeypatch.setenv("SKVISION_DATA", str(home))
+    assert get_data_home() == home
     assert len(fetch_mnist(download_if_missing=False).data) == 40
 
 
@@ -426,6 +428,7 @@ def test_data_home_by_default(home, monkeypatch, tmp_path):
     (home / "MNIST").rename(tmp_path / "MNIST-moved")
     (tmp_path / "scikit" / "skvision").mkdir()
     (tmp_path / "MNIST-moved").rename(tmp_path / "scikit" / "skvision" / "MNIST")
+    assert get_data_home() == tmp_path / "scikit" / "skvision"
     assert len(fetch_mnist(download_if_missing=False).data) == 40
 
 

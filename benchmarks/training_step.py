@@ -1,0 +1,173 @@
+"""One epoch of training, beside a loop by hand and the usual alternatives.
+
+    python -m benchmarks.training_step [--data-home DIR] [--rounds 7]
+
+Trains a multi-layer perceptron (784-256-512-10, batches of 64) and a small
+convolutional network (32 features, batches of 32) by SGD for an epoch on 20,000 images
+of Fashion-MNIST. The loop by hand indexes a uint8 tensor, converts the batch to float
+and makes the step. All sides run in turn, in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.neural_network import MLPClassifier
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from benchmarks._report import write
+from benchmarks._timing import ratios, take_turns
+from skvision import ImageClassifier
+from skvision.datasets import fetch_fashion_mnist, get_data_home
+from skvision.networks import MLP, ConvNet
+
+LR = 0.01
+SMALL = {
+    "channels": ((4, 8, 16), (32,)),
+    "stride": ((1, 2, 2), 1),
+    "padding": 0,
+    "batch_norm": False,
+    "activation": ("relu", "identity"),
+    "pool": ("max", None),
+    "pool_size": 3,
+    "pool_stride": 1,
+    "hidden": 64,
+    "dropout": 0.0,
+}
+NETWORKS: dict[str, tuple[type[nn.Module], dict[str, object], int]] = {
+    "MLP": (MLP, {"hidden": (256, 512)}, 64),
+    "small ConvNet": (ConvNet, SMALL, 32),
+}
+BASELINE = "loop by hand"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-home")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--n-train", type=int, default=20_000)
+    args = parser.parse_args()
+    rows = []
+    for network in NETWORKS:
+        sides = make_sides(network, args.data_home, args.n_train)
+        found = ratios(take_turns(sides, args.rounds), BASELINE)
+        for side, figures in found.items():
+            rows.append({"network": network, "side": side, **figures})
+            print(rows[-1], flush=True)
+    write(
+        "training_step",
+        f"An epoch of {args.n_train:,} images, and its ratio to a loop by hand",
+        "python -m benchmarks.training_step",
+        rows,
+        notes=[f"Medians of {args.rounds} rounds; lowest and highest of a round."],
+    )
+
+
+def make_sides(network: str, data_home: str | None, n: int) -> dict[str, Callable]:
+    """Return what is to be compared; each call trains a fresh network."""
+    from torchvision import transforms
+
+    images, y = fetch_fashion_mnist(data_home=data_home, return_X_y=True)
+    images, y = images[:n], y[:n]
+    floats = (images[:, None] / 255).astype(np.float32)
+    to_tensor = transforms.ToTensor()
+    normalize = transforms.Normalize((0.2860,), (0.3530,))
+    data = torchvision_rows(data_home, n, to_tensor)
+    normalized = torchvision_rows(
+        data_home, n, transforms.Compose([to_tensor, normalize])
+    )
+    return {
+        BASELINE: lambda: train_by_hand(network, images, y),
+        "skvision, uint8 arrays": lambda: ours(network).fit(images, y),
+        "skvision, data set": lambda: ours(network).fit(data),
+        "skvision, normalized data set": lambda: (
+            ours(network).set_params(normalize=None).fit(normalized)
+        ),
+        "skorch, float arrays": lambda: skorchs(network).fit(floats, y),
+        "skorch, data set": lambda: skorchs(network).fit(data, y),
+        "DataLoader": lambda: train_by_loader(network, data),
+    } | (
+        {"scikit-learn": lambda: scikit_learns().fit(floats.reshape(n, -1), y)}
+        if network == "MLP"
+        else {}
+    )
+
+
+def torchvision_rows(
+    data_home: str | None, n: int, transform: Callable
+) -> Subset[tuple[torch.Tensor, int]]:
+    from torchvision.datasets import FashionMNIST
+
+    return Subset(FashionMNIST(get_data_home(data_home), transform=transform), range(n))
+
+
+def build(network: str) -> nn.Module:
+    module, options, _ = NETWORKS[network]
+    return module((1, 28, 28), 10, **options)
+
+
+def train_by_hand(network: str, images: np.ndarray, y: np.ndarray) -> None:
+    X, targets = torch.from_numpy(images[:, None]), torch.from_numpy(y)
+    net = build(network)
+    optimizer = torch.optim.SGD(net.parameters(), lr=LR)
+    for rows in torch.randperm(len(X)).split(NETWORKS[network][2]):
+        optimizer.zero_grad()
+        outputs = net(X[rows].float().div_(255))
+        nn.functional.cross_entropy(outputs, targets[rows]).backward()
+        optimizer.step()
+
+
+def train_by_loader(network: str, data: Subset[tuple[torch.Tensor, int]]) -> None:
+    net = build(network)
+    optimizer = torch.optim.SGD(net.parameters(), lr=LR)
+    for X, targets in DataLoader(data, NETWORKS[network][2], shuffle=True):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(X), targets).backward()
+        optimizer.step()
+
+
+def ours(network: str) -> ImageClassifier:
+    module, options, batch_size = NETWORKS[network]
+    return ImageClassifier(
+        module,
+        **{f"module__{name}": value for name, value in options.items()},
+        optimizer="sgd",
+        lr=LR,
+        max_epochs=1,
+        batch_size=batch_size,
+    )
+
+
+def skorchs(network: str) -> NeuralNetClassifier:
+    return NeuralNetClassifier(
+        build,
+        module__network=network,
+        criterion=nn.CrossEntropyLoss,
+        lr=LR,
+        max_epochs=1,
+        batch_size=NETWORKS[network][2],
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
+
+
+def scikit_learns() -> MLPClassifier:
+    _, options, batch_size = NETWORKS["MLP"]
+    return MLPClassifier(
+        options["hidden"],
+        solver="sgd",
+        learning_rate_init=LR,
+        momentum=0,
+        batch_size=batch_size,
+        max_iter=1,
+    )
+
+
+if __name__ == "__main__":
+    main()
