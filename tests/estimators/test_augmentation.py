@@ -1,0 +1,108 @@
+"""Random transforms of training images, and of no others."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+from skvision import ImageClassifier, ImageRegressor
+from skvision.preprocessing import RandomHorizontalFlip, RandomShift, UniformNoise
+
+
+class Spy(nn.Module):
+    """Keeps what it gets, in training and otherwise."""
+
+    seen: list
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(int(np.prod(image_shape)), n_outputs)
+
+    def forward(self, images):
+        type(self).seen.append((self.training, images.detach().clone()))
+        return self.layer(images.flatten(1))
+
+
+@pytest.fixture
+def seen():
+    Spy.seen = []
+    return Spy.seen
+
+
+def images_of(seen, training):
+    found = [images for was_training, images in seen if was_training == training]
+    return torch.cat(found).numpy()
+
+
+def are_among(images, others):
+    """Say of each image whether it is one of the others."""
+    known = {image.tobytes() for image in others}
+    return np.array([image.tobytes() in known for image in images])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", [ImageClassifier, ImageRegressor])
+def test_of_training_batches_alone(estimator, digits, seen):
+    X = (digits.data[:200, None] / 255).astype(np.float32)
+    y = digits.target[:200]
+    net = estimator(
+        Spy,
+        augment=[UniformNoise(0.05, 0.1)],
+        normalize=None,
+        early_stopping=True,
+        epoch_scoring=["r2" if estimator is ImageRegressor else "accuracy"],
+        max_epochs=3,
+        random_state=0,
+    )
+    net.fit(X, y)
+    net.predict(X)
+    net.score(X, y)
+    changed = images_of(seen, training=True)
+    assert changed.shape == (3 * 180, 1, 8, 8)
+    assert not are_among(changed, X).any()
+    # Validation rows of each epoch, predictions and score; before them, two rows that
+    # tell what the network ends in.
+    unchanged = images_of(seen, training=False)
+    assert len(unchanged) == 2 + 3 * 20 + 2 * 200
+    assert are_among(unchanged[2:], X).all()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_anew_for_every_image_and_epoch(digits, seen):
+    X = np.repeat(digits.data[:1, None], 64, axis=0)
+    y = np.arange(64) % 2
+    net = ImageClassifier(
+        Spy, augment=[UniformNoise(0.01, 0.3)], normalize=None, max_epochs=2
+    )
+    net.set_params(lr=1e-4, random_state=0).fit(X, y)
+    images = images_of(seen, training=True)
+    assert len({image.tobytes() for image in images}) == 128
+
+
+def test_random_state_determines_it(digits):
+    X, y = digits.data[:300], digits.target[:300]
+    net = ImageClassifier("mlp", max_epochs=2, random_state=0)
+    net.set_params(augment=[RandomShift(2), RandomHorizontalFlip()])
+
+    def probabilities():
+        return net.fit(X, y).predict_proba(X)
+
+    first = probabilities()
+    torch.manual_seed(7)
+    np.random.seed(7)
+    np.testing.assert_array_equal(probabilities(), first)
+    net.set_params(augment=None)
+    assert np.abs(probabilities() - first).max() > 0.01
+
+
+# What it turns into noise teaches nothing.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_search_chooses(digits):
+    X, y = digits.data[:600], digits.target[:600]
+    choices = [None, [RandomShift(1)], [UniformNoise(-5.0, 5.0)]]
+    net = ImageClassifier("mlp", max_epochs=5, random_state=0)
+    search = GridSearchCV(net, {"augment": choices}, cv=2).fit(X, y)
+    scores = search.cv_results_["mean_test_score"]
+    assert search.best_params_["augment"] is not choices[2]
+    assert scores[:2].min() > 0.5 > scores[2]
