@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import json
 import subprocess
 import sys
@@ -131,13 +132,12 @@ def code_lines(script: Path) -> int:
     """Count the lines that hold code: no blank ones, comments or docstrings."""
     text = script.read_text()
     ignored = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER}
-    with script.open("rb") as file:
-        lines = {
-            line
-            for token in tokenize.tokenize(file.readline)
-            if token.type not in ignored | {tokenize.ENCODING}
-            for line in range(token.start[0], token.end[0] + 1)
-        }
+    lines = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in ignored
+        for line in range(token.start[0], token.end[0] + 1)
+    }
     docstring = ast.parse(text).body[0]
     return len(lines - set(range(docstring.lineno, (docstring.end_lineno or 0) + 1)))
 

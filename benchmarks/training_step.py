@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from skvision import ImageClassifier
 from skvision.datasets import fetch_fashion_mnist, get_data_home
 from skvision.networks import MLP, ConvNet
 
+Rows: TypeAlias = "Subset[tuple[torch.Tensor, int]]"
 LR = 0.01
 SMALL = {
     "channels": ((4, 8, 16), (32,)),
@@ -52,9 +54,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--n-train", type=int, default=20_000)
     args = parser.parse_args()
+    data = load(args.data_home, args.n_train)
     rows = []
     for network in NETWORKS:
-        sides = make_sides(network, args.data_home, args.n_train)
+        sides = make_sides(network, data)
         found = ratios(take_turns(sides, args.rounds), BASELINE)
         for side, figures in found.items():
             rows.append({"network": network, "side": side, **figures})
@@ -68,42 +71,56 @@ def main() -> None:
     )
 
 
-def make_sides(network: str, data_home: str | None, n: int) -> dict[str, Callable]:
-    """Return what is to be compared; each call trains a fresh network."""
+class Data(NamedTuple):
+    """The same images in the forms that the sides take."""
+
+    images: np.ndarray
+    floats: np.ndarray
+    y: np.ndarray
+    tensors: Rows
+    normalized: Rows
+
+
+def load(data_home: str | None, n: int) -> Data:
     from torchvision import transforms
+    from torchvision.datasets import FashionMNIST
+
+    def rows(*steps: Callable) -> Rows:
+        transform = transforms.Compose(steps)
+        return Subset(
+            FashionMNIST(get_data_home(data_home), transform=transform), range(n)
+        )
 
     images, y = fetch_fashion_mnist(data_home=data_home, return_X_y=True)
     images, y = images[:n], y[:n]
-    floats = (images[:, None] / 255).astype(np.float32)
     to_tensor = transforms.ToTensor()
-    normalize = transforms.Normalize((0.2860,), (0.3530,))
-    data = torchvision_rows(data_home, n, to_tensor)
-    normalized = torchvision_rows(
-        data_home, n, transforms.Compose([to_tensor, normalize])
+    return Data(
+        images,
+        (images[:, None] / 255).astype(np.float32),
+        y,
+        rows(to_tensor),
+        rows(to_tensor, transforms.Normalize((0.2860,), (0.3530,))),
     )
-    return {
+
+
+def make_sides(network: str, data: Data) -> dict[str, Callable]:
+    """Return what is to be compared; each call trains a fresh network."""
+    images, floats, y, tensors, normalized = data
+    sides: dict[str, Callable] = {
         BASELINE: lambda: train_by_hand(network, images, y),
         "skvision, uint8 arrays": lambda: ours(network).fit(images, y),
-        "skvision, data set": lambda: ours(network).fit(data),
+        "skvision, data set": lambda: ours(network).fit(tensors),
         "skvision, normalized data set": lambda: (
             ours(network).set_params(normalize=None).fit(normalized)
         ),
         "skorch, float arrays": lambda: skorchs(network).fit(floats, y),
-        "skorch, data set": lambda: skorchs(network).fit(data, y),
-        "DataLoader": lambda: train_by_loader(network, data),
-    } | (
-        {"scikit-learn": lambda: scikit_learns().fit(floats.reshape(n, -1), y)}
-        if network == "MLP"
-        else {}
-    )
-
-
-def torchvision_rows(
-    data_home: str | None, n: int, transform: Callable
-) -> Subset[tuple[torch.Tensor, int]]:
-    from torchvision.datasets import FashionMNIST
-
-    return Subset(FashionMNIST(get_data_home(data_home), transform=transform), range(n))
+        "skorch, data set": lambda: skorchs(network).fit(tensors, y),
+        "DataLoader": lambda: train_by_loader(network, tensors),
+    }
+    if network == "MLP":
+        flat = floats.reshape(len(floats), -1)
+        sides["scikit-learn"] = lambda: scikit_learns().fit(flat, y)
+    return sides
 
 
 def build(network: str) -> nn.Module:
@@ -122,7 +139,7 @@ def train_by_hand(network: str, images: np.ndarray, y: np.ndarray) -> None:
         optimizer.step()
 
 
-def train_by_loader(network: str, data: Subset[tuple[torch.Tensor, int]]) -> None:
+def train_by_loader(network: str, data: Rows) -> None:
     net = build(network)
     optimizer = torch.optim.SGD(net.parameters(), lr=LR)
     for X, targets in DataLoader(data, NETWORKS[network][2], shuffle=True):

@@ -214,7 +214,7 @@ print(f"Test accuracy on the data set: {net_accuracy:.4f}\n")
 figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
 ConfusionMatrixDisplay.from_estimator(
     net,
-    *as_Xy(test_set),
+    *(X, y),
     display_labels=test.target_names,
     xticks_rotation=45,
     cmap="Blues",

@@ -167,8 +167,8 @@ searches["pretrained"] = select("pretrained", pretrained, grid, cross_entropy_sc
 # Testing
 # -------
 # Repeats with other initial weights and orders of the images, each from its best epoch;
-# then a training whose test scores are recorded epoch by epoch, for the pictures and
-# the time it takes. One more network has the encoder as it is, frozen.
+# then a training whose test scores are recorded epoch by epoch, for the pictures. One
+# more network has the encoder as it is, frozen.
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import cross_validate
@@ -218,18 +218,27 @@ for name, estimator, chosen in [
 # Means of the repeats. The time is that of a training with all of its epochs.
 from skvision.inspection import Table
 
+# The scorer of the loss has its sign turned, so that greater is better.
+measures = {
+    "loss": ("loss", -1),
+    "top-1": ("top-1 in %", 100),
+    "top-3": ("top-3 in %", 100),
+}
+rows = []
+for name, found in scores.items():
+    values = [
+        scale * found[f"{part}_{key}"].mean()
+        for part in ("train", "test")
+        for key, (_, scale) in measures.items()
+    ]
+    rows.append([name, found["fit_time"].mean(), *values])
+units = [unit for unit, _ in measures.values()]
 sides = Table(
-    ["network", "seconds", "test loss", "top-1 in %", "top-3 in %"],
     [
-        [
-            name,
-            found["fit_time"].mean(),
-            -found["test_loss"].mean(),
-            100 * found["test_top-1"].mean(),
-            100 * found["test_top-3"].mean(),
-        ]
-        for name, found in scores.items()
+        *("network", "seconds"),
+        *(f"{part} {unit}" for part in ("train", "test") for unit in units),
     ],
+    rows,
     title=f"{test_epochs} epochs, {n_repeats} repeats",
 )
 print(f"\n{sides}")
@@ -353,14 +362,10 @@ for name, (search, fitted) in searches.items():
         )
 for name, found in scores.items():
     study, what = parts[name]
-    for key, unit, scale, theirs in zip(
-        ["test_loss", "test_top-1", "test_top-3"],
-        ["loss", "top-1 in %", "top-3 in %"],
-        [-1, 100, 100],
-        reported_test[study],
-        strict=True,
+    for (key, (unit, scale)), theirs in zip(
+        measures.items(), reported_test[study], strict=True
     ):
-        values = scale * found[key]
+        values = scale * found[f"test_{key}"]
         rows.append(
             [
                 f"{what} test: {unit}",
@@ -387,14 +392,13 @@ for setting, theirs, squared in zip(
 ):
     what = f"E4 selection: squared error per image, {setting}"
     rows.append([what, theirs, "10 epochs", squared, f"{select_epochs} epochs"])
-best_epoch = int(np.argmin(final.history[:, "valid_loss"])) + 1
 rows.append(
     [
         "E4 test: squared error per image",
         21.19,
         "best of 20 epochs: 20",
-        final.history[best_epoch - 1, "valid_loss"],
-        f"best of {decode_epochs} epochs: {best_epoch}",
+        final.history[final.best_epoch_ - 1, "valid_loss"],
+        f"best of {decode_epochs} epochs: {final.best_epoch_}",
     ]
 )
 table = Table(

@@ -200,7 +200,7 @@ ax.set_title("Gradients of the first steps")
 figure.savefig(options.output / "fashion-mlp-gradients.png")
 
 figure, ax = plt.subplots(figsize=(7, 5), layout="constrained")
-scores = {name: net.score(X_test, y_test) for name, net in sizes.items()}
+scores = {name: net.history[-1, "valid_acc"] for name, net in sizes.items()}
 AccuracyDisplay.from_scores(scores | {"better recipe": recipe_accuracy}, ax=ax)
 ax.set_title("Test images")
 figure.savefig(options.output / "fashion-mlp-sizes.png")

@@ -231,7 +231,7 @@ for part, classifier, reported in [
         history[0, "train_loss"],
         history[-1, "train_loss"],
         100 * history[-1, "train_accuracy"],
-        100 * classifier.score(X_test, y_test),
+        100 * history[-1, "valid_accuracy"],
     ]
     what = ["loss, first epoch", "loss, last epoch", "accuracy in %", "accuracy in %"]
     for kind, name, theirs, found in zip(

@@ -40,9 +40,9 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     'images'
     """
     if data_home is None:
-        data_home = os.environ.get("SKVISION_DATA") or None
-    if data_home is None:
-        data_home = Path(sklearn_datasets.get_data_home(), "skvision")
+        data_home = os.environ.get("SKVISION_DATA") or Path(
+            sklearn_datasets.get_data_home(), "skvision"
+        )
     return Path(data_home).expanduser()
 
 
