@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
@@ -16,6 +17,7 @@ import torch
 from skvision.inspection import Table
 
 RESULTS = Path(__file__).parent / "results"
+PLACES = ("--data-home", "--image-folder", "--output")
 PACKAGES = ("skvision", "torch", "torchvision", "skorch", "scikit-learn", "numpy")
 
 
@@ -31,6 +33,22 @@ def environment() -> dict[str, object]:
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def _options(arguments: list[str]) -> list[str]:
+    """Return the arguments without the places of files, which others do not have."""
+    found: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, _ = argument.partition("=")
+        if name not in PLACES:
+            found.append(argument)
+            continue
+        if not equals:
+            next(rest, None)
+        # Where images of a folder were taken, the same command must take some, too.
+        found += [name, "DIR"] if name == "--image-folder" else []
+    return found
 
 
 def _processor() -> str:
@@ -60,7 +78,8 @@ def write(
     name : str
         Of the files in benchmarks/results, without suffix.
     title, command : str
-        Heading, and the command that makes the file again.
+        Heading, and the command that makes the file again; what was given on the
+        command line is added, but not the places of files.
     rows : list of dict
         Lines of the table; all have the same keys.
     notes : list of str, default=()
@@ -69,6 +88,7 @@ def write(
         What else the JSON file is to hold.
     """
     RESULTS.mkdir(exist_ok=True)
+    command = " ".join([command, *_options(sys.argv[1:])])
     where = environment()
     content = {"command": command, "environment": where, **facts, "results": rows}
     content |= {"notes": list(notes)} if notes else {}

@@ -96,7 +96,7 @@ def run(name: str, options: list[str], places: list[str], output: Path) -> None:
     write(
         f"study_{name}",
         table["title"],
-        " ".join(["python -m benchmarks.studies", name, *options]),
+        "python -m benchmarks.studies",
         [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]],
         notes=table["notes"],
         seconds=round(seconds),
@@ -124,7 +124,7 @@ def summarize() -> None:
             }
             for what in study.headlines
         ]
-    command = "python -m benchmarks.studies --summary"
+    command = "python -m benchmarks.studies"
     write("studies", "The studies", command, rows, notes=commands)
 
 

@@ -5,13 +5,15 @@
 Trains a multi-layer perceptron (784-256-512-10, batches of 64) and a small
 convolutional network (32 features, batches of 32) by SGD for an epoch on 20,000 images
 of Fashion-MNIST. The loop by hand indexes a uint8 tensor, converts the batch to float
-and makes the step. All sides run in turn, in one process.
+and makes the step. Keras (on torch), Lightning and fastai take part where they are
+installed. All sides run in turn, in one process.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +23,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from benchmarks._peers import Task, installed, peers
 from benchmarks._report import write
 from benchmarks._timing import ratios, take_turns
 from skvision import ImageClassifier
@@ -67,7 +70,12 @@ def main() -> None:
         f"An epoch of {args.n_train:,} images, and its ratio to a loop by hand",
         "python -m benchmarks.training_step",
         rows,
-        notes=[f"Medians of {args.rounds} rounds; lowest and highest of a round."],
+        notes=[
+            f"Medians of {args.rounds} rounds; lowest and highest of a round.",
+            ", ".join(f"{name} {number}" for name, number in installed().items())
+            or "Keras, Lightning and fastai were not installed.",
+        ],
+        peers=installed(),
     )
 
 
@@ -120,7 +128,8 @@ def make_sides(network: str, data: Data) -> dict[str, Callable]:
     if network == "MLP":
         flat = floats.reshape(len(floats), -1)
         sides["scikit-learn"] = lambda: scikit_learns().fit(flat, y)
-    return sides
+    batch_size = NETWORKS[network][2]
+    return sides | peers(Task(partial(build, network), floats, y, batch_size, LR))
 
 
 def build(network: str) -> nn.Module:
@@ -157,6 +166,7 @@ def ours(network: str) -> ImageClassifier:
         lr=LR,
         max_epochs=1,
         batch_size=batch_size,
+        device="cpu",
     )
 
 

@@ -1,7 +1,8 @@
 """Train image networks the scikit-learn way."""
 
 from skvision import datasets, exceptions, inspection, metrics, networks, preprocessing
-from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor, load
+from skvision.export import export_onnx
 
 __all__ = [
     "ImageAutoencoder",
@@ -10,7 +11,9 @@ __all__ = [
     "__version__",
     "datasets",
     "exceptions",
+    "export_onnx",
     "inspection",
+    "load",
     "metrics",
     "networks",
     "preprocessing",

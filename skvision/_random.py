@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
 __all__ = ["draw_seed", "isolated_random_state", "next_seed"]
+
+# The global generators belong to all threads of a process, so that of those that begin
+# at a seed only one draws from them at a time.
+_one_at_a_time = threading.RLock()
+
+
+class _Here(threading.local):
+    """Sections that this thread is in."""
+
+    n_sections = n_seeded = 0
+
+
+class _Overlap:
+    """Sections of any thread, and how they found the generators, all of them together.
+
+    Those that overlap in time may not put back what they found: it was another one's.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_sections = 0
+        self.found: dict[str, Any] = {}
+
+
+_here, _overlap = _Here(), _Overlap()
 
 
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
@@ -41,20 +69,73 @@ def isolated_random_state(
         Whose generator is meant beside that of the CPU.
     seed : int, default=None
         Where the generators begin; None leaves them where they are. Either way
-        they are back at their former state afterwards.
+        they are back at their former state afterwards. With a seed, other threads
+        that want to begin at theirs wait until this one has ended.
     """
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        if seed is not None:
-            random.seed(seed)
-            np.random.seed(seed)
-            # torch.manual_seed would seed every GPU, also those not restored.
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
+    seeded = seed is not None
+    with _one_at_a_time if seeded else contextlib.nullcontext():
+        before = _enter(device, seeded)
         try:
+            if seed is not None:
+                _seed(device, seed)
             yield
         finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+            _leave(before, seeded)
+
+
+def _enter(device: torch.device, seeded: bool) -> dict[str, Any]:
+    with _overlap.lock:
+        before = _states(device)
+        if _here.n_sections == 0:
+            _overlap.n_sections += 1
+            _overlap.found = before | _overlap.found
+    _here.n_sections += 1
+    _here.n_seeded += seeded
+    return before
+
+
+def _leave(before: dict[str, Any], seeded: bool) -> None:
+    with _overlap.lock:
+        if _here.n_seeded:
+            _put_back(before)
+        _here.n_sections -= 1
+        _here.n_seeded -= seeded
+        if _here.n_sections == 0:
+            _overlap.n_sections -= 1
+            if _overlap.n_sections == 0:
+                _put_back(_overlap.found)
+                _overlap.found = {}
+
+
+def _states(device: torch.device) -> dict[str, Any]:
+    states = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "cpu": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        states[f"cuda:{index}"] = torch.cuda.get_rng_state(index)
+    return states
+
+
+def _put_back(states: dict[str, Any]) -> None:
+    for name, state in states.items():
+        if name == "python":
+            random.setstate(state)
+        elif name == "numpy":
+            np.random.set_state(state)
+        elif name == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.cuda.set_rng_state(state, name)
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed would seed every GPU, also those not restored.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

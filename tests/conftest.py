@@ -15,6 +15,18 @@ import pytest
 from skvision.datasets import fetch_fashion_mnist, load_digits_images
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        skip = pytest.mark.skip(reason="takes long; --slow runs it")
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def data_home():
     """Folder with the files of real data sets, named by SKVISION_DATA."""

@@ -55,10 +55,21 @@ def check_tools(rows):
     assert sum(what.startswith("K7") for what in ours) == 3
 
 
+def check_fast(rows):
+    published, _, ours, without_mirrors = rows
+    assert (published["accuracy in %"], published["time in s"]) == (94.01, 3.29)
+    # Ten classes; a few hundred steps are not needed to be far beyond a guess.
+    assert min(row["accuracy in %"] for row in (ours, without_mirrors)) > 35
+    assert ours["epochs"] == 3
+    assert ours["training images"] == 2000
+    assert 0 < ours["time in s"] < 600
+
+
 #: Script, name of its table, number of its pictures, what holds for its figures.
 STUDIES = [
     ("plot_emnist_letters.py", "emnist", 5, check_letters),
     ("plot_cifar10_ablation.py", "cifar10", 3, check_ablation),
+    ("plot_cifar10_94.py", "cifar10-94", 1, check_fast),
     ("plot_fashion_mlp.py", "fashion-mlp", 3, check_perceptrons),
     ("plot_fashion_subset.py", "fashion-subset", 3, check_subset),
     ("plot_cifar10_sklearn_tools.py", "cifar10-tools", 4, check_tools),
@@ -92,6 +103,82 @@ def test_quickstart(tmp_path):
     with Image.open(tmp_path / "new" / "quickstart-digits.png") as picture:
         width, height = picture.size
     assert width > height > 400
+
+
+def test_stacked_search(tmp_path):
+    result = run("plot_stacked_search.py", "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    check_pictures(tmp_path, "*.png")
+    ordinary, stacked = result.stdout.splitlines()[:2]
+    assert ordinary.startswith("GridSearchCV: {")
+    assert stacked.startswith("StackedGridSearchCV: {")
+    assert ordinary.split("{")[1].split("}")[0] == stacked.split("{")[1].split("}")[0]
+
+
+def test_quickstart_with_a_stack(tmp_path):
+    """One name is changed, and the choice is the same."""
+    text = (EXAMPLES / "quickstart.py").read_text()
+    script = tmp_path / "quickstart.py"
+    new = "from skvision.model_selection import StackedGridSearchCV as GridSearchCV"
+    script.write_text(
+        text.replace("from sklearn.model_selection import GridSearchCV", new)
+    )
+    chosen = []
+    for path in (EXAMPLES / "quickstart.py", script):
+        result = run(path, "--output", tmp_path)
+        assert result.returncode == 0, result.stderr
+        chosen.append(result.stdout.partition("Chosen: ")[2].partition("\n")[0])
+    assert chosen[0] == chosen[1] != ""
+
+
+def test_several_processes(tmp_path):
+    pytest.importorskip("accelerate")
+    outputs = []
+    for n in (1, 2):
+        result = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run"),
+                *("--standalone", "--nproc-per-node", str(n)),
+                *(EXAMPLES / "several_processes.py", "--epochs", "6"),
+                *("--output", tmp_path / str(n)),
+            ],
+            capture_output=True,
+            text=True,
+            # Without a GPU, the processes talk by gloo.
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        )
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        # Only one of them has printed: a line for each epoch, and so on.
+        assert sum(line.strip().startswith("epoch ") for line in lines) == 1
+        (count,) = (line for line in lines if line.startswith("Processes: "))
+        assert count.startswith(f"Processes: {n};")
+        sums = json.loads(count.partition("weights: ")[2])
+        assert len(sums) == n
+        assert len(set(sums)) == 1
+        assert [path.name for path in (tmp_path / str(n)).iterdir()] == ["digits.skv"]
+        outputs.append((sums[0], result.stdout))
+    (one, text), (two, other) = outputs
+    # The same training, but for the rounding of sums.
+    assert one == pytest.approx(two, rel=1e-3)
+    accuracies = [
+        float(t.partition("Test accuracy: ")[2].split()[0]) for t in (text, other)
+    ]
+    assert accuracies[0] > 0.85
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.01)
+    assert f"{accuracies[1]:.4f}" in other.partition("Saved: ")[2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_more_than_memory(tmp_path):
+    result = run("more_than_memory.py", "--n-images", 30_000, "--folder", tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = (line.split(": ") for line in result.stdout.splitlines())
+    values = {name: float(value) for name, value in lines}
+    assert values["GB of images"] == pytest.approx(0.09, abs=0.01)
+    assert values["MB of memory at most"] < 1000
+    assert values["Accuracy"] > 0.5
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_convolution_by_hand(tmp_path):

@@ -24,9 +24,11 @@ def fake_data(root, download, transform):
 
 # The images of the stand-in are noise.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_examples(monkeypatch, capsys):
+def test_examples(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("distributed")
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fake_data)
-    namespace = {}
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
     for code in blocks("python"):
         exec(code, namespace)
     accuracy, setting, scores, *tables = capsys.readouterr().out.splitlines()
@@ -35,22 +37,33 @@ def test_examples(monkeypatch, capsys):
     assert len(scores.strip("[]").split()) == 3
     for start in ["layer ", "total ", "label ", "all "]:
         assert any(line.startswith(start) for line in tables)
+    X_test = namespace["X_test"]
+    same, classifier = (namespace[name] for name in ("same", "classifier"))
+    assert (same.predict(X_test) == classifier.predict(X_test)).all()
 
 
 def test_commands_are_those_of_the_continuous_integration():
     commands = [line for block in blocks("shell") for line in block.splitlines()]
-    assert len(commands) == 2
+    assert len(commands) == 3
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     for command in commands:
-        assert command in script
+        # What has several processes is run by the tests of examples.
+        several = re.fullmatch(r"torchrun --nproc-per-node 2 (\S+)", command)
+        assert command in script or (several and (ROOT / several[1]).exists())
 
 
 def test_figures_are_those_of_the_results():
-    results = ROOT / "benchmarks" / "results"
-    lines = (results / "studies.md").read_text().splitlines()
-    table = [line for line in lines if line.startswith("|")]
-    assert len(table) > 8
-    assert "\n".join(table) in README
+    results, words = ROOT / "benchmarks" / "results", README.split()
+    for name in ("studies", "speed"):
+        lines = (results / f"{name}.md").read_text().splitlines()
+        table = [line for line in lines if line.startswith("|")]
+        assert len(table) > 8
+        assert "\n".join(table) in README
+    streaming = json.loads((results / "streaming.json").read_text())["results"][0]
+    assert f"at most {streaming['MB of memory at most']:.0f} MB" in " ".join(words)
+    kills = json.loads((results / "kills.json").read_text())
+    n_killed = sum(row["killed"] for row in kills["results"])
+    assert kills["met"] and f"Of {n_killed} processes killed" in " ".join(words)
     found = json.loads((results / "default_classifier.json").read_text())["results"]
     last = [f"{100 * row['test accuracy']:.2f}" for row in found if row["epoch"] == 5]
-    assert f"{', '.join(last[:-1])} and {last[-1]} %" in " ".join(README.split())
+    assert f"{', '.join(last[:-1])} and {last[-1]} %" in " ".join(words)

@@ -2,34 +2,83 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import os
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import StrOptions, validate_params
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from skvision.datasets._sequence import ArrayReader, DatasetReader, ImageSequence
+from skvision._random import isolated_random_state
+from skvision.datasets._layout import layout_of
+from skvision.datasets._readers import (
+    ArrayReader,
+    Cache,
+    DatasetReader,
+    PathReader,
+    Reader,
+)
+from skvision.datasets._sequence import ImageSequence
+from skvision.datasets._transforms import SplitTransform, split_transform
 
-__all__ = ["as_Xy", "images_of", "is_dataset", "labels_of"]
+__all__ = ["as_Xy", "images_of", "is_dataset", "is_path", "labels_of"]
+
+_CPU = torch.device("cpu")
+_TRANSFORMS = {"transform", "transforms", "target_transform"}
 
 
-def as_Xy(dataset: Any) -> tuple[ImageSequence, np.ndarray]:
+@validate_params(
+    {
+        "cache": [StrOptions({"auto"}), "boolean"],
+        "channels": [StrOptions({"auto", "first", "last"})],
+    },
+    prefer_skip_nested_validation=True,
+)
+def as_Xy(
+    dataset: Any, y: Any = None, *, cache: Cache = "auto", channels: str = "auto"
+) -> tuple[ImageSequence, np.ndarray]:
     """Return the images and labels of a data set as scikit-learn's X and y.
 
     Parameters
     ----------
-    dataset : torch.utils.data.Dataset
+    dataset : torch.utils.data.Dataset, ndarray or list of paths
         A torchvision data set or any other whose items are (image, label) pairs,
-        a ``Subset`` of one, or skorch's ``SliceDataset``.
+        a ``Subset`` of one, or skorch's ``SliceDataset``. Of an array, which may be a
+        memory map, or of image files, scikit-learn's tools then share the images
+        instead of copying those of each fold, and other processes open the file of a
+        map instead of getting its contents.
+    y : array-like of shape (n,) or (n, k), default=None
+        The labels; None takes those that the data set's items carry.
+    cache : {"auto", True, False}, default="auto"
+        Whether the pixels of images that are decoded or transformed one by one are
+        kept in a file when they have been read:
+
+        - "auto" keeps them where reading them again is known to give the same: the
+          data set is one of torchvision's own, and what its transform does to each
+          image is not random, as with ``Resize``, ``CenterCrop``, ``Pad``,
+          ``Grayscale`` and conversions. All images together may take 2 GiB, and half
+          of the free space in the folder for temporary files.
+        - True keeps the pixels of any data set. Reading an item must then give the
+          same every time; random transforms are drawn once and for all.
+        - False keeps nothing.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of four axes have their channels. "auto" takes the axis of length
+        1, 3 or 4, and on a tie the first, with a warning.
 
     Returns
     -------
     X : ImageSequence of shape (n, C, H, W)
         What the data set's items hold after its transforms, to be indexed like an
-        array. Images that the data set holds in memory are neither copied nor
-        decoded one by one, as long as its transforms are among ``ToTensor``,
-        ``PILToTensor``, ``ToImage``, ``ToDtype``, ``ConvertImageDtype`` and
-        ``Normalize``. All else is read item by item when it is needed.
+        array. Its attribute `reading` says how images are read. It is "memory" where
+        the data set holds all images in an array, as long as its transforms are among
+        ``ToTensor``, ``PILToTensor``, ``ToImage``, ``ToDtype``, ``ConvertImageDtype``
+        and ``Normalize``: they are neither copied nor taken one by one. All else is
+        read item by item when it is needed, "once" where the pixels are kept, see
+        `cache`, and otherwise "each time".
     y : ndarray of shape (n,)
         The labels, taken from the data set's ``targets`` where it has them.
 
@@ -39,6 +88,8 @@ def as_Xy(dataset: Any) -> tuple[ImageSequence, np.ndarray]:
         If `dataset` is not a data set.
     ValueError
         If its items carry no labels.
+    OSError
+        If `cache` is True and there is no space when the first batch is read.
 
     See Also
     --------
@@ -46,7 +97,18 @@ def as_Xy(dataset: Any) -> tuple[ImageSequence, np.ndarray]:
 
     Notes
     -----
-    Random transforms are drawn again whenever an item is read.
+    Random transforms are drawn again whenever an item is read, and so are transforms
+    that are the user's own functions or classes, unless `cache` is True.
+
+    What a transform of torchvision's own data sets does to pixels alone, that is
+    scaling and normalising, is done to whole batches instead of single images. The
+    values are equal to the last bit.
+
+    The file has no name and goes with X. It lies in Python's folder for temporary
+    files, which the environment variable ``TMPDIR`` names; if that is held in memory,
+    so is the file. Views ``X[rows]`` and the workers of a ``DataLoader`` share it, the
+    latter not on Windows; pickles and copies begin anew. Changes that are made to
+    the data set after the call may go unseen.
 
     Examples
     --------
@@ -60,18 +122,36 @@ def as_Xy(dataset: Any) -> tuple[ImageSequence, np.ndarray]:
     >>> scores.shape
     (2,)
     """
-    if not is_dataset(dataset):
-        raise TypeError(
-            "as_Xy expects a data set (torch.utils.data.Dataset or SliceDataset); got "
-            f"{type(dataset).__name__}. Arrays go into scikit-learn as they are."
-        )
-    y = labels_of(dataset)
+    cache = "auto" if cache == "auto" else bool(cache)
+    if is_dataset(dataset):
+        X = images_of(dataset, cache)
+        y = labels_of(dataset) if y is None else y
+        what = f"The items of the {type(dataset).__name__} data set carry"
+    else:
+        X = _images_without_labels(dataset, cache, channels)
+        what = "Arrays and paths carry"
     if y is None:
-        raise ValueError(
-            f"The items of the {type(dataset).__name__} data set carry no labels; "
-            "as_Xy expects items that are (image, label) pairs."
-        )
-    return images_of(dataset), y
+        raise ValueError(f"{what} no labels: give them as y, or images with labels.")
+    y = np.asarray(y)
+    check_consistent_length(X, y)
+    return X, y
+
+
+def _images_without_labels(X: Any, cache: Cache, channels: str) -> ImageSequence:
+    if isinstance(X, np.ndarray) and X.dtype != object:
+        if X.ndim not in (2, 3, 4) or 0 in X.shape:
+            raise ValueError(
+                "as_Xy expects an array of shape (n, height, width), (n, height, "
+                "width, channels), (n, channels, height, width) or (n, n_features); "
+                f"got shape {X.shape}."
+            )
+        return ImageSequence(ArrayReader(X, layout_of(X.shape, channels)))
+    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and is_path(X[0]):
+        return ImageSequence(PathReader(np.asarray(X, dtype=object), cache))
+    raise TypeError(
+        "as_Xy expects a data set (torch.utils.data.Dataset or SliceDataset), a NumPy "
+        f"array or a list of paths of image files; got {type(X).__name__}."
+    )
 
 
 def is_dataset(X: Any) -> bool:
@@ -79,14 +159,22 @@ def is_dataset(X: Any) -> bool:
     return isinstance(X, Dataset) or _is_slice_dataset(X)
 
 
-def images_of(dataset: Any) -> ImageSequence:
+def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:
     """Return the images of a data set as an `ImageSequence`."""
     base, rows = _unwrap(dataset)
     if len(base) == 0 or (rows is not None and len(rows) == 0):
         raise ValueError(
             f"Found array with 0 sample(s): {type(base).__name__} data set is empty."
         )
-    return ImageSequence(_memory_reader(base) or DatasetReader(base), rows)
+    with isolated_random_state(_CPU):  # The first items may be random.
+        split = _visible_split(base)
+        if (reader := _memory_reader(base, split)) is not None:
+            return ImageSequence(reader, rows)
+        if rows is not None:
+            # Nothing need be kept of images that are not meant.
+            kept, rows = np.unique(rows, return_inverse=True)
+            return ImageSequence(_item_reader(base, kept, split, cache), rows)
+        return ImageSequence(_item_reader(base, None, split, cache))
 
 
 def labels_of(dataset: Any) -> np.ndarray | None:
@@ -95,14 +183,21 @@ def labels_of(dataset: Any) -> np.ndarray | None:
     Images are decoded only where no ``targets`` or ``labels`` are to be had.
     """
     base, rows = _unwrap(dataset)
-    labels = _stored_labels(base)
+    with isolated_random_state(_CPU):
+        labels = _stored_labels(base)
+        if labels is None:
+            rows = np.arange(len(base)) if rows is None else rows
+            items = [base[int(row)] for row in rows]
     if labels is None:
-        rows = np.arange(len(base)) if rows is None else rows
-        items = [base[int(row)] for row in rows]
         if not all(isinstance(item, (tuple, list)) and len(item) > 1 for item in items):
             return None
         return np.asarray([item[1] for item in items])
     return labels if rows is None else labels[rows]
+
+
+def is_path(x: Any) -> bool:
+    """Whether x is the path of a file."""
+    return isinstance(x, (str, os.PathLike))
 
 
 def _is_slice_dataset(X):
@@ -132,10 +227,19 @@ def _unwrap(dataset):
         ):
             indices = dataset.indices
         else:
-            return dataset, rows
+            break
         indices = np.asarray(indices, dtype=np.int64)
         rows = indices if rows is None else indices[rows]
         dataset = dataset.dataset
+    if (
+        not hasattr(dataset, "__len__")
+        or type(dataset).__getitem__ is Dataset.__getitem__
+    ):
+        raise TypeError(
+            f"Expected a map-style data set, with __len__ and __getitem__; the "
+            f"{type(dataset).__name__} data set has not both, as an IterableDataset."
+        )
+    return dataset, rows
 
 
 def _stored_labels(dataset):
@@ -183,20 +287,68 @@ def _labels_agree(labels, dataset):
     return True
 
 
-def _memory_reader(dataset):
+def _visible_split(dataset):
+    """Split the transform of one of torchvision's data sets; None if it is not seen."""
+    names = _names_in_getitem(dataset)
+    if "transforms" in names:
+        joint = getattr(dataset, "transforms", None)
+        if joint is not None and type(joint).__name__ != "StandardTransform":
+            return None  # It sees the label, too.
+        return split_transform(joint and joint.transform)
+    if "transform" not in names:
+        return None
+    return split_transform(getattr(dataset, "transform", None))
+
+
+def _names_in_getitem(dataset):
+    """Return what a data set of torchvision's looks up to give an item."""
+    if not _is_own(dataset, "torchvision.datasets."):
+        return set()  # A class of the user's may do anything in __getitem__.
+    return set(inspect.unwrap(type(dataset).__getitem__).__code__.co_names)
+
+
+def _with_transform(dataset, parts):
+    """Return a shallow copy that has other transforms."""
+    from torchvision.transforms import Compose
+
+    dataset = copy.copy(dataset)
+    transform = Compose(parts) if parts else None
+    if "transforms" in _names_in_getitem(dataset):
+        dataset.transforms = copy.copy(dataset.transforms)
+        dataset.transforms.transform = transform
+    else:
+        dataset.transform = transform
+    return dataset
+
+
+def _is_unchanged(dataset):
+    """Whether nothing of the user's, such as a loader, takes part in reading items."""
+    names = _names_in_getitem(dataset)
+    for kind in type(dataset).__mro__:
+        if kind.__module__.startswith("torchvision.datasets."):
+            break
+        if names & vars(kind).keys():
+            return False
+    values = [vars(dataset).get(name) for name in names - _TRANSFORMS]
+    return all(
+        (getattr(value, "__module__", None) or "").startswith("torchvision.")
+        for value in values
+        if callable(value)
+    )
+
+
+def _memory_reader(dataset: Any, split: SplitTransform | None) -> Reader | None:
     """Read whole batches from a data set's own array, if that gives the same."""
     if type(dataset) is TensorDataset:
-        array = dataset.tensors[0].detach().cpu()
-        array = (array.float() if array.dtype == torch.bfloat16 else array).numpy()
-        layout = {2: "flat", 3: "grey", 4: "first"}.get(array.ndim)
-        return layout and ArrayReader(array, layout)
-    if not _is_own(dataset, "torchvision.datasets."):
-        return None  # A class of the user's may do anything in __getitem__.
-    array = getattr(dataset, "data", None)
-    array = array.numpy() if isinstance(array, torch.Tensor) else array
-    steps = _pixel_steps(getattr(dataset, "transform", None))
+        tensor = dataset.tensors[0].detach().cpu()
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        layout = {2: "flat", 3: "grey", 4: "first"}.get(tensor.ndim)
+        return ArrayReader(tensor.numpy(), layout) if layout else None
+    data = getattr(dataset, "data", None)
+    array = data.numpy() if isinstance(data, torch.Tensor) else data
     if (
-        steps is None
+        split is None
+        or not split.is_pixelwise
         or not isinstance(array, np.ndarray)
         or array.dtype != np.uint8
         or len(array) != len(dataset)
@@ -208,48 +360,46 @@ def _memory_reader(dataset):
         layout = "first" if array.shape[1] == 3 else "last"
     else:
         return None
-    reader = ArrayReader(array, layout, **steps)
-    return reader if _agrees(reader, dataset) else None
+    reader = ArrayReader(array, layout, steps=split.steps)
+    return reader if _agrees(reader, DatasetReader(dataset)) else None
 
 
-def _pixel_steps(transform):
-    """Read a transform as ArrayReader's arguments; None if it is anything else."""
-    if transform is None:
-        return {}
-    if not type(transform).__module__.startswith("torchvision.transforms"):
-        return None
-    name = type(transform).__name__
-    if name == "Compose":
-        steps: dict[str, Any] | None = {}
-        for part in transform.transforms:
-            more = _pixel_steps(part)
-            if more is None or "mean" in steps or ("mean" in more and not steps):
-                return None
-            steps |= more
-        return steps
-    if name in ("PILToTensor", "ToImage"):
-        return {}
-    if name == "ToTensor" or (
-        getattr(transform, "dtype", None) == torch.float32
-        and (name == "ConvertImageDtype" or getattr(transform, "scale", False))
-    ):
-        is_v2 = type(transform).__module__.startswith("torchvision.transforms.v2")
-        return {"unit": "mul" if is_v2 and name != "ToTensor" else "div"}
-    if name == "Normalize":
-        return {
-            "mean": np.atleast_1d(np.asarray(transform.mean)),
-            "std": np.atleast_1d(np.asarray(transform.std)),
-        }
-    return None
+def _item_reader(
+    dataset: Any, rows: np.ndarray | None, split: SplitTransform | None, cache: Cache
+) -> Reader:
+    """Read a data set item by item, but do in whole batches what can be done so."""
+    if split is None:
+        return DatasetReader(dataset, rows, cache=cache is True)
+    if cache == "auto" and not (split.is_deterministic and _is_unchanged(dataset)):
+        cache = False
+    with isolated_random_state(_CPU, 0):
+        # What is kept must not mix with what another transform gives later on.
+        whole = DatasetReader(copy.copy(dataset), rows, cache=cache)
+    if split.steps is None:
+        return whole
+    try:
+        with isolated_random_state(_CPU, 0):
+            dataset = _with_transform(dataset, split.per_image)
+            parted = DatasetReader(dataset, rows, steps=split.steps, cache=cache)
+        return parted if _agrees(parted, whole) else whole
+    except Exception:
+        return whole  # Which errors an unsuitable transform raises is not known.
 
 
-def _agrees(reader, dataset):
-    # The recognised transforms should give equal values; three items prove that
-    # the data set does nothing else with its images.
-    rows = np.unique([0, len(dataset) // 2, len(dataset) - 1])
+def _agrees(reader, whole):
+    """Whether a reader gives the items of a data set, by three of them."""
+    if (reader.image_shape, reader.dtype) != (whole.image_shape, whole.dtype):
+        return False
     sequence = ImageSequence(reader)
-    slow = DatasetReader(dataset)
-    return slow.image_shape == reader.image_shape and all(
-        np.array_equal(sequence[row], slow.read(np.asarray([row]))[0].numpy())
-        for row in rows
-    )
+    n_equal = 0
+    for row in np.unique([0, len(whole) // 2, len(whole) - 1]):
+        try:
+            with isolated_random_state(_CPU, int(row)):
+                expected = whole.read(np.array([row]))[0].numpy()
+        except (OSError, ValueError):
+            continue  # It will be raised when the image is needed.
+        with isolated_random_state(_CPU, int(row)):
+            if not np.array_equal(sequence[row], expected):
+                return False
+        n_equal += 1
+    return n_equal > 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["open_image"]
+__all__ = ["is_shortage", "open_image"]
 
 
 def open_image(path: str | os.PathLike[str]) -> Image:
@@ -17,7 +18,7 @@ def open_image(path: str | os.PathLike[str]) -> Image:
     Raises
     ------
     OSError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or too many files are open.
     ValueError
         If it has more than 8 bits per pixel.
     """
@@ -29,6 +30,8 @@ def open_image(path: str | os.PathLike[str]) -> Image:
         with Image.open(path) as image:
             image.load()
     except Exception as error:
+        if is_shortage(error):
+            raise  # The file may be as it should be.
         # Which exception Pillow raises depends on the format and on the damage.
         raise OSError(
             f"{path} cannot be read as an image: {error}. Delete or replace it."
@@ -40,3 +43,9 @@ def open_image(path: str | os.PathLike[str]) -> Image:
             "8 bits first."
         )
     return image
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether an error says that memory or open files have run out."""
+    lacking = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacking

@@ -10,10 +10,14 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
-from skvision.datasets._files import open_image
+from skvision.datasets._files import is_shortage, open_image
 
 __all__ = ["load_image_folder"]
+
+# Skipped files that a warning names.
+_N_NAMED = 3
 
 
 @validate_params(
@@ -21,6 +25,7 @@ __all__ = ["load_image_folder"]
         "path": [str, os.PathLike],
         "image_size": [tuple, list, None],
         "mode": [StrOptions({"RGB", "L"})],
+        "on_error": [StrOptions({"raise", "skip"})],
         **CHOICE_CONSTRAINTS,
     },
     prefer_skip_nested_validation=True,
@@ -33,6 +38,7 @@ def load_image_folder(
     random_state: int | np.random.RandomState | None = None,
     image_size: tuple[int, int] | None = None,
     mode: str = "RGB",
+    on_error: str = "raise",
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """Load the images of a folder that has a sub-folder for each class.
@@ -51,8 +57,9 @@ def load_image_folder(
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
-        number of samples or, between 0 and 1, as a fraction. Only these images are
-        read. None means all.
+        number of samples or, between 0 and 1, as a fraction. None means all. The
+        subset is drawn before images are read, and only its images are; those that
+        `on_error` skips are not replaced by others.
 
     random_state : int, RandomState instance or None, default=None
         Determines which samples `n_samples` draws. Pass an int for reproducible
@@ -64,6 +71,14 @@ def load_image_folder(
 
     mode : {"RGB", "L"}, default="RGB"
         Whether the images become coloured or grey.
+
+    on_error : {"raise", "skip"}, default="raise"
+        What happens where an image cannot be read: its file is damaged, or may not be
+        opened, or has more than 8 bits per pixel and channel. "raise" ends with an
+        error that names the file. "skip" leaves the image out, and a warning says how
+        many there were. It is an error nevertheless if a class loses all its images,
+        since what is then learnt is another problem, and if images differ in size,
+        which is no damage.
 
     return_X_y : bool, default=False
         If True, return ``(data, target)`` instead of a Bunch.
@@ -81,6 +96,8 @@ def load_image_folder(
             Names of the chosen classes, in the order of their labels.
         filenames : ndarray of str, shape (n,)
             Path of each image.
+        skipped : ndarray of str, shape (n_skipped,)
+            Path of each image that `on_error` left out.
         DESCR : str
             Description of the data set.
 
@@ -92,11 +109,11 @@ def load_image_folder(
     FileNotFoundError
         If there is no such folder, or no sub-folder, or a sub-folder holds no image.
     OSError
-        If an image cannot be read.
+        If an image cannot be read or, with ``on_error="skip"``, no image of a class.
     ValueError
         If the images differ in size and `image_size` is None, if an image has more
-        than 8 bits per pixel and channel, if a class is unknown, or if `n_samples`
-        is more than there are.
+        than 8 bits per pixel and channel (unless skipped), if a class is unknown, or
+        if `n_samples` is more than there are.
 
     See Also
     --------
@@ -139,14 +156,20 @@ def load_image_folder(
     rows, target_names = choose(target, names, classes, n_samples, random_state)
     target = target[rows]
     filenames = [folder.samples[row][0] for row in rows]
-    data = _read_images(filenames, mode, image_size)
+    data, errors = _read_images(filenames, mode, image_size, on_error)
+    skipped = list(errors)
+    read = np.delete(target, skipped)
+    if errors:
+        lost = [names[label] for label in np.setdiff1d(target, read)]
+        _report(path, filenames, errors, lost)
     if return_X_y:
-        return data, target
+        return data, read
     return Bunch(
         data=data,
-        target=target,
+        target=read,
         target_names=target_names,
-        filenames=np.array(filenames),
+        filenames=np.delete(filenames, skipped),
+        skipped=np.array([filenames[row] for row in skipped], dtype=str),
         DESCR=f"{len(data)} images of {len(target_names)} classes from the folder "
         f"{os.fspath(path)}.",
     )
@@ -167,29 +190,75 @@ def _check_image_size(image_size: Any) -> None:
 
 
 def _read_images(
-    filenames: list[str], mode: str, image_size: tuple[int, int] | None
-) -> np.ndarray:
-    first = _read_image(filenames[0], mode, image_size)
-    data = np.empty((len(filenames), *first.shape), dtype=np.uint8)
+    filenames: list[str], mode: str, image_size: tuple[int, int] | None, on_error: str
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the images that can be read, and what is wrong with the other files."""
+    data: np.ndarray | None = None
+    first = ""
+    errors: dict[int, str] = {}
     for row, filename in enumerate(filenames):
-        image = _read_image(filename, mode, image_size)
-        if image.shape != first.shape:
+        try:
+            image = _read_image(filename, mode, image_size)
+        except (OSError, ValueError) as error:
+            if on_error == "raise" or is_shortage(error):
+                raise
+            errors[row] = str(error)
+            continue
+        if data is None:
+            first = filename
+            data = np.empty((len(filenames), *image.shape), dtype=np.uint8)
+        if image.shape != data.shape[1:]:
             raise ValueError(
                 f"{filename} has {image.shape[:2]} pixels (height, width), but "
-                f"{filenames[0]} has {first.shape[:2]}. Pass "
-                "image_size=(height, width) to resize all images."
+                f"{first} has {data.shape[1:3]}. Pass image_size=(height, width) to "
+                "resize all images."
             )
-        data[row] = image
-    return data
+        data[row - len(errors)] = image
+    if data is None:
+        raise OSError(
+            f"on_error='skip' leaves nothing: none of the {len(filenames)} images can "
+            f"be read. The first error: {errors[0]}"
+        )
+    return data[: len(filenames) - len(errors)], errors
 
 
 def _read_image(
     filename: str, mode: str, image_size: tuple[int, int] | None
 ) -> np.ndarray:
-    image = open_image(filename).convert(mode)
+    image = open_image(filename)
+    try:
+        image = image.convert(mode)
+    except ValueError as error:
+        raise ValueError(
+            f"{filename} cannot be turned into mode={mode!r}: {error}. Save it in that "
+            "mode first."
+        ) from error
     if image_size is not None:
         from PIL.Image import Resampling
 
         height, width = image_size
         image = image.resize((width, height), Resampling.BILINEAR)
     return np.asarray(image)
+
+
+def _report(
+    path: str | os.PathLike[str],
+    filenames: list[str],
+    errors: dict[int, str],
+    lost: list[str],
+) -> None:
+    """Warn of images that are left out; it is an error if they are a whole class."""
+    first_error = next(iter(errors.values()))
+    if lost:
+        raise OSError(
+            f"on_error='skip' leaves no image of the class(es) {', '.join(lost)}: none "
+            "of those chosen can be read. Replace them, or give classes= without these "
+            f"classes. The first error: {first_error}"
+        )
+    named = ", ".join(repr(filenames[row]) for row in list(errors)[:_N_NAMED])
+    if len(errors) > _N_NAMED:
+        named += f" and {len(errors) - _N_NAMED} more"
+    warn(
+        f"{len(errors)} of {len(filenames)} images of path={os.fspath(path)!r} cannot "
+        f"be read and are left out: {named}. The first error: {first_error}"
+    )

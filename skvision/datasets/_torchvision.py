@@ -39,6 +39,10 @@ def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     >>> get_data_home("images").name
     'images'
     """
+    if not isinstance(data_home, (str, os.PathLike, type(None))):
+        raise TypeError(
+            f"data_home must be a path (str or os.PathLike) or None; got {data_home!r}."
+        )
     if data_home is None:
         data_home = os.environ.get("SKVISION_DATA") or Path(
             sklearn_datasets.get_data_home(), "skvision"

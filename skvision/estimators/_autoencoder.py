@@ -18,9 +18,9 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import isolated_random_state
-from skvision.datasets._sequence import ArrayReader
 from skvision.estimators._base import ImageNet
 from skvision.preprocessing._augment import apply_transforms, check_transforms
+from skvision.preprocessing._inputs import appearance
 from skvision.training._batches import BatchLoader
 
 __all__ = ["ImageAutoencoder"]
@@ -50,15 +50,17 @@ class ImageAutoencoder(
         The loss of a pixel: "mse", "l1", "smooth_l1", or a torch class.
     optimizer : str or class, default="adam"
         "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
-        ``optimizer__name``.
+        ``optimizer__name``. The first three make their steps in one operation, unless
+        ``optimizer__fused=False``.
     lr : float, default=1e-3
         Learning rate.
     max_epochs : int, default=10
         Number of passes over the training rows at each call of ``fit`` and
         ``partial_fit``.
     batch_size : int, default=128
-        Rows in a batch; -1 takes all. A single row left over for the last batch joins
-        the batch before it.
+        Rows in a training batch; -1 takes all. A single row left over for the last
+        batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
+        the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
     normalize : "channel", None or (mean, std), default=None
         As in `ImageClassifier`, but nothing by default: a network that ends in a
         sigmoid cannot reach normalised pixels.
@@ -107,6 +109,8 @@ class ImageAutoencoder(
         file of its own for these parameters and data, and goes on from that file
         where it is there already: an interrupted fit ends with the same weights as an
         undisturbed one, and a finished one is not trained again.
+    checkpoint_steps : int, default=None
+        Steps of training after which a checkpoint is written within an epoch, too.
     dtype : {"float32", "float64"}, default="float32"
         Of network, data and loss.
     device : str or torch.device, default="auto"
@@ -116,10 +120,15 @@ class ImageAutoencoder(
     compile : bool, default=False
         Whether to compile the network with `torch.compile`; arguments are set by
         ``compile__name``.
+    memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
+        How the values of images lie in memory. Convolutions are faster with all
+        channels of a pixel side by side, and hand it on. "auto" does so on the CPU, and
+        on a GPU with `amp`, if the network has convolutions and can take it.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.
         An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
-        of threads. The global generators are left as they are found.
+        of threads. The global generators are left as they are found, so that fits in
+        several threads of one process wait for each other.
     warm_start : bool, default=False
         Whether ``fit`` goes on from where the last one ended.
     verbose : int, default=0
@@ -223,10 +232,12 @@ class ImageAutoencoder(
         pretrained_lr_mult=1.0,
         freeze=None,
         checkpoint=None,
+        checkpoint_steps=None,
         dtype="float32",
         device="auto",
         amp=False,
         compile=False,
+        memory_format="auto",
         random_state=None,
         warm_start=False,
         verbose=0,
@@ -310,7 +321,7 @@ class ImageAutoencoder(
                 f"The codes have {codes.shape[1]} columns; expected "
                 f"{self._n_features_out}."
             )
-        self._set_training(False)
+        self._enter_mode(training=False)
         parts = []
         with torch.no_grad():
             for start in range(0, len(codes), 1024):
@@ -334,7 +345,7 @@ class ImageAutoencoder(
         images = self._batches(X, self.infer)
         given = self._check_images(X, reset=False)
         return self._as_given(
-            self.scaler_.undo(images.to(self.device_)).cpu(), *_appearance(given)
+            self.scaler_.undo(images.to(self.device_)).cpu(), *appearance(X, given)
         )
 
     def score(self, X, y=None):
@@ -398,12 +409,6 @@ class ImageAutoencoder(
     def _strata(self, y):
         return None
 
-    def _check_images(self, X, *, reset):
-        images = super()._check_images(X, reset=reset)
-        if reset:
-            self._layout, self._pixel_dtype = _appearance(images)
-        return images
-
     def _probe(self, network, shape):
         for part in ("encoder", "decoder"):
             if not isinstance(getattr(network, part, None), nn.Module):
@@ -422,16 +427,16 @@ class ImageAutoencoder(
                 f"{tuple(output.shape[1:])} for images of shape {tuple(shape)}."
             )
 
-    def _forward_batch(self, batch, *, training):
-        X, _, *weight = batch
+    def _drawn(self, X, y, training):
         clean = self.scaler_.to_unit(to_tensor(X, device=self.device_))
         noisy = clean
         if training:
             clean = apply_transforms(clean, check_transforms(self.augment))
             noisy = apply_transforms(clean, check_transforms(self.noise, "noise"))
-        y_pred = self.infer(noisy)
-        loss = self._loss(y_pred, self.scaler_(clean), X, weight, training)
-        return y_pred, loss
+        return noisy, clean
+
+    def _target(self, target):
+        return self.scaler_(target)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         loss = self.criterion_(y_pred, y_true)
@@ -439,12 +444,12 @@ class ImageAutoencoder(
         return loss * y_true[0].numel() if self.reduction == "sum" else loss
 
     def _encode(self, batch):
-        return self.module_.encoder(self.scaler_(to_tensor(batch, device=self.device_)))
+        return self.module_.encoder(self._to_input(batch))
 
     def _batches(self, X, function):
         """Apply a function to batches of X and join what it returns."""
         self.check_is_fitted()
-        self._set_training(False)
+        self._enter_mode(training=False)
         with torch.no_grad(), isolated_random_state(self.device_):
             dataset = self.get_dataset(X)
             loader = self.get_iterator(dataset, training=False)
@@ -461,10 +466,3 @@ class ImageAutoencoder(
         elif layout == "last":
             images = images.permute(0, 2, 3, 1)
         return images.contiguous().numpy()
-
-
-def _appearance(images):
-    """Return layout and dtype of images as the user gave them."""
-    reader = images.reader
-    layout = reader.layout if isinstance(reader, ArrayReader) else "first"
-    return layout, np.dtype(images.dtype)

@@ -15,7 +15,15 @@ from skvision.estimators._parameters import check_names
 from skvision.networks import get_network
 from skvision.training._losses import output_kind
 
-__all__ = ["build_network", "probe_network", "resolve_device"]
+__all__ = [
+    "build_network",
+    "is_convolutional",
+    "network_shape",
+    "probe_network",
+    "resolve_device",
+    "with_channels_first",
+    "with_channels_last",
+]
 
 #: Facts that are inferred at fit and given to networks that name them.
 FACTS = ("image_shape", "n_outputs")
@@ -37,6 +45,10 @@ def resolve_device(device: Any) -> torch.device:
         device = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device={device!r} is no torch device: {error}") from error
+    if device.type == "meta":
+        raise ValueError(
+            "device='meta' holds no values. Use device='auto' or device='cpu'."
+        )
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= found:
@@ -107,9 +119,49 @@ def build_network(
     return network
 
 
+def network_shape(image_shape: tuple[int, ...], spec: Any) -> tuple[int, ...]:
+    """Return the shape of what a network gets of images, by its `input_spec`."""
+    if spec is None or spec.size is None:
+        return image_shape
+    return (image_shape[0], *spec.size)
+
+
+def is_convolutional(network: nn.Module) -> bool:
+    """Whether a network has layers that are faster with channels last."""
+    kinds = nn.Conv2d, nn.ConvTranspose2d
+    return any(isinstance(layer, kinds) for layer in network.modules())
+
+
+def with_channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Return images, (b, C, H, W), whose values lie pixel by pixel in memory.
+
+    Convolutions hand on what they get, so that all layers work in this order. Rows of
+    features stay as they are.
+    """
+    if images.ndim != 4:
+        return images
+    b, n_channels, height, width = images.shape
+    if n_channels == 1:
+        # Both orders are the same; only strides tell which one is meant.
+        rows = images.reshape(b, height, width, 1).contiguous()
+        return rows.permute(0, 3, 1, 2)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def with_channels_first(images: torch.Tensor) -> torch.Tensor:
+    """Return images, (b, C, H, W), whose values lie channel by channel in memory."""
+    if images.ndim == 4 and images.shape[1] == 1:
+        return images.flatten(1).view(images.shape)  # See above.
+    return images.contiguous()
+
+
 def probe_network(
-    network: nn.Module, input_shape: tuple[int, ...], n_outputs: int | None
-) -> str:
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    n_outputs: int | None,
+    *,
+    channels_last: bool = False,
+) -> tuple[str, int]:
     """Run a network once, so that what does not fit is known before training.
 
     This also gives lazily shaped layers their parameters.
@@ -122,10 +174,14 @@ def probe_network(
         Of one image, or (n_features,).
     n_outputs : int or None
         Expected width of the output; None means any.
+    channels_last : bool, default=False
+        How the images lie in memory.
 
     Returns
     -------
     kind : {"logits", "Softmax", "LogSoftmax"}
+    n_values : int
+        In the largest output of a layer, for one image.
 
     Raises
     ------
@@ -137,6 +193,16 @@ def probe_network(
     dtype = next((p.dtype for p in network.parameters()), torch.float32)
     size = int(torch.Size((2, *input_shape)).numel())
     images = torch.linspace(-1, 1, size, dtype=dtype).reshape(2, *input_shape)
+    if channels_last:
+        images = with_channels_last(images)
+    n_values = 0
+
+    def note(layer: nn.Module, args: Any, output: Any) -> None:
+        nonlocal n_values
+        if isinstance(output, torch.Tensor):
+            n_values = max(n_values, output.numel() // 2)
+
+    handles = [layer.register_forward_hook(note) for layer in network.modules()]
     was_training = network.training
     network.eval()
     try:
@@ -150,6 +216,8 @@ def probe_network(
         ) from error
     finally:
         network.train(was_training)
+        for handle in handles:
+            handle.remove()
     output = output[0] if isinstance(output, tuple) else output
     if not isinstance(output, torch.Tensor):
         raise TypeError(
@@ -165,7 +233,7 @@ def probe_network(
         )
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"The network {title} has no parameters to train.")
-    return output_kind(output)
+    return output_kind(output), n_values
 
 
 def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> None:

@@ -16,6 +16,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision.estimators._base import ImageNet
+from skvision.estimators._checks import check_class_weight
 from skvision.training._batches import BatchLoader
 
 __all__ = ["ImageClassifier"]
@@ -45,15 +46,17 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         probabilities, as in skorch, or log-probabilities.
     optimizer : str or class, default="adam"
         "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
-        ``optimizer__name``.
+        ``optimizer__name``. The first three make their steps in one operation, unless
+        ``optimizer__fused=False``.
     lr : float, default=1e-3
         Learning rate.
     max_epochs : int, default=10
         Number of passes over the training rows at each call of ``fit`` and
         ``partial_fit``.
     batch_size : int, default=128
-        Rows in a batch; -1 takes all. A single row left over for the last batch joins
-        the batch before it.
+        Rows in a training batch; -1 takes all. A single row left over for the last
+        batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
+        the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
     normalize : "channel", None or (mean, std), default="channel"
         "channel" subtracts the mean and divides by the standard deviation of each
         channel, learnt from the training rows alone; flat rows that are no images
@@ -104,6 +107,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         file of its own for these parameters and data, and goes on from that file
         where it is there already: an interrupted fit ends with the same weights as an
         undisturbed one, and a finished one is not trained again.
+    checkpoint_steps : int, default=None
+        Steps of training after which a checkpoint is written within an epoch, too.
     dtype : {"float32", "float64"}, default="float32"
         Of network, data and loss.
     device : str or torch.device, default="auto"
@@ -113,10 +118,15 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
     compile : bool, default=False
         Whether to compile the network with `torch.compile`; arguments are set by
         ``compile__name``.
+    memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
+        How the values of images lie in memory. Convolutions are faster with all
+        channels of a pixel side by side, and hand it on. "auto" does so on the CPU, and
+        on a GPU with `amp`, if the network has convolutions and can take it.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.
         An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
-        of threads. The global generators are left as they are found.
+        of threads. The global generators are left as they are found, so that fits in
+        several threads of one process wait for each other.
     warm_start : bool, default=False
         Whether ``fit`` goes on from where the last one ended.
     verbose : int, default=0
@@ -223,10 +233,12 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
         pretrained_lr_mult=1.0,
         freeze=None,
         checkpoint=None,
+        checkpoint_steps=None,
         dtype="float32",
         device="auto",
         amp=False,
         compile=False,
+        memory_format="auto",
         random_state=None,
         warm_start=False,
         verbose=0,
@@ -334,13 +346,22 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
 
     def _check_target(self, X, y):
         y = column_or_1d(self._given_or_carried(X, y), warn=True)
+        kinds = {type(label).__name__ for label in y} if y.dtype == object else set()
+        if "str" in kinds and len(kinds) > 1:
+            raise ValueError(
+                f"y has labels of several types, {sorted(kinds)}; they cannot be "
+                "sorted. Give labels of one type."
+            )
         check_classification_targets(y)
         return y
 
     def _encode_target(self, y, weight, *, reset, classes=None):
+        if classes is not None and (np.ndim(classes) != 1 or len(classes) < 2):
+            raise ValueError(
+                f"classes={classes!r} should be an array of all labels, at least 2."
+            )
         if reset:
-            self.classes_inferred_ = np.unique(y if classes is None else classes)
-            self.n_outputs_ = len(self.classes_)
+            self._set_classes(np.unique(y if classes is None else classes))
             if self.n_outputs_ < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs at least 2 classes; y has 1 class, "
@@ -366,9 +387,15 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
             weight = by_row if weight is None else weight * by_row
         return torch.from_numpy(codes), weight
 
+    def _set_classes(self, classes):
+        self.classes_inferred_ = classes
+        self.n_outputs_ = len(classes)
+        self._labels_are_codes = np.array_equal(classes, np.arange(len(classes)))
+
     def _class_weights(self, codes):
         """Return the weight of each class, some of which may be absent for once."""
         if isinstance(self.class_weight, dict):
+            check_class_weight(self.class_weight, self.classes_)
             return compute_class_weight(
                 self.class_weight, classes=self.classes_, y=self.classes_
             )
@@ -383,9 +410,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier):
     def _shown(self, batch):
         # Scorers compare with what predict returns, so they get labels too.
         X, y = batch[0], batch[1]
-        if np.array_equal(self.classes_, np.arange(len(self.classes_))):
-            return X, y
-        return X, self.classes_[y.cpu().numpy()]
+        return X, y if self._labels_are_codes else self.classes_[y.cpu().numpy()]
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred

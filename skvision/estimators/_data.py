@@ -13,11 +13,14 @@ from sklearn.utils.validation import (
     check_consistent_length,
     validate_data,
 )
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from skvision._random import next_seed
-from skvision.datasets._sequence import ArrayReader, ImageSequence
+from skvision.datasets._readers import ArrayReader, PathReader
+from skvision.datasets._sequence import ImageSequence
 from skvision.preprocessing._inputs import (
+    _to_numpy,
+    appearance,
     as_images,
     is_flat,
     labels_in,
@@ -27,7 +30,9 @@ from skvision.preprocessing._inputs import (
 from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset
 
-__all__ = ["DataMixin", "Split", "check_normalize_pair"]
+__all__ = ["DataMixin", "Split", "check_normalize_pair", "read_files"]
+
+_FILES_AT_ONCE = 64
 
 
 class Split(NamedTuple):
@@ -43,8 +48,10 @@ class DataMixin:
     def _check_images(self, X, *, reset):
         """Return X as an ImageSequence; learn or compare its shape."""
         fold = None if self.image_shape is None else tuple(self.image_shape)
+        given = X
         X = without_labels(X)
         if is_flat(X):
+            X = _to_numpy(X) if isinstance(X, torch.Tensor) else X
             X = validate_data(self, X, reset=reset, dtype="numeric")
             images = self._fold(ArrayReader(X, "flat"), fold)
         else:
@@ -64,6 +71,7 @@ class DataMixin:
             self.image_shape_ = images.image_shape
             self._flat = images.flat
             self.n_features_in_ = math.prod(images.image_shape)
+            self._layout, self._pixel_dtype = appearance(given, images)
         elif images.image_shape != self.image_shape_ or images.flat != self._flat:
             raise wrong_shape(
                 images.image_shape, self.image_shape_, type(self).__name__
@@ -116,7 +124,14 @@ class DataMixin:
             train, valid = self._hold_out(data)
         elif self.train_split:
             targets = () if data.y is None else (data.y.numpy(),)
-            train, valid = self.train_split(data, *targets)
+            parts = self.train_split(data, *targets)
+            pair = () if isinstance(parts, Dataset) else tuple(parts)
+            if len(pair) != 2:
+                raise TypeError(
+                    "train_split should return two data sets, for training and for "
+                    f"validation; got {type(parts).__name__}."
+                )
+            train, valid = pair
         else:
             return Split(data, None)
         return Split(self._own_dataset(train), self._own_dataset(valid))
@@ -174,9 +189,9 @@ class DataMixin:
         return check_normalize_pair(pair, self._facts().get("image_shape"), self._flat)
 
     def _fit_scaling(self, data):
-        """Learn the normalisation from the training rows, unless it is known."""
+        """Learn the normalisation if it is not known; return whether that was so."""
         if self._scaling_known:
-            return
+            return False
         weight = data.sample_weight
         pair = channel_statistics(
             data.images,
@@ -185,6 +200,15 @@ class DataMixin:
         )
         self.scaler_.set_statistics(*pair, device=self.device_)
         self._scaling_known = True
+        return True
+
+
+def read_files(*parts):
+    """Read the images of data sets once, where they are files of the user's."""
+    for part in parts:
+        if part is not None and isinstance(part.images.reader, PathReader):
+            for start in range(0, len(part), _FILES_AT_ONCE):
+                part.images.read_stored(slice(start, start + _FILES_AT_ONCE))
 
 
 def _check_range(images):

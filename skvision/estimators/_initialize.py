@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,12 @@ from torch import nn
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._build import (
     build_network,
+    is_convolutional,
+    network_shape,
     probe_network,
     resolve_device,
-    warn_about_softmax,
 )
-from skvision.estimators._parameters import check_names
+from skvision.estimators._parameters import check_names, nearest
 from skvision.estimators._transfer import (
     encoder_names,
     freeze_parameters,
@@ -31,7 +32,7 @@ from skvision.estimators._transfer import (
 )
 from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
-from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
+from skvision.training._losses import CRITERIA, FUSED, OPTIMIZERS, resolve
 
 __all__ = ["InitializeMixin", "check_scorers", "named_scorers"]
 
@@ -40,6 +41,8 @@ class InitializeMixin:
     """skorch's ``initialize`` and the steps that it calls."""
 
     device: Any
+    #: Builds the network of a file that is being loaded.
+    _stored: Callable[[Any], nn.Module] | None = None
 
     def initialize(self):
         """Build network, criterion, optimizer and callbacks afresh.
@@ -89,6 +92,13 @@ class InitializeMixin:
         given = self.callbacks
         self.callbacks = copy.deepcopy(list(given or []))
         try:
+            names = [name for name, *_ in self._uniquely_named_callbacks()]
+            for key in self.get_params_for("callbacks"):
+                if (name := key.split("__")[0]) not in names:
+                    raise ValueError(
+                        f"There is no callback {name!r}, which callbacks__{key} is for"
+                        f"{nearest(name, names)}. There are: {', '.join(names)}."
+                    )
             return super().initialize_callbacks()
         finally:
             self.callbacks = given
@@ -112,34 +122,38 @@ class InitializeMixin:
         return list(callbacks.items())
 
     def initialize_module(self):
-        kwargs = self.get_params_for("module")
-        facts = self._facts()
-        module = self.module
-        if isinstance(module, str) and module == "auto":
-            module = self._auto_module()
-        network = build_network(module, facts, kwargs).to(self._dtype)
-        spec = getattr(network, "input_spec", None)
-        if "image_shape" in facts:
-            shape = self.network_shape_ = facts["image_shape"]
-            if spec is not None and spec.size is not None:
-                self.network_shape_ = (shape[0], *spec.size)
-            n_features = math.prod(shape)
-            self._probe(network, (n_features,) if self._flat else self.network_shape_)
-        # A network that says what its images should be has been trained on such.
-        self._pretrained_names = encoder_names(network) if spec is not None else set()
-        if self.pretrained is not None:
-            self._pretrained_names = load_pretrained(
-                network, self.pretrained, self.pretrained_mix
-            )
+        network = self._build_network()
         if self.freeze is not None:
             freeze_parameters(network, self.freeze)
         self.module_ = network
+        spec = getattr(network, "input_spec", None)
         scaling = self._known_scaling(spec)
         self._scaling_known = scaling is not None
         self.scaler_ = PixelScaler(
             *(scaling or (None, None)), flat=self._flat, dtype=self._dtype, spec=spec
         )
         return self
+
+    def _build_network(self):
+        """Return a network that is tried, with the weights that it begins with."""
+        if self._stored is not None:
+            return self._stored(self)
+        module = self._auto_module() if self.module == "auto" else self.module
+        kwargs = self.get_params_for("module")
+        network = build_network(module, self._facts(), kwargs).to(self._dtype)
+        spec = getattr(network, "input_spec", None)
+        shape = self._facts().get("image_shape")
+        if shape is not None:
+            self.network_shape_ = network_shape(shape, spec)
+            n_features = math.prod(shape)
+            self._try(network, (n_features,) if self._flat else self.network_shape_)
+        # A network that says what its images should be has been trained on such.
+        self._pretrained_names = encoder_names(network) if spec is not None else set()
+        if self.pretrained is not None:
+            self._pretrained_names = load_pretrained(
+                network, self.pretrained, self.pretrained_mix
+            )
+        return network
 
     def _auto_module(self):
         if hasattr(self.pretrained, "encoder_"):
@@ -151,9 +165,26 @@ class InitializeMixin:
             return partial(EncoderClassifier, encoder=encoder)
         return "mlp" if self._flat else "convnet"
 
+    def _try(self, network, shape):
+        """Try the network before training, and choose how its images lie in memory."""
+        self._channels_last = self.memory_format == "channels_last"
+        if self.memory_format == "auto" and is_convolutional(network):
+            # On a GPU, only half precision gains by it for sure.
+            self._channels_last = self.device_.type == "cpu" or self.amp
+        try:
+            self._probe(network, shape)
+        except ValueError:
+            if self.memory_format != "auto" or not self._channels_last:
+                raise
+            # Such as of view() after a convolution.
+            self._channels_last = False
+            self._probe(network, shape)
+
     def _probe(self, network, shape):
         n_outputs = self._facts().get("n_outputs")
-        self._output_kind = probe_network(network, shape, n_outputs)
+        self._output_kind, self._n_values = probe_network(
+            network, shape, n_outputs, channels_last=self._channels_last
+        )
 
     def _facts(self):
         """Return what is known of image shape and outputs."""
@@ -181,7 +212,6 @@ class InitializeMixin:
         self.criterion_ = (
             built.to(self._dtype) if isinstance(built, nn.Module) else built
         )
-        warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -190,18 +220,34 @@ class InitializeMixin:
             "optimizer", self.get_all_learnable_params()
         )
         check_names("optimizer", optimizer, kwargs)
+        if (
+            self.device_.type in ("cpu", "cuda")
+            and any(optimizer is kind for kind in FUSED)
+            and not {"foreach", "differentiable"} & kwargs.keys()
+        ):
+            kwargs.setdefault("fused", True)
         if self._pretrained_names and self.pretrained_lr_mult != 1:
             named = self.module_.named_parameters()
             slower = [p for name, p in named if name in self._pretrained_names]
             args = (split_groups(*args, slower, kwargs["lr"], self.pretrained_lr_mult),)
-        self.optimizer_ = optimizer(*args, **kwargs)
+        try:
+            self.optimizer_ = optimizer(*args, **kwargs)
+        except TypeError as error:
+            shown = ", ".join(f"optimizer__{k}={v!r}" for k, v in kwargs.items())
+            raise TypeError(
+                f"The optimizer {getattr(optimizer, '__name__', optimizer)} cannot be "
+                f"made with {shown}: {error}."
+            ) from error
         return self
 
 
 def check_scorers(estimator):
     """Check before any training that an estimator has what its scorers call."""
     for name, scoring in named_scorers(estimator.epoch_scoring):
-        scorer = check_scoring(estimator, scoring)
+        try:
+            scorer = check_scoring(estimator, scoring)
+        except ValueError as error:
+            raise ValueError(f"epoch_scoring has {scoring!r}: {error}") from error
         methods = getattr(scorer, "_response_method", ())
         methods = [methods] if isinstance(methods, str) else methods
         if methods and not any(hasattr(estimator, method) for method in methods):

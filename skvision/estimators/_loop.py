@@ -8,7 +8,9 @@ import math
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
@@ -33,6 +35,8 @@ class LoopMixin:
     """Tells callbacks, records losses, and stops a training that has diverged."""
 
     def notify(self, method_name, **cb_kwargs):
+        if method_name == "on_epoch_begin" and self._within is not None:
+            return  # It has begun already.
         getattr(self, method_name)(self, **cb_kwargs)
         if method_name == "on_epoch_end":
             for name in ("dataset_train", "dataset_valid"):
@@ -54,21 +58,52 @@ class LoopMixin:
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return
-        batch_count = 0
-        for batch in iterator:
+        self._enter_mode(training)
+        at_once = self._losses_at_once()
+        batches, n_steps = self._begin_epoch(iterator) if training else (iterator, 0)
+        losses = []
+        for batch in batches:
             shown = self._shown(batch)
             self.notify("on_batch_begin", batch=shown, training=training)
             step = step_fn(batch, **fit_params)
-            loss = step["loss"].item()
-            self.history.record_batch(prefix + "_loss", loss)
+            n_steps += 1
+            losses.append(step["loss"])
+            if at_once:
+                self._record_losses([losses.pop().item()], prefix)
             self.history.record_batch(prefix + "_batch_size", len(batch[0]))
-            if training and not math.isfinite(loss):
-                self._raise_diverged(f"the training loss became {loss}")
             self.notify("on_batch_end", batch=shown, training=training, **step)
-            batch_count += 1
-        self.history.record(prefix + "_batch_count", batch_count)
+            if training and self._checkpoint_is_due(n_steps):
+                self._record_losses([loss.item() for loss in losses], prefix)
+                losses.clear()
+                self._write_checkpoint(n_steps=n_steps)
+        if losses:
+            self._record_losses(torch.stack(losses).tolist(), prefix)
+        self.history.record(prefix + "_batch_count", n_steps)
         if training:
             self._check_divergence()
+
+    def _losses_at_once(self):
+        """Whether losses are fetched batch by batch.
+
+        On a GPU this would make each step wait for the one before, so that all are
+        fetched when the epoch ends, unless a callback might look at them.
+        """
+        return self.device_.type == "cpu" or any(
+            not isinstance(callback, EpochScoring)
+            and not _counts_steps(callback)
+            and getattr(type(callback), "on_batch_end", None)
+            is not Callback.on_batch_end
+            for _, callback in self.callbacks_
+        )
+
+    def _record_losses(self, losses, prefix):
+        """Put the losses of the last batches into the history."""
+        batches = self.history[-1]["batches"]
+        rows = batches[len(batches) - len(losses) :]
+        for row, loss in zip(rows, losses, strict=True):
+            row[f"{prefix}_loss"] = loss
+            if prefix == "train" and not math.isfinite(loss):
+                self._raise_diverged(f"the training loss became {loss}")
 
     def _shown_dataset(self, data):
         if data is None:
@@ -96,7 +131,9 @@ class LoopMixin:
             self._raise_diverged("weights of the network became NaN or infinite")
 
     def _raise_diverged(self, what):
-        first = self.history[0, "batches", 0, "train_loss"]
+        # Ctrl-C may have left batches without one.
+        batches = (batch for epoch in self.history for batch in epoch["batches"])
+        first = next(b["train_loss"] for b in batches if "train_loss" in b)
         raise DivergedError(
             f"Training diverged in epoch {len(self.history)}: {what}, from {first:.4g} "
             f"at the start, with lr={self.optimizer_.param_groups[0]['lr']}. Use a "
@@ -118,6 +155,13 @@ class LoopMixin:
                 f"{self.max_epochs}) or change lr={self.lr}.",
                 ConvergenceWarning,
             )
+
+
+def _counts_steps(callback):
+    """Whether a callback is a schedule that needs no losses."""
+    return type(callback) is LRScheduler and not isinstance(
+        callback.lr_scheduler_, ReduceLROnPlateau
+    )
 
 
 def _raised_by(error, callback):

@@ -152,7 +152,8 @@ class ParametersMixin:
             BaseEstimator.set_params(self, **{name: params[name] for name in rest})
         if "optimizer" not in params and getattr(self, "optimizer_", None) is not None:
             for name, value in plain.items():
-                if name == "lr" or _is_group_value(name):
+                # What no optimizer takes is told of by the next fit.
+                if value is not None and (name == "lr" or _is_group_value(name)):
                     optimizer_setter(self, name, value)
                     if name in ("lr", "optimizer__lr"):
                         for group in self.optimizer_.param_groups:

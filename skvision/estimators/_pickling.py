@@ -57,8 +57,12 @@ def _moved(part, device):
     if isinstance(part, nn.Module):
         return part.to(device)
     if isinstance(part, torch.optim.Optimizer):
-        for state in part.state.values():
-            for key, value in state.items():
-                if isinstance(value, torch.Tensor) and value.ndim > 0:
-                    state[key] = to_device(value, device)
+        for group in part.param_groups:
+            # The count of steps stays on the CPU, but for fused optimizers.
+            moves_all = str(device) == "cpu" or group.get("fused")
+            for parameter in group["params"]:
+                state = part.state.get(parameter, {})
+                for key, value in state.items():
+                    if isinstance(value, torch.Tensor) and (moves_all or value.ndim):
+                        state[key] = to_device(value, device)
     return part

@@ -39,15 +39,17 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         The loss: "mse", "l1", "smooth_l1", "cross_entropy", or a torch class.
     optimizer : str or class, default="adam"
         "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
-        ``optimizer__name``.
+        ``optimizer__name``. The first three make their steps in one operation, unless
+        ``optimizer__fused=False``.
     lr : float, default=1e-3
         Learning rate.
     max_epochs : int, default=10
         Number of passes over the training rows at each call of ``fit`` and
         ``partial_fit``.
     batch_size : int, default=128
-        Rows in a batch; -1 takes all. A single row left over for the last batch joins
-        the batch before it.
+        Rows in a training batch; -1 takes all. A single row left over for the last
+        batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
+        the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
     normalize : "channel", None or (mean, std), default="channel"
         "channel" subtracts the mean and divides by the standard deviation of each
         channel, learnt from the training rows alone; flat rows that are no images
@@ -93,6 +95,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         file of its own for these parameters and data, and goes on from that file
         where it is there already: an interrupted fit ends with the same weights as an
         undisturbed one, and a finished one is not trained again.
+    checkpoint_steps : int, default=None
+        Steps of training after which a checkpoint is written within an epoch, too.
     dtype : {"float32", "float64"}, default="float32"
         Of network, data and loss.
     device : str or torch.device, default="auto"
@@ -102,10 +106,15 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
     compile : bool, default=False
         Whether to compile the network with `torch.compile`; arguments are set by
         ``compile__name``.
+    memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
+        How the values of images lie in memory. Convolutions are faster with all
+        channels of a pixel side by side, and hand it on. "auto" does so on the CPU, and
+        on a GPU with `amp`, if the network has convolutions and can take it.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.
         An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
-        of threads. The global generators are left as they are found.
+        of threads. The global generators are left as they are found, so that fits in
+        several threads of one process wait for each other.
     warm_start : bool, default=False
         Whether ``fit`` goes on from where the last one ended.
     verbose : int, default=0
@@ -202,10 +211,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
         pretrained_lr_mult=1.0,
         freeze=None,
         checkpoint=None,
+        checkpoint_steps=None,
         dtype="float32",
         device="auto",
         amp=False,
         compile=False,
+        memory_format="auto",
         random_state=None,
         warm_start=False,
         verbose=0,
@@ -321,8 +332,14 @@ class ImageRegressor(ImageNet, NeuralNetRegressor):
                 f"{self.n_outputs_} column(s), shape {('n', *self._target_shape)}."
             )
         # Two axes always: the difference of (b, 1) and (b,) would be (b, b).
-        y = np.array(y, dtype=self.dtype).reshape(len(y), self.n_outputs_)
-        return torch.from_numpy(y), weight
+        with np.errstate(over="ignore"):
+            targets = np.array(y, dtype=self.dtype).reshape(len(y), self.n_outputs_)
+        if not np.isfinite(targets).all():
+            raise ValueError(
+                f"y contains a value too large for {self.dtype}: "
+                f"{np.abs(y).max():.4g}. Scale y, or set dtype='float64'."
+            )
+        return torch.from_numpy(targets), weight
 
     def _strata(self, y):
         return None

@@ -8,6 +8,8 @@ from fnmatch import fnmatch
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from skvision.exceptions import FormatError
@@ -179,6 +181,12 @@ def _state_of(pretrained):
     if isinstance(network, nn.Module):
         return network.state_dict()
     if isinstance(pretrained, dict):
+        for name, value in pretrained.items():
+            if not isinstance(value, torch.Tensor):
+                raise TypeError(
+                    f"pretrained={{{name!r}: ...}} should hold tensors; got "
+                    f"{type(value).__name__}."
+                )
         return pretrained
     if not isinstance(pretrained, (str, os.PathLike)):
         raise TypeError(
@@ -190,12 +198,9 @@ def _state_of(pretrained):
         raise FileNotFoundError(f"pretrained={path!r}: there is no such file.")
     if path.endswith(".safetensors"):
         try:
-            from safetensors.torch import load_file
-        except ImportError:
-            raise ImportError(
-                "Reading .safetensors files needs safetensors: pip install safetensors."
-            ) from None
-        return load_file(path)
+            return load_file(path)
+        except SafetensorError as error:
+            raise FormatError(f"pretrained={path!r} is damaged: {error}") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -200,7 +200,7 @@ class AccuracyDisplay:
         Raises
         ------
         TypeError
-            If `scores` is no dict.
+            If `scores` is no dict, or what it holds are no numbers.
         ValueError
             If an accuracy is not in [0, 1].
         """
@@ -292,7 +292,12 @@ class AccuracyDisplay:
 
 
 def _checked(name: str, score: Any) -> np.ndarray:
-    values = np.atleast_1d(np.asarray(score, dtype=np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(score, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"Expected a number or a list of numbers for {name!r}; got {score!r}."
+        ) from error
     if values.ndim != 1 or not len(values):
         raise ValueError(
             f"Expected a number or a list of numbers for {name!r}; got an array of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,10 @@ import torch
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from skvision.datasets._adapters import images_of, is_dataset
-from skvision.datasets._sequence import ArrayReader, ImageSequence
-from skvision.preprocessing._inputs import (
-    CHANNELS,
-    as_images,
-    is_flat,
-    without_labels,
-)
+from skvision.datasets._layout import CHANNELS
+from skvision.datasets._readers import ArrayReader
+from skvision.datasets._sequence import ImageSequence
+from skvision.preprocessing._inputs import as_images, is_flat, without_labels
 
 __all__ = [
     "as_drawn",
@@ -95,7 +93,11 @@ def _folded(batch: torch.Tensor, image_shape: Any) -> torch.Tensor:
             f"X has flat rows of {n_features} features, whose shape as images is not "
             "known. Set image_shape=(channels, height, width)."
         )
-    if len(image_shape) != 3 or math.prod(image_shape) != n_features:
+    if (
+        len(image_shape) != 3
+        or not all(isinstance(n, Integral) and int(n) > 0 for n in image_shape)
+        or math.prod(image_shape) != n_features
+    ):
         raise ValueError(
             f"image_shape={tuple(image_shape)} is not the (channels, height, width) of "
             f"rows with {n_features} features."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -70,6 +70,12 @@ class ParameterTable(Table):
         notes: Sequence[str] = (),
     ) -> None:
         super().__init__(_COLUMNS, layers, title=title, notes=notes)
+        for i, row in enumerate(self.rows):
+            if not all(isinstance(number, Real) for number in row[3:]):
+                raise TypeError(
+                    f"Row {i} must have numbers as {', '.join(_COLUMNS[3:])}; got "
+                    f"{row[3:]}."
+                )
         self.n_parameters: int = sum(row[3] for row in self.rows)
         self.n_trainable: int = sum(row[4] for row in self.rows)
         self.size_mb = float(sum(row[5] for row in self.rows))

@@ -14,7 +14,8 @@ from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import _num_samples
 
 from skvision._random import draw_seed, isolated_random_state
-from skvision.datasets._sequence import ArrayReader, ImageSequence
+from skvision.datasets._readers import ArrayReader
+from skvision.datasets._sequence import ImageSequence
 from skvision.inspection._images import (
     as_drawn,
     cell_size,

@@ -96,6 +96,8 @@ class Table:
         twice = [name for name in self.columns if self.columns.count(name) > 1]
         if twice:
             raise ValueError(f"columns has the name {twice[0]!r} twice.")
+        if not isinstance(rows, Iterable):
+            raise TypeError(f"rows must be a list of lists; got {rows!r}.")
         self.rows = [_check_row(row, i, self.columns) for i, row in enumerate(rows)]
         self.title = title
         self.notes = _check_strings(notes, "notes")
@@ -253,7 +255,11 @@ class Table:
 
 
 def _check_strings(found: Any, name: str) -> list[str]:
-    if isinstance(found, str) or not all(isinstance(text, str) for text in found):
+    if (
+        isinstance(found, str)
+        or not isinstance(found, Iterable)
+        or not all(isinstance(text, str) for text in found)
+    ):
         raise TypeError(f"{name} must be a list of str; got {found!r}.")
     return list(found)
 

@@ -16,8 +16,12 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skvision.preprocessing._inputs import labels_in
+from skvision.storage._objects import register
 
 __all__ = ["cross_entropy_scorer", "top_k_scorer"]
+
+_TOP_K = "skvision.metrics.top_k_scorer"
+_CROSS_ENTROPY = "skvision.metrics.cross_entropy_scorer"
 
 
 @validate_params(
@@ -65,9 +69,11 @@ def top_k_scorer(k: int) -> Callable[..., float]:
     True
     """
     k = int(k)
-    return _ProbabilityScorer(
+    scorer = _ProbabilityScorer(
         partial(_top_k_accuracy, k=k), 1, f"top_{k}_accuracy", f"top_k_scorer({k})"
     )
+    scorer.made_by = _TOP_K, {"k": k}
+    return scorer
 
 
 def cross_entropy_scorer() -> Callable[..., float]:
@@ -105,9 +111,11 @@ def cross_entropy_scorer() -> Callable[..., float]:
     >>> bool(net.history[-1, "train_neg_cross_entropy"] > -1)
     True
     """
-    return _ProbabilityScorer(
+    scorer = _ProbabilityScorer(
         partial(_cross_entropy), -1, "neg_cross_entropy", "cross_entropy_scorer()"
     )
+    scorer.made_by = _CROSS_ENTROPY, {}
+    return scorer
 
 
 class _ProbabilityScorer(_BaseScorer):
@@ -116,6 +124,9 @@ class _ProbabilityScorer(_BaseScorer):
     As a scorer of scikit-learn's own kind it shares predictions with the other
     scorers of a call, and weights of rows reach it.
     """
+
+    #: For saved estimators: a name, and the parameters of what goes by it.
+    made_by: tuple[str, dict[str, Any]]
 
     def __init__(self, metric, sign, name, shown):
         metric.__name__ = name  # By which it is recorded in a history.
@@ -210,3 +221,7 @@ def _cross_entropy(
     if np.allclose(sums, 1, rtol=np.sqrt(precision)):
         y_proba /= sums
     return log_loss(y_true, y_proba, labels=labels, sample_weight=sample_weight)
+
+
+register(_TOP_K, top_k_scorer)
+register(_CROSS_ENTROPY, cross_entropy_scorer)

@@ -129,7 +129,7 @@ class EncoderClassifier(nn.Module):
 
 
 def _copy_encoder(source: Any) -> nn.Module:
-    """Return a copy, on the CPU, of the encoder that a source is or has."""
+    """Return a copy of the encoder that a source is or has, where networks are made."""
     network = getattr(source, "module_", source)
     encoder = getattr(network, "encoder", network)
     if not isinstance(encoder, nn.Module):
@@ -137,7 +137,7 @@ def _copy_encoder(source: Any) -> nn.Module:
             "encoder must be a torch.nn.Module or a fitted estimator that has one; "
             f"got {source!r}."
         )
-    return copy.deepcopy(encoder).cpu()
+    return copy.deepcopy(encoder).to(torch.get_default_device())
 
 
 def _count_features(encoder: nn.Module, image_shape: tuple[int, int, int]) -> int:
@@ -151,9 +151,11 @@ def _count_features(encoder: nn.Module, image_shape: tuple[int, int, int]) -> in
             f"The encoder cannot take images of image_shape={image_shape}: {error}"
         ) from error
     encoder.train()
-    if features.shape[:-1] != (1,):
+    is_tensor = isinstance(features, torch.Tensor)
+    if not is_tensor or features.shape[:-1] != (1,):
+        got = tuple(features.shape) if is_tensor else type(features).__name__
         raise ValueError(
             "The encoder must give features of shape (batch, n_features); got "
-            f"{tuple(features.shape)} for one image."
+            f"{got} for one image."
         )
     return features.shape[1]

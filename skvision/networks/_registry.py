@@ -83,7 +83,7 @@ def get_network(name: str) -> Callable[..., nn.Module]:
       (head): Linear(in_features=16, out_features=10, bias=True)
     )
     """
-    if name in _NETWORKS:
+    if isinstance(name, str) and name in _NETWORKS:
         return _NETWORKS[name]
     if name in torchvision_names():
         return partial(torchvision_model, name)

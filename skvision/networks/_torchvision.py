@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,10 @@ from skvision.preprocessing._scaling import InputSpec
 
 __all__ = ["torchvision_model", "torchvision_names"]
 
+_lock = threading.Lock()
+_n_loading = 0
+_found: str | None = None
+
 
 def torchvision_names() -> list[str]:
     """Return the names of torchvision's classification networks."""
@@ -37,6 +42,7 @@ def torchvision_model(
     *,
     weights: Any = None,
     resize: bool = True,
+    load_weights: bool = True,
     **kwargs: Any,
 ) -> nn.Module:
     """Build a classification network of torchvision for the images at hand.
@@ -61,6 +67,9 @@ def torchvision_model(
     resize : bool, default=True
         Whether images are brought to the size that the weights were trained on, as
         the transforms that torchvision gives with them do. Only with `weights`.
+    load_weights : bool, default=True
+        Whether `weights` are put in. Otherwise the network is made as they need it, for
+        others to fill, and nothing is downloaded.
     **kwargs : dict
         Further arguments of torchvision's builder, such as ``dropout``.
 
@@ -74,6 +83,8 @@ def torchvision_model(
 
     Raises
     ------
+    TypeError
+        If the weights are those of another network, or none.
     FormatError
         If the file of weights is damaged. No code in it is run.
     OSError
@@ -100,11 +111,12 @@ def torchvision_model(
         raise unknown_network(name, names)
     image_shape = check_image_shape(image_shape)
     check_int(n_outputs, "n_outputs")
-    if isinstance(weights, str):
-        known = torchvision.models.get_model_weights(name).__members__
-        check_choice(weights.rpartition(".")[2], "weights", known)
-        weights = known[weights.rpartition(".")[2]]
-    network = None if weights is None else _pretrained(name, weights, kwargs)
+    if weights is not None:
+        weights = _known_weights(name, weights)
+    network: Any = None
+    if weights is not None:
+        build = _pretrained if load_weights else _unfilled
+        network = build(name, weights, kwargs)
     try:
         if network is None:
             options = _builder_options(name, image_shape) | kwargs
@@ -125,6 +137,23 @@ def torchvision_model(
             f"{name} cannot take images of image_shape={image_shape}: {error}"
         ) from error
     return network
+
+
+def _known_weights(name: str, weights: Any) -> Any:
+    """Return weights of a network, which may be given by their name."""
+    from torchvision.models import get_model_weights
+
+    known = get_model_weights(name)
+    if isinstance(weights, str):
+        member = weights.rpartition(".")[2]
+        check_choice(member, "weights", known.__members__)
+        return known[member]
+    if not isinstance(weights, known):
+        raise TypeError(
+            f"weights must be the name of one of {known.__name__}, one of these, or "
+            f"None; got {weights!r}."
+        )
+    return weights
 
 
 def _pretrained(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
@@ -150,20 +179,39 @@ def _pretrained(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
         ) from error
 
 
+def _unfilled(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
+    """Build the network that weights are made for, without them."""
+    from torchvision.models import get_model
+
+    options: dict[str, Any] = {"num_classes": len(weights.meta["categories"])}
+    if name in ("googlenet", "inception_v3"):
+        aux = name == "inception_v3"
+        options |= {"transform_input": True, "aux_logits": aux, "init_weights": False}
+    if name.startswith("vit_"):
+        options["image_size"] = weights.meta["min_size"][0]
+    return get_model(name, **options | kwargs)
+
+
 @contextlib.contextmanager
 def _nothing_unpickled() -> Iterator[None]:
     """Keep torch from running code that is in a downloaded file."""
-    # torchvision's builders have no argument for it.
+    # torchvision's builders have no argument for it. Of threads that load at the same
+    # time, the last one puts back what the first one found.
+    global _n_loading, _found
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+    with _lock:
+        if not _n_loading:
+            _found = os.environ.get(name)
+        _n_loading += 1
+        os.environ[name] = "1"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        with _lock:
+            _n_loading -= 1
+            if not _n_loading:
+                del os.environ[name]
+                os.environ |= {} if _found is None else {name: _found}
 
 
 def _input_spec(weights: Any, channels: int, resize: bool) -> InputSpec:

@@ -12,9 +12,10 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision._random import draw_seed, isolated_random_state
+from skvision.datasets._layout import layout_of
 from skvision.datasets._sequence import ImageSequence
 from skvision.preprocessing._base import BatchTransform
-from skvision.preprocessing._inputs import _layout, as_image_array, is_flat
+from skvision.preprocessing._inputs import as_image_array, is_flat
 
 __all__ = ["apply_transforms", "check_transforms", "expand"]
 
@@ -93,7 +94,8 @@ def apply_transforms(
     Raises
     ------
     TypeError
-        If a transform is not callable or does not return a float tensor.
+        If `images` is no tensor, or if a transform is not callable or does not return
+        a float tensor.
     ValueError
         If a parameter of a transform is out of its range, or the results of a
         transform are not images of one shape.
@@ -230,6 +232,11 @@ def expand(
 def _one_by_one(
     images: torch.Tensor, transform: Callable[[torch.Tensor], Any]
 ) -> torch.Tensor:
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(
+            "Transforms expect a torch.Tensor of shape (b, C, H, W); got "
+            f"{type(images).__name__}."
+        )
     # A transform may work in place; then it changes the clone.
     results = [transform(image) for image in images.clone()]
     for result in results:
@@ -258,7 +265,7 @@ def _check_images(X: Any, channels: str) -> tuple[np.ndarray | ImageSequence, st
         layout = "first"
     else:
         X = as_image_array(X)
-        layout = "grey" if X.ndim == 3 else _layout(X.shape, channels, None)
+        layout = layout_of(X.shape, channels)
     if X.dtype != np.uint8 and X.dtype.kind != "f":
         raise ValueError(f"X must have uint8 values or floats; got dtype {X.dtype}.")
     return X, layout

@@ -8,11 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import (
-    Interval,
-    InvalidParameterError,
-    make_constraint,
-)
+from sklearn.utils._param_validation import Interval, make_constraint
 
 __all__ = [
     "FINITE",
@@ -58,10 +54,17 @@ class BatchTransform(BaseEstimator):
 
         Raises
         ------
+        TypeError
+            If `images` is no tensor.
         ValueError
             If a parameter is out of its range, or `images` is no batch of floats.
         """
         self._validate_params()
+        if not isinstance(images, torch.Tensor):
+            raise TypeError(
+                f"{type(self).__name__} expects a torch.Tensor of shape (b, C, H, W); "
+                f"got {type(images).__name__}."
+            )
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(
                 f"{type(self).__name__} expects float images of shape (b, C, H, W); "
@@ -77,7 +80,9 @@ class BatchTransform(BaseEstimator):
                 c if isinstance(c, Pair) else make_constraint(c) for c in constraints
             ]
             if not any(c.is_satisfied_by(value) for c in constraints):
-                raise InvalidParameterError(
+                # An InvalidParameterError would be taken for that of a function
+                # which gets the transform.
+                raise ValueError(
                     f"The {name!r} parameter of {type(self).__name__} must be "
                     f"{' or '.join(map(str, constraints))}. Got {value!r} instead."
                 )

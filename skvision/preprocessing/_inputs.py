@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
-from skvision._warnings import warn
-from skvision.datasets._adapters import images_of, is_dataset, labels_of
-from skvision.datasets._sequence import ArrayReader, ImageSequence, PathReader, to_chw
+from skvision.datasets._adapters import images_of, is_dataset, is_path, labels_of
+from skvision.datasets._layout import layout_of
+from skvision.datasets._readers import ArrayReader, PathReader, to_chw
+from skvision.datasets._sequence import ImageSequence
 
 __all__ = [
+    "appearance",
     "as_image_array",
     "as_images",
     "is_flat",
@@ -22,9 +25,6 @@ __all__ = [
     "without_labels",
     "wrong_shape",
 ]
-
-#: Lengths by which an axis is recognised as that of the channels.
-CHANNELS = (1, 3, 4)
 
 
 def labels_in(X: Any) -> np.ndarray | None:
@@ -42,14 +42,21 @@ def labels_in(X: Any) -> np.ndarray | None:
 
 
 def is_flat(X: Any) -> bool:
-    """Whether X is array-like with rows of numbers, of shape (n, n_features)."""
+    """Whether X is array-like with rows of numbers, of shape (n, n_features).
+
+    It is an error if X is nothing that may hold images.
+    """
     if isinstance(X, ImageSequence) or is_dataset(X):
         return False
+    _check_kind(X)
     X = without_labels(X)
     if isinstance(X, (list, tuple)):
         first = X[0] if len(X) else []
-        return np.ndim(first) <= 1 and not _is_path(first) and not _is_pil(first)
-    if getattr(X, "ndim", 2) == 1 and len(X) and _is_path(X[0]):
+        if np.ndim(first) > 1 or is_path(first) or _is_pil(first):
+            return False
+        _check_one_shape([_shape_of_row(row) for row in X], "row")
+        return True
+    if getattr(X, "ndim", 2) == 1 and len(X) and is_path(X[0]):
         return False
     return getattr(X, "ndim", 2) <= 2
 
@@ -94,7 +101,7 @@ def as_images(
         return images
     pairs = _is_pairs(X)
     X = without_labels(X)
-    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and _is_path(X[0]):
+    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and is_path(X[0]):
         return ImageSequence(PathReader(np.asarray(X, dtype=object)))
     if isinstance(X, (list, tuple)):
         if pairs or (len(X) and _is_pil(X[0])):
@@ -105,9 +112,19 @@ def as_images(
             return images
         X = _stack(X)
     array = as_image_array(X)
-    if array.ndim == 3:
-        return ImageSequence(ArrayReader(array, "grey"))
-    return ImageSequence(ArrayReader(array, _layout(array.shape, channels, expected)))
+    layout = layout_of(array.shape, channels, expected)
+    return ImageSequence(ArrayReader(array, layout))
+
+
+def appearance(given: Any, images: ImageSequence) -> tuple[str, np.dtype]:
+    """Return layout and data type of what a user gave and has become `images`."""
+    reader = images.reader
+    if isinstance(given, ImageSequence) or is_dataset(given):
+        # Whatever they read from, their items are (C, H, W).
+        return "flat" if images.flat else "first", images.dtype
+    if isinstance(reader, ArrayReader):
+        return reader.layout, reader.array.dtype
+    return "first", images.dtype
 
 
 def as_image_array(X: Any) -> np.ndarray:
@@ -135,38 +152,41 @@ def wrong_shape(
     )
 
 
-def _layout(shape, channels, expected):
-    """Tell channels-first from channels-last arrays."""
-    if channels != "auto":
-        return channels
-    first, last = tuple(shape[1:]), (shape[3], shape[1], shape[2])
-    if expected is not None and expected in (first, last):
-        return "first" if expected == first else "last"
-    if shape[1] in CHANNELS and shape[3] in CHANNELS:
-        if expected is not None:
-            return "first"  # An error about the shape follows.
-        warn(
-            f"X of shape {tuple(shape)} may have its channels on axis 1 or 3; axis 1 "
-            "is taken. Set channels='first' or channels='last'.",
-        )
-        return "first"
-    if shape[1] in CHANNELS:
-        return "first"
-    if shape[3] in CHANNELS:
-        return "last"
-    raise ValueError(
-        f"Cannot tell the channels of X with shape {tuple(shape)}: neither axis 1 nor "
-        "axis 3 has length 1, 3 or 4. Set channels='first' or channels='last'."
+def _check_kind(X):
+    """Refuse what scikit-learn would take for a number."""
+    if issparse(X):
+        return  # Of which scikit-learn tells more.
+    if is_path(X) or _is_pil(X):
+        got = f"a single one, {X!r}"
+    elif isinstance(X, (bytes, Mapping)) or (
+        # Iterators and loaders, that is.
+        isinstance(X, Iterable)
+        and not hasattr(X, "__getitem__")
+        and not hasattr(X, "__array__")
+    ):
+        got = type(X).__name__
+    elif isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        if len(X) and (np.ndim(X[0]) or _is_pil(X[0])):
+            raise ValueError(
+                "X is an array of dtype object that holds arrays. Give a list of "
+                "images of one shape, list(X), or stack them: np.stack(X)."
+            )
+        return
+    else:
+        return
+    raise TypeError(
+        "X must be an array, a data set, or a list of images or of paths of image "
+        f"files; got {got}."
     )
 
 
 def _check_finite(images):
     # Images that are read one by one are checked when that is done.
-    if isinstance(images.reader, ArrayReader) and images.dtype.kind == "f":
+    reader = images.reader
+    if isinstance(reader, ArrayReader) and reader.array.dtype.kind == "f":
         for start in range(0, len(images), 1024):
-            part = images.read(slice(start, start + 1024))
-            if part.is_floating_point():
-                assert_all_finite(part.numpy(), input_name="X")
+            part = images.read_stored(slice(start, start + 1024))
+            assert_all_finite(part.numpy(), input_name="X")
 
 
 def _check_not_empty(shape):
@@ -184,25 +204,27 @@ def _stack(images):
         _to_numpy(image) if isinstance(image, torch.Tensor) else np.asarray(image)
         for image in images
     ]
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1:
-        odd = next(
-            i for i, array in enumerate(arrays) if array.shape != arrays[0].shape
-        )
-        raise ValueError(
-            f"The images of X differ in shape: image 0 has {arrays[0].shape}, image "
-            f"{odd} has {arrays[odd].shape}. Resize them to one shape."
-        )
+    _check_one_shape([array.shape for array in arrays], "image")
     return np.stack(arrays) if arrays else np.empty((0, 0, 0))
+
+
+def _check_one_shape(shapes, what):
+    odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if odd is not None:
+        raise ValueError(
+            f"The {what}s of X differ in shape: {what} 0 has {shapes[0]}, {what} {odd} "
+            f"has {shapes[odd]}. Resize them to one shape."
+        )
+
+
+def _shape_of_row(row):
+    # NumPy would copy a list to tell.
+    return (len(row),) if isinstance(row, (list, tuple)) else np.shape(row)
 
 
 def _to_numpy(tensor):
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _is_path(x):
-    return isinstance(x, (str, os.PathLike))
 
 
 def _is_pil(x):
@@ -214,10 +236,18 @@ def _is_pairs(X):
     if not isinstance(X, (list, tuple)) or not len(X):
         return False
     first = X[0]
-    return (
+    if not (
         isinstance(first, (list, tuple))
         and len(first) == 2
         and (_is_pil(first[0]) or getattr(first[0], "ndim", 0) >= 1)
         and np.ndim(first[1]) <= 1
         and not _is_pil(first[1])
-    )
+    ):
+        return False
+    for i, item in enumerate(X):
+        if not isinstance(item, (list, tuple)) or len(item) != 2:
+            raise ValueError(
+                f"X is a list of (image, label) pairs, but item {i} is none. Give "
+                "each image a label, or images alone with their labels as y."
+            )
+    return True

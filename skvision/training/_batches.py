@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
+from joblib.parallel import get_active_backend
+from sklearn.utils import check_consistent_length
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from skvision.datasets._sequence import ImageSequence
 
-__all__ = ["BatchLoader", "ImageDataset", "ScoringDataset"]
+__all__ = ["BatchLoader", "DeviceLoader", "ImageDataset", "ScoringDataset"]
+
+# Rows that are on their way to a GPU at once.
+_ROWS_TO_COPY = 4096
 
 
 class ImageDataset(Dataset):
@@ -28,7 +36,8 @@ class ImageDataset(Dataset):
     Notes
     -----
     An item is (image, target), or (image, target, weight) where there are weights;
-    an array of rows gives a whole batch.
+    an array of rows gives a whole batch. Images are as they are stored; what a data
+    set's transform does to their pixels is left to `DeviceLoader`.
     """
 
     def __init__(
@@ -37,9 +46,11 @@ class ImageDataset(Dataset):
         y: torch.Tensor | None = None,
         sample_weight: torch.Tensor | None = None,
     ) -> None:
+        check_consistent_length(images, y, sample_weight)
         self.images = images
         self.y = y
         self.sample_weight = sample_weight
+        self._resident: ResidentDataset | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,7 +58,7 @@ class ImageDataset(Dataset):
     def __getitem__(self, rows: Any) -> tuple[torch.Tensor, ...]:
         single = np.ndim(rows) == 0 and not isinstance(rows, slice)
         key = np.asarray([rows]) if single else rows
-        images = self.images.read(key)
+        images = self.images.read_stored(key)
         # skorch unpacks every batch into two, so there must be some target.
         y = torch.zeros(len(images)) if self.y is None else self.y[key]
         batch: tuple[torch.Tensor, ...] = (images, y)
@@ -62,6 +73,50 @@ class ImageDataset(Dataset):
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
         )
+
+    def on_gpu(self, device: torch.device) -> Dataset:
+        """Return the data set with everything on a GPU, or itself if that is too much.
+
+        No more is taken than a quarter of the memory that is free there.
+        """
+        if device.type != "cuda" or self.images.reading != "memory":
+            return self
+        if self._resident is not None:
+            return self._resident
+        nbytes = (
+            math.prod(self.images.shape)
+            * self.images.read_stored(slice(0, 1)).element_size()
+        )
+        if nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+            return self
+        self._resident = ResidentDataset(self, device)
+        return self._resident
+
+
+class ResidentDataset(Dataset):
+    """The rows of an `ImageDataset`, copied to a device as they are stored."""
+
+    def __init__(self, data: ImageDataset, device: torch.device) -> None:
+        self.device = device
+        self.parts: list[torch.Tensor] = []
+        for start in range(0, len(data), _ROWS_TO_COPY):
+            stop = min(start + _ROWS_TO_COPY, len(data))
+            for i, part in enumerate(data[start:stop]):
+                if start == 0:
+                    shape = (len(data), *part.shape[1:])
+                    whole = torch.empty(shape, dtype=part.dtype, device=device)
+                    self.parts.append(whole)
+                self.parts[i][start:stop] = part
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, rows: Any) -> tuple[torch.Tensor, ...]:
+        if isinstance(rows, np.ndarray):
+            rows = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            return tuple(part[rows] for part in self.parts)
+        # Networks may work in place.
+        return tuple(part[rows].clone() for part in self.parts)
 
 
 class ScoringDataset(SkorchDataset):
@@ -92,7 +147,8 @@ class BatchLoader(DataLoader):
     generator : torch.Generator, default=None
         Draws the order; None means torch's default generator.
     num_workers : int, default=0
-        Processes that read batches ahead, for images that must be decoded.
+        Processes that read batches ahead, for images that must be decoded. Inside a
+        joblib worker, no more than its share of the cores less one for training.
     pin_memory, prefetch_factor, persistent_workers, timeout, worker_init_fn, \
 multiprocessing_context
         As in `torch.utils.data.DataLoader`.
@@ -124,11 +180,22 @@ multiprocessing_context
         worker_init_fn: Callable[[int], None] | None = None,
         multiprocessing_context: Any = None,
     ) -> None:
-        rows = _BatchRows(len(dataset), batch_size, shuffle, drop_last, generator)  # type: ignore[arg-type]
-        if generator is not None:
-            # The seeds of workers have a generator of their own: how often they are
-            # drawn depends on the number of workers, and the order must not.
-            generator = torch.Generator().manual_seed(generator.initial_seed())
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise ValueError(
+                f"batch_size must be an int of at least 1; got {batch_size!r}."
+            )
+        rows = _BatchRows(len(dataset), batch_size, shuffle, drop_last, generator)
+        # The seeds of workers have a generator of their own: how often they are drawn
+        # depends on the number of workers, and the order must not.
+        seed = generator.initial_seed() if generator else torch.initial_seed()
+        generator = torch.Generator().manual_seed(seed)
+        if num_workers and not (num_workers := _affordable(num_workers)):
+            prefetch_factor, persistent_workers, timeout = None, False, 0
+        if num_workers and multiprocessing.get_start_method() == "loky":
+            # joblib's own way to start processes is made for its workers alone.
+            multiprocessing_context = (
+                multiprocessing_context or multiprocessing.get_all_start_methods()[0]
+            )
         super().__init__(
             dataset,
             batch_size=None,
@@ -143,6 +210,47 @@ multiprocessing_context
             worker_init_fn=worker_init_fn,
             multiprocessing_context=multiprocessing_context,
         )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self.num_workers or self.pin_memory:
+            yield from super().__iter__()
+        else:
+            # DataLoader's own iterator does the same with more ado about each batch.
+            for rows in self.sampler:
+                yield self.dataset[rows]
+
+
+class DeviceLoader:
+    """Batches on a device, with the steps done that a data set does to pixels.
+
+    Parameters
+    ----------
+    loader : iterable of (images, target) or (images, target, weight)
+    device : torch.device
+    steps : callable, default=None
+        From stored to finished images.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        device: torch.device,
+        steps: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        self.loader = loader
+        self.device = device
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in self.loader:
+            # Only from pinned memory is the copy made while the GPU computes.
+            images, *others = (
+                part.to(self.device, non_blocking=True) for part in batch
+            )
+            yield (images if self.steps is None else self.steps(images), *others)
 
 
 class _BatchRows(Sampler):
@@ -168,6 +276,16 @@ class _BatchRows(Sampler):
             yield from (order[a:b] for a, b in zip(starts, self.ends, strict=True))
         else:
             yield from (slice(a, b) for a, b in zip(starts, self.ends, strict=True))
+
+
+def _affordable(num_workers: int) -> int:
+    """Return how many worker processes a process may start."""
+    if multiprocessing.current_process().daemon:
+        return 0  # Python allows it none.
+    if get_active_backend()[0].nesting_level:
+        # joblib has divided the cores among its workers by their threads.
+        return min(num_workers, torch.get_num_threads() - 1)
+    return num_workers
 
 
 def _identity(batch):

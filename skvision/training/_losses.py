@@ -10,6 +10,7 @@ from torch import nn
 
 __all__ = [
     "CRITERIA",
+    "FUSED",
     "OPTIMIZERS",
     "constant_loss",
     "output_kind",
@@ -29,6 +30,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
 }
+#: Optimizers whose step torch can do in one operation, also on the CPU. It is exactly
+#: these classes: what a subclass adds may need the step as it was.
+FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
 def resolve(value: Any, names: dict[str, Any]) -> Any:

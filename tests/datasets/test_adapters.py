@@ -25,7 +25,7 @@ from torchvision.transforms import v2
 
 from skvision.datasets import ImageSequence, as_Xy
 from skvision.datasets._adapters import images_of, labels_of
-from skvision.datasets._sequence import to_chw
+from skvision.datasets._readers import to_chw
 
 FLOAT = {"dtype": torch.float32, "scale": True}
 
@@ -733,7 +733,7 @@ def test_items_without_labels(rng):
 
 
 def test_what_is_no_data_set():
-    for X in (np.zeros((5, 8, 8)), [(np.zeros((8, 8)), 0)], "path", None):
+    for X in ([(np.zeros((8, 8)), 0)], "path", None):
         with pytest.raises(TypeError, match="as_Xy expects a data set .* got"):
             as_Xy(X)
 
@@ -741,8 +741,13 @@ def test_what_is_no_data_set():
         def __iter__(self):
             yield torch.zeros(1, 8, 8), 0
 
-    with pytest.raises(TypeError):
-        as_Xy(Stream())
+    class Counted(Stream):
+        def __len__(self):
+            return 1
+
+    for stream in (Stream(), Counted()):
+        with pytest.raises(TypeError, match=f"map-style .* {type(stream).__name__}"):
+            as_Xy(stream)
 
 
 def test_empty_data_sets():
@@ -758,3 +763,52 @@ def test_pickle(cifar_arrays, transform):
         loaded = pickle.loads(pickle.dumps(sequence))
         assert loaded.shape == sequence.shape
         assert_same_bits(np.asarray(loaded), np.asarray(sequence))
+
+
+class TestArraysAndPaths:
+    @pytest.mark.parametrize(
+        ("shape", "options", "expected"),
+        [
+            ((6, 5, 4), {}, (6, 1, 5, 4)),
+            ((6, 5, 4, 3), {}, (6, 3, 5, 4)),
+            ((6, 3, 5, 5), {}, (6, 3, 5, 5)),
+            ((6, 3, 5, 3), {"channels": "last"}, (6, 3, 3, 5)),
+            ((6, 7), {}, (6, 1, 1, 7)),
+        ],
+    )
+    def test_layouts(self, shape, options, expected):
+        array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+        X, y = as_Xy(array, list("abcdef"), **options)
+        assert X.shape == expected
+        assert y.tolist() == list("abcdef")
+        assert X.reader.array is array
+        assert X[[1, 2]].reader.array is array  # Folds share it.
+
+    def test_paths(self, tmp_path):
+        paths = []
+        for i in range(3):
+            paths.append(tmp_path / f"{i}.png")
+            Image.fromarray(np.full((4, 5), i, dtype=np.uint8)).save(paths[-1])
+        X, _ = as_Xy(paths, [0, 1, 0])
+        assert X.shape == (3, 1, 4, 5)
+        assert as_Xy(paths, [0, 1, 0], cache=False)[0].reading == "each time"
+
+    def test_labels_of_ones_own(self):
+        data = TensorDataset(torch.rand(4, 1, 3, 3), torch.arange(4))
+        assert as_Xy(data, [3, 2, 1, 0])[1].tolist() == [3, 2, 1, 0]
+
+    @pytest.mark.parametrize(
+        ("X", "y", "error", "message"),
+        [
+            (np.zeros((2, 3, 3)), None, ValueError, "give them as y"),
+            (np.zeros((2, 3, 3)), [1], ValueError, "inconsistent"),
+            (np.zeros(3), [1, 2, 3], ValueError, r"got shape \(3,\)"),
+            (np.zeros((0, 3, 3)), [], ValueError, r"got shape \(0, 3, 3\)"),
+            (np.zeros((2, 5, 5, 5)), [1, 2], ValueError, "channels='first'"),
+            ([], [], TypeError, "got list"),
+            (3, [1], TypeError, "got int"),
+        ],
+    )
+    def test_errors(self, X, y, error, message):
+        with pytest.raises(error, match=message):
+            as_Xy(X, y)

@@ -1,12 +1,14 @@
 """Images in one folder per class."""
 
+import errno
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from PIL import Image
+from PIL import Image, ImageFile
 
 from skvision.datasets._folder import load_image_folder
 
@@ -39,13 +41,17 @@ def folder(tmp_path, pixels):
 @pytest.mark.parametrize("convert", [str, Path])
 def test_content(folder, pixels, convert):
     bunch = load_image_folder(convert(folder))
-    assert set(bunch) == {"data", "target", "target_names", "filenames", "DESCR"}
+    assert set(bunch) == {
+        *("data", "target", "target_names", "filenames", "skipped", "DESCR")
+    }
     assert bunch.data.dtype == np.uint8
     assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
     assert bunch.target.dtype == np.int64
     assert_array_equal(bunch.target, np.repeat([0, 1, 2], 4))
     assert bunch.target_names.tolist() == sorted(CLASSES)
     assert bunch.filenames[5] == str(folder / sorted(CLASSES)[1] / "ß1.png")
+    assert bunch.skipped.shape == (0,)
+    assert bunch.skipped.dtype.kind == "U"
     assert str(folder) in bunch.DESCR
 
 
@@ -146,6 +152,154 @@ def test_unreadable_image(tmp_path, suffix, how):
     assert "Delete or replace it" in str(error.value)
 
 
+def damage(path, how):
+    """Make something that cannot be read as an image."""
+    if how == "truncated JPEG":
+        rng = np.random.default_rng(0)
+        save(path, rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        path.write_bytes(path.read_bytes()[:1000])
+    elif how == "16 bits":
+        save(path, np.full((6, 8), 1000, dtype=np.uint16))
+    elif how == "dangling link":
+        path.symlink_to(path.parent / "nowhere.png")
+    elif how == "no permission":
+        save(path, np.zeros((6, 8, 3), dtype=np.uint8))
+        path.chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip("may read all files")
+    else:
+        path.write_bytes({"empty": b"", "text": b"This is not an image."}[how])
+    return str(path)
+
+
+DAMAGES = [
+    ("truncated JPEG", "weiß.jpg", "cannot be read as an image"),
+    ("empty", "name with spaces .png", "cannot be read as an image"),
+    ("text", "文字.png", "cannot be read as an image"),
+    ("16 bits", "%s {0}.png", "more than 8 bits"),
+    ("dangling link", "link.png", "cannot be read as an image"),
+    ("no permission", "locked.png", "Permission denied"),
+]
+
+
+@pytest.mark.parametrize("how, name, reason", DAMAGES, ids=[d[0] for d in DAMAGES])
+@pytest.mark.parametrize("place", ["before ", "ß4 behind "])
+def test_damaged_images_are_skipped(folder, pixels, how, name, reason, place):
+    path = damage(folder / "cats" / (place + name), how)
+    with pytest.raises((OSError, ValueError), match=reason) as error:
+        load_image_folder(folder)
+    assert str(error.value).startswith(path)
+    with pytest.warns(UserWarning, match=reason) as caught:
+        bunch = load_image_folder(folder, on_error="skip")
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    message = str(caught[0].message)
+    assert message.startswith(f"1 of 13 images of path={str(folder)!r} cannot be read")
+    assert repr(path) in message
+    assert bunch.skipped.tolist() == [path]
+    assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
+    assert_array_equal(bunch.target, np.repeat([0, 1, 2], 4))
+    names = [Path(name).name for name in bunch.filenames]
+    assert names == [f"ß{i}.png" for i in range(4)] * 3
+
+
+def test_all_damages_at_once(folder, pixels):
+    hows = [damage for damage in DAMAGES if damage[0] != "no permission"]
+    paths = [damage(folder / "cats" / name, how) for how, name, _ in hows]
+    with pytest.warns(UserWarning, match=r"5 of 17 images .* and 2 more\.") as caught:
+        bunch = load_image_folder(folder, on_error="skip")
+    assert len(caught) == 1
+    named = [path for path in sorted(paths) if path in str(caught[0].message)]
+    assert named[:3] == sorted(paths)[:3]
+    assert bunch.skipped.tolist() == sorted(paths)
+    assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
+    with pytest.warns(UserWarning, match="5 of 17"):
+        X, y = load_image_folder(folder, on_error="skip", return_X_y=True)
+    assert len(X) == len(y) == 12
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError(errno.EMFILE, "Too many open files")],
+    ids=["memory", "open files"],
+)
+def test_a_lack_of_memory_or_files_is_no_damage(folder, monkeypatch, error):
+    def load(image):
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    with pytest.raises(type(error)) as caught:
+        load_image_folder(folder, on_error="skip")
+    assert caught.value is error
+
+
+def test_nothing_to_skip_gives_no_warning(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bunch = load_image_folder(folder, on_error="skip")
+    assert len(bunch.data) == 12
+    assert bunch.skipped.tolist() == []
+
+
+def test_a_folder_with_the_name_of_an_image_is_a_folder(folder, pixels):
+    (folder / "cats" / "x.jpg").mkdir()
+    assert len(load_image_folder(folder).data) == 12
+    save(folder / "cats" / "x.jpg" / "0.png", pixels[0, 0])
+    bunch = load_image_folder(folder, classes=["cats"])
+    assert_array_equal(bunch.data[-1], pixels[0, 0])
+
+
+def test_a_class_of_which_nothing_is_left(folder):
+    for path in (folder / "cats").glob("*.png"):
+        damage(path, "empty")
+    with pytest.raises(OSError, match=r"no image of the class\(es\) cats: .*classes="):
+        load_image_folder(folder, on_error="skip")
+    others = [name for name in CLASSES if name != "cats"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bunch = load_image_folder(folder, on_error="skip", classes=others)
+    assert bunch.target_names.tolist() == sorted(others)
+
+
+def test_only_damaged_images(folder):
+    paths = [damage(path, "text") for path in sorted(folder.rglob("*.png"))]
+    with pytest.raises(OSError, match="none of the 12 images can be read") as error:
+        load_image_folder(folder, on_error="skip")
+    assert paths[0] in str(error.value)
+
+
+def test_images_of_different_size_are_not_skipped(folder):
+    damage(folder / sorted(CLASSES)[0] / "ß0.png", "empty")
+    odd = folder / "cats" / "ß2.png"
+    save(odd, np.zeros((5, 8, 3), dtype=np.uint8))
+    first = folder / sorted(CLASSES)[0] / "ß1.png"
+    with pytest.raises(ValueError, match="image_size") as error:
+        load_image_folder(folder, on_error="skip")
+    assert str(error.value).startswith(f"{odd} has (5, 8) pixels (height, width), but")
+    assert f"{first} has (6, 8)" in str(error.value)
+
+
+def test_the_subset_is_drawn_before_images_are_skipped(folder):
+    options = {"n_samples": 9, "random_state": 0}
+    whole = load_image_folder(folder, **options)
+    damage(Path(whole.filenames[4]), "empty")
+    with pytest.warns(UserWarning, match="1 of 9 images"):
+        bunch = load_image_folder(folder, on_error="skip", **options)
+    assert bunch.skipped.tolist() == [whole.filenames[4]]
+    assert_array_equal(bunch.filenames, np.delete(whole.filenames, 4))
+    assert_array_equal(bunch.target, np.delete(whole.target, 4))
+    assert_array_equal(bunch.data, np.delete(whole.data, 4, axis=0))
+
+
+def test_mode_that_cannot_be_converted(tmp_path):
+    path = tmp_path / "cats" / "0.tif"
+    path.parent.mkdir()
+    Image.new("LAB", (4, 4)).save(path)
+    with pytest.raises(ValueError, match="cannot be turned into mode='L'") as error:
+        load_image_folder(tmp_path, mode="L")
+    assert str(error.value).startswith(str(path))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("dtype, suffix", [("uint16", "png"), ("float32", "tif")])
 def test_deep_pixels_are_not_clipped(tmp_path, dtype, suffix, mode):
@@ -190,6 +344,7 @@ def test_wrong_image_size(folder, size):
         ({"classes": ["dogs"]}, "contains 'dogs', .* Available are 0"),
         ({"n_samples": 13}, "n_samples=13 .* only 12"),
         ({"mode": "HSV"}, "'mode' parameter of load_image_folder"),
+        ({"on_error": "ignore"}, "'on_error' parameter of load_image_folder"),
         ({"image_size": 8}, "'image_size' parameter of load_image_folder"),
     ],
 )

@@ -1,7 +1,5 @@
-"""Images indexed like an array, read from arrays, data sets and files."""
+"""Images indexed like an array."""
 
-import os
-import pickle
 import sys
 import tempfile
 from pathlib import Path
@@ -13,17 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
-from PIL import Image
 from sklearn.utils import _safe_indexing
-from torch.utils.data import Dataset
 
 from skvision.datasets import ImageSequence
-from skvision.datasets._sequence import (
-    ArrayReader,
-    DatasetReader,
-    PathReader,
-    to_chw,
-)
+from skvision.datasets._readers import ArrayReader
+from skvision.datasets._steps import PixelSteps
 
 LAYOUTS = {"grey": (6, 5), "last": (6, 5, 3), "first": (3, 6, 5), "flat": (30,)}
 
@@ -32,19 +24,6 @@ DTYPES = [
     *("float16", "float32", "float64"),
     *(">u2", ">i2", ">i4", ">i8", ">f2", ">f4", ">f8"),
 ]
-
-
-class Items(Dataset):
-    """A data set of the items of a list."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, row):
-        return self.items[row]
 
 
 def as_nchw(array, layout):
@@ -58,13 +37,6 @@ def as_nchw(array, layout):
     return array
 
 
-def save(path, pixels, mode=None, **kwargs):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    (image if mode is None else image.convert(mode)).save(path, **kwargs)
-    return path
-
-
 @pytest.fixture
 def numbered():
     """Twenty images in which every value tells where it belongs."""
@@ -74,16 +46,6 @@ def numbered():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-@pytest.fixture
-def colours(rng):
-    return rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def greys(rng):
-    return rng.integers(0, 256, (6, 8), dtype=np.uint8)
 
 
 # ------------------------------------------------------------------- indexing
@@ -207,7 +169,9 @@ def test_is_a_sequence(numbered):
     assert (len(X), X.ndim, X.shape) == (20, 4, (20, 3, 4, 5))
     assert X.image_shape == (3, 4, 5)
     assert not X.flat
-    assert repr(X) == "ImageSequence(shape=(20, 3, 4, 5), dtype=float32)"
+    assert repr(X) == (
+        "ImageSequence(shape=(20, 3, 4, 5), dtype=float32, reading='memory')"
+    )
     assert_array_equal(list(X), numbered)
     assert_array_equal(list(reversed(X)), numbered[::-1])
 
@@ -375,14 +339,14 @@ def test_flat_rows(rng):
 
 def test_unit_and_normalised(rng):
     array = rng.integers(0, 256, (5, 6, 5, 3), dtype=np.uint8)
-    unit = ImageSequence(ArrayReader(array, "last", unit="div"))
+    unit = ImageSequence(ArrayReader(array, "last", steps=PixelSteps("div")))
     assert unit.dtype == np.float32
     assert unit.read(slice(None)).dtype == torch.uint8
     scaled = np.moveaxis(array, 3, 1).astype(np.float32) / np.float32(255)
     assert_array_equal(np.asarray(unit), scaled)
     assert_array_equal(unit[4], scaled[4])
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    X = ImageSequence(ArrayReader(array, "last", unit="div", mean=mean, std=std))
+    X = ImageSequence(ArrayReader(array, "last", steps=PixelSteps("div", mean, std)))
     expected = (scaled - np.float32(mean).reshape(3, 1, 1)) / np.float32(std).reshape(
         3, 1, 1
     )
@@ -405,297 +369,3 @@ def test_memory_map_is_read_by_rows(tmp_path):
     assert X.shape == (2**21, 1, 256, 256)
     assert X[::1000][[7, -1]].read(slice(None)).shape == (2, 1, 256, 256)
     assert X[-1].sum() == 0
-
-
-# ------------------------------------------------------------------ data sets
-
-
-def test_items_are_read_once_and_in_order(rng):
-    read = []
-
-    class Spied(Items):
-        def __getitem__(self, row):
-            read.append(row)
-            return super().__getitem__(row)
-
-    images = rng.random((8, 1, 6, 5), dtype=np.float32)
-    X = ImageSequence(DatasetReader(Spied(list(images))))
-    read.clear()
-    part = X[[5, 1]][::-1]
-    assert read == []
-    assert_array_equal(np.asarray(part), images[[1, 5]])
-    assert read == [1, 5]
-    assert_array_equal(X.read(slice(1, 6, 2)).numpy(), images[1:6:2])
-    assert read[2:] == [1, 3, 5]
-
-
-def test_items_without_labels(rng):
-    images = rng.random((4, 1, 6, 5), dtype=np.float32)
-    for items in (
-        list(images),
-        [torch.from_numpy(image) for image in images],
-        [(image, 0) for image in images],
-        [[image, 0, "more"] for image in images],
-        [(image,) for image in images],
-    ):
-        assert_array_equal(ImageSequence(DatasetReader(Items(items))), images)
-
-
-def test_no_rows_of_a_data_set(rng):
-    X = ImageSequence(DatasetReader(Items(list(rng.random((4, 1, 6, 5))))))
-    assert np.asarray(X[[]]).shape == (0, 1, 6, 5)
-    assert X[2:2].read(slice(None)).shape == (0, 1, 6, 5)
-
-
-def test_items_that_differ_in_size():
-    items = [np.zeros((6, 5)), np.zeros((6, 5)), np.zeros((5, 6))]
-    X = ImageSequence(DatasetReader(Items(items)))
-    assert X[:2].read(slice(None)).shape == (2, 1, 6, 5)
-    with pytest.raises(
-        ValueError, match=r"Item 2 .*\(1, 5, 6\).*\(1, 6, 5\).*Resize\(\(height, width"
-    ):
-        np.asarray(X)
-
-
-def test_items_that_are_no_images():
-    for item in ({"image": np.zeros((6, 5))}, ("name", 0), None):
-        with pytest.raises(
-            TypeError, match="Expected an image .* in item 0 of the Items"
-        ):
-            DatasetReader(Items([item]))
-    with pytest.raises(ValueError, match=r"2 or 3 axes in item 0 of .*\(1, 3, 6, 5\)"):
-        DatasetReader(Items([torch.zeros(1, 3, 6, 5)]))
-    with pytest.raises(ValueError, match="no image in the data set"):
-        DatasetReader(Items([]))
-
-
-@pytest.mark.parametrize(
-    "image, shape",
-    [
-        (torch.zeros(6, 5), (1, 6, 5)),
-        (torch.zeros(3, 6, 5), (3, 6, 5)),
-        (torch.zeros(2, 6, 3), (2, 6, 3)),
-        (torch.zeros(6, 5, 3), (6, 5, 3)),
-        (np.zeros((6, 5)), (1, 6, 5)),
-        (np.zeros((6, 5, 3)), (3, 6, 5)),
-        (np.zeros((6, 5, 4)), (4, 6, 5)),
-        (np.zeros((6, 5, 1)), (1, 6, 5)),
-        (np.zeros((3, 6, 5)), (3, 6, 5)),
-        (np.zeros((2, 6, 5)), (2, 6, 5)),
-        ([[0.0] * 5] * 6, (1, 6, 5)),
-        (Image.new("L", (5, 6)), (1, 6, 5)),
-        (Image.new("RGB", (5, 6)), (3, 6, 5)),
-        (Image.new("RGBA", (5, 6)), (4, 6, 5)),
-        (Image.new("RGB", (3, 3)), (3, 3, 3)),
-        (Image.new("RGB", (5, 4)), (3, 4, 5)),
-        (Image.new("RGB", (1, 3)), (3, 3, 1)),
-        (Image.new("P", (5, 6)), (3, 6, 5)),
-        (Image.new("1", (5, 6)), (1, 6, 5)),
-        (Image.new("LA", (5, 6)), (1, 6, 5)),
-        (Image.new("CMYK", (5, 6)), (3, 6, 5)),
-        (Image.new("I;16", (5, 6)), (1, 6, 5)),
-        (Image.new("F", (5, 6)), (1, 6, 5)),
-    ],
-    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
-)
-def test_layout_of_one_image(image, shape):
-    assert tuple(to_chw(image).shape) == shape
-
-
-def test_pixels_of_one_image(colours, greys):
-    assert_array_equal(to_chw(Image.fromarray(colours)), np.moveaxis(colours, 2, 0))
-    assert_array_equal(to_chw(Image.fromarray(greys)), greys[None])
-    palette = Image.fromarray(colours).convert("P")
-    expected = np.moveaxis(np.asarray(palette.convert("RGB")), 2, 0)
-    assert_array_equal(to_chw(palette), expected)
-    black_and_white = Image.fromarray(greys > 128)
-    assert_array_equal(to_chw(black_and_white), (greys > 128)[None] * np.uint8(255))
-    assert to_chw(black_and_white).dtype == torch.uint8
-    wide = np.array([[0, 65535], [256, 1]], dtype=np.uint16)
-    assert_array_equal(to_chw(Image.fromarray(wide)), wide[None])
-
-
-# ---------------------------------------------------------------------- files
-
-
-@pytest.mark.parametrize("convert", [str, Path], ids=["str", "Path"])
-def test_files(tmp_path, rng, convert):
-    pixels = rng.integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
-    names = ["plain.png", "Äpfel 🍎/ß.bmp", "日本/1.png", "with space/'quote'.tif"]
-    paths = [
-        convert(save(tmp_path / name, image))
-        for name, image in zip(names, pixels, strict=True)
-    ]
-    X = ImageSequence(PathReader(np.array(paths, dtype=object)))
-    assert X.shape == (4, 3, 6, 8)
-    assert X.dtype == np.uint8
-    assert_array_equal(X, np.moveaxis(pixels, 3, 1))
-    assert_array_equal(X[2], np.moveaxis(pixels[2], 2, 0))
-    assert_array_equal(X[[3, 1]], np.moveaxis(pixels[[3, 1]], 3, 1))
-    assert X.read(slice(0, 0)).shape == (0, 3, 6, 8)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA"])
-def test_grey_files(tmp_path, greys, mode):
-    image = Image.fromarray(greys).convert(mode)
-    path = save(tmp_path / "x.png", image)
-    X = ImageSequence(PathReader([path, save(tmp_path / "y.png", greys)]))
-    assert X.shape == (2, 1, 6, 8)
-    assert_array_equal(X[0, ...][0], np.asarray(image.convert("L")))
-    assert_array_equal(X[1][0], greys)
-
-
-@pytest.mark.parametrize(
-    "mode, suffix", [("RGB", "png"), ("RGBA", "png"), ("P", "gif"), ("CMYK", "tif")]
-)
-def test_colour_files(tmp_path, colours, mode, suffix):
-    image = Image.fromarray(colours).convert(mode)
-    path = save(tmp_path / f"x.{suffix}", image)
-    X = ImageSequence(PathReader([path]))
-    with Image.open(path) as image:
-        assert image.mode == mode
-        expected = np.asarray(image.convert("RGB"))
-    assert_array_equal(X[0], np.moveaxis(expected, 2, 0))
-    assert_array_equal(X.read(slice(None)).numpy()[0], np.moveaxis(expected, 2, 0))
-
-
-def test_colours_after_grey(tmp_path, greys, colours):
-    paths = [save(tmp_path / "grey.png", greys), save(tmp_path / "rgb.png", colours)]
-    X = ImageSequence(PathReader(paths))
-    assert_array_equal(X[0], greys[None])
-    with pytest.raises(
-        ValueError, match=r"rgb\.png' has colours .*grey\.png', is grey"
-    ):
-        X.read(slice(None))
-
-
-def test_grey_after_colours(tmp_path, greys, colours):
-    paths = [save(tmp_path / "rgb.png", colours), save(tmp_path / "grey.png", greys)]
-    X = ImageSequence(PathReader(paths))
-    assert_array_equal(X[1], np.stack([greys] * 3))
-
-
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-@pytest.mark.parametrize("first", ["L", "RGB", None])
-def test_more_than_8_bits(tmp_path, greys, first, mode):
-    # Pillow clips such pixels at 255 when it converts them.
-    wide = Image.fromarray(greys.astype(np.uint16) * 257)
-    if mode != "I;16":
-        wide = Image.fromarray(
-            greys.astype({"I": np.int32, "F": np.float32}[mode]) * 257
-        )
-    paths = [save(tmp_path / "wide.tif", wide)]
-    if first:
-        paths.insert(0, save(tmp_path / "first.png", Image.fromarray(greys), first))
-    with Image.open(paths[-1]) as image:
-        assert image.mode == mode
-    with pytest.raises(ValueError, match=r"wide\.tif"):
-        ImageSequence(PathReader(paths)).read(slice(None))
-
-
-def test_files_that_differ_in_size(tmp_path, colours):
-    paths = [
-        save(tmp_path / "a.png", colours),
-        save(tmp_path / "b.png", colours),
-        save(tmp_path / "c.png", colours.swapaxes(0, 1).copy()),
-    ]
-    X = ImageSequence(PathReader(paths))
-    assert X[:2].read(slice(None)).shape == (2, 3, 6, 8)
-    with pytest.raises(
-        ValueError,
-        match=r"c\.png' has shape \(3, 8, 6\), the first one \(3, 6, 8\).*Resize",
-    ):
-        X[1:].read(slice(None))
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "webp", "ppm"])
-def test_truncated_files(tmp_path, rng, suffix):
-    pixels = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    whole = save(tmp_path / f"whole.{suffix}", pixels)
-    content = whole.read_bytes()
-    broken = tmp_path / f"brøken.{suffix}"
-    expected = ImageSequence(PathReader([whole]))[0]
-    raised = 0
-    for end in np.linspace(0, len(content) - 1, 60).astype(int):
-        broken.write_bytes(content[:end])
-        X = ImageSequence(PathReader([whole, broken]))
-        try:
-            image = X[1]
-        except OSError as error:
-            assert str(broken) in str(error)
-            raised += 1
-        else:
-            # The last bytes of some formats say nothing about pixels.
-            assert_array_equal(image, expected)
-    assert raised > 50
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "webp", "bmp", "ppm"])
-def test_corrupt_files(tmp_path, rng, suffix, monkeypatch):
-    # A size that comes out huge is to be refused, not to take the memory.
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    whole = save(tmp_path / f"whole.{suffix}", pixels)
-    content = whole.read_bytes()
-    broken = tmp_path / f"broken.{suffix}"
-    for _ in range(150):
-        changed = bytearray(content)
-        start = rng.integers(0, min(len(content), 200))
-        changed[start : start + 4] = rng.bytes(4)
-        broken.write_bytes(changed)
-        # What cannot be read is an OSError, what has another size a ValueError.
-        try:
-            ImageSequence(PathReader([whole, broken])).read(slice(None))
-        except (OSError, ValueError) as error:
-            assert str(broken) in str(error)
-
-
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder"])
-def test_files_that_are_no_images(tmp_path, colours, kind, first):
-    path = tmp_path / "Bild ✓.png"
-    if kind == "text":
-        path.write_text("no image")
-    elif kind == "empty":
-        path.touch()
-    elif kind == "folder":
-        path.mkdir()
-    paths = [path] if first else [save(tmp_path / "good.png", colours), path]
-    with pytest.raises(OSError, match=r"Bild ✓\.png cannot be read as an image"):
-        ImageSequence(PathReader(paths)).read(slice(None))
-
-
-def test_no_file_stays_open(tmp_path, colours):
-    paths = [save(tmp_path / f"{i}.png", colours) for i in range(20)]
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("Open files are listed on Linux alone.")
-    before = len(os.listdir("/proc/self/fd"))
-    X = ImageSequence(PathReader(paths))
-    X.read(slice(None))
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-# --------------------------------------------------------------------- pickle
-
-
-@pytest.mark.parametrize("view", [False, True])
-@pytest.mark.parametrize("kind", ["array", "data set", "files"])
-def test_pickle(tmp_path, rng, kind, view):
-    pixels = rng.integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
-    if kind == "array":
-        reader = ArrayReader(
-            pixels, "last", unit="div", mean=(0.5,) * 3, std=(2.0,) * 3
-        )
-    elif kind == "data set":
-        reader = DatasetReader(Items(list(pixels)))
-    else:
-        paths = [save(tmp_path / f"{i}.png", image) for i, image in enumerate(pixels)]
-        reader = PathReader(paths)
-    X = ImageSequence(reader)
-    X = X[[3, 0]] if view else X
-    loaded = pickle.loads(pickle.dumps(X))
-    assert isinstance(loaded, ImageSequence)
-    assert (loaded.shape, loaded.dtype) == (X.shape, X.dtype)
-    assert_array_equal(loaded, X)

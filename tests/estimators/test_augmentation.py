@@ -62,10 +62,10 @@ def test_of_training_batches_alone(estimator, digits, seen):
     assert changed.shape == (3 * 180, 1, 8, 8)
     assert not are_among(changed, X).any()
     # Validation rows of each epoch, predictions and score; before them, two rows that
-    # tell what the network ends in.
+    # tell what the network ends in, and two that try augmentation and loss.
     unchanged = images_of(seen, training=False)
-    assert len(unchanged) == 2 + 3 * 20 + 2 * 200
-    assert are_among(unchanged[2:], X).all()
+    assert len(unchanged) == 2 + 2 + 3 * 20 + 2 * 200
+    assert are_among(unchanged[4:], X).all()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -44,6 +44,13 @@ class Images(Dataset):
 
     def __getitem__(self, i):
         return self.X[i][None], self.y[i]
+
+
+class BatchTimer(Callback):
+    """Looks at each batch."""
+
+    def on_batch_end(self, net, **kwargs):
+        self.ended_ = time.perf_counter()
 
 
 def make_images(n=40, n_classes=3, shape=(8, 8)):
@@ -524,6 +531,25 @@ def test_devices(data):
         estimator = ImageClassifier(**SMALL, device=device).fit(*data)
         assert estimator.device_ == torch.device("cpu")
         assert estimator.device is device
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (None, False),
+        (LRScheduler("StepLR", step_size=9, step_every="batch"), False),
+        (LRScheduler("ReduceLROnPlateau", step_every="batch"), True),
+        (Callback(), False),
+        (BatchTimer(), True),
+    ],
+)
+@ignore_convergence
+def test_what_makes_a_gpu_wait_for_each_batch(data, schedule, expected):
+    callbacks = [] if schedule is None else [schedule]
+    estimator = ImageClassifier(**SMALL, callbacks=callbacks).fit(*data)
+    assert estimator._losses_at_once()
+    estimator.device_ = torch.device("cuda")
+    assert estimator._losses_at_once() is expected
 
 
 # ----------------------------------------------------------------------- interruption

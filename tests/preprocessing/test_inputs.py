@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from skorch.helper import SliceDataset
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
@@ -266,6 +266,12 @@ def test_not_flat(X):
     assert not is_flat(X)
 
 
+def objects(items):
+    X = np.empty(len(items), dtype=object)
+    X[:] = list(items)
+    return X
+
+
 def flat_kinds(rows):
     names = [f"pixel {i}" for i in range(rows.shape[1])]
     return {
@@ -422,6 +428,46 @@ def test_wrong_shape():
 def test_errors(X, message):
     with pytest.raises(ValueError, match=message):
         as_images(X)
+
+
+@pytest.mark.parametrize(
+    "X, got",
+    [
+        ("a.png", "a single one, 'a.png'"),
+        (Path("a.png"), "a single one, .*Path"),
+        (Image.new("L", (8, 8)), "a single one, <PIL"),
+        (b"a.png", "bytes"),
+        ({"images": []}, "dict"),
+        ({1, 2}, "set"),
+        (iter([]), "list_iterator"),
+        ((image for image in []), "generator"),
+        (DataLoader([0]), "DataLoader"),
+    ],
+    ids=lambda X: type(X).__name__,
+)
+def test_what_holds_no_images(X, got):
+    with pytest.raises(TypeError, match=f"X must be an array, .* got {got}"):
+        is_flat(X)
+
+
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        (
+            [[1.0, 2.0], [3.0]],
+            r"rows of X .* row 0 has \(2,\), row 1 has \(1,\)",
+        ),
+        ([[1.0, 2.0], 3.0], r"row 1 has \(\)"),
+        ([np.zeros(2), torch.zeros(3)], r"row 1 has .*3"),
+        ([(np.zeros((8, 8)), 0), (np.zeros((8, 8)),)], "pairs, but item 1 is none"),
+        ([(np.zeros((8, 8)), 0), np.zeros((8, 8))], "pairs, but item 1 is none"),
+        (objects(np.zeros((2, 8))), "dtype object .* np.stack"),
+        (objects([Image.new("L", (8, 8))]), r"dtype object .* list\(X\)"),
+    ],
+)
+def test_items_of_several_kinds(X, message):
+    with pytest.raises(ValueError, match=message):
+        is_flat(X)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

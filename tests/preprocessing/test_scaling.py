@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import ImageSequence
-from skvision.datasets._sequence import ArrayReader, DatasetReader
+from skvision.datasets._readers import ArrayReader, DatasetReader
 from skvision.preprocessing._inputs import as_images
 from skvision.preprocessing._scaling import PixelScaler, channel_statistics
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
-from skvision.datasets._sequence import ArrayReader, PathReader
+from skvision.datasets._readers import ArrayReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
 
@@ -188,7 +188,8 @@ def test_workers_decode_files(tmp_path):
     for i in range(10):
         paths.append(tmp_path / f"{i}.png")
         Image.new("L", (4, 3), i).save(paths[-1])
-    data = ImageDataset(ImageSequence(PathReader(paths)), torch.arange(10))
+    images = ImageSequence(PathReader(paths, cache=False))
+    data = ImageDataset(images, torch.arange(10))
     loader = BatchLoader(data, 4, num_workers=2)
     assert [images[:, 0, 0, 0].tolist() for images, _ in loader] == [
         [0, 1, 2, 3],

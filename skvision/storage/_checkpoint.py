@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
+import hashlib
 import random
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,11 @@ import torch
 from torch import nn
 
 from skvision._warnings import warn
+from skvision.datasets._readers import ArrayReader
+from skvision.datasets._sequence import ImageSequence
 from skvision.exceptions import FormatError
+from skvision.storage._format import read_file, write_file
+from skvision.storage._tree import encode
 
 __all__ = [
     "fingerprint",
@@ -26,6 +29,9 @@ __all__ = [
     "storable",
     "write_checkpoint",
 ]
+
+_KIND = "checkpoint"
+_IMAGES_AT_ONCE = 1024
 
 
 def fingerprint(*parts: Any) -> str:
@@ -46,22 +52,12 @@ def fingerprint(*parts: Any) -> str:
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint in one step, or leave the old one and warn.
 
-    At every moment the file is the old one or the new one, whole. A training that
-    has run for hours does not end for want of a few megabytes of disk.
+    A training that has run for hours does not end for want of a few megabytes of disk.
     """
-    handle = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=path.stem, dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write as a RuntimeError.
-        if handle is not None:
-            Path(name).unlink(missing_ok=True)
+        write_file(path, _KIND, state)
+    except OSError as error:
         warn(
             f"The checkpoint {str(path)!r} could not be written: {error}. Training "
             "goes on; the last checkpoint that was written is kept.",
@@ -79,12 +75,9 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise FormatError(
-            f"The checkpoint {str(path)!r} cannot be read: {error}. Remove it to train "
-            "from the beginning."
-        ) from error
+        return read_file(path, _KIND)
+    except FormatError as error:
+        raise FormatError(f"{error} Remove it to train from the beginning.") from error
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state(legacy=True)
     states = {
         "python": random.getstate(),
-        "numpy": (kind, np.asarray(keys).tolist(), *rest),
+        "numpy": (kind, np.asarray(keys), *rest),
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -105,35 +98,28 @@ def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
+    np.random.set_state((kind, keys, *rest))
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def storable(value: Any) -> Any:
-    """Return numbers, strings, tensors and containers of them as plain data.
-
-    Raises
-    ------
-    TypeError
-        If there is anything else.
-    """
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
-        return value
-    if isinstance(value, Mapping):
-        return {storable(key): storable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return type(value)(storable(item) for item in value)
-    raise TypeError(f"{type(value).__name__} is no plain data.")
+def storable(value: Any) -> bool:
+    """Whether a checkpoint can hold a value."""
+    try:
+        encode(value, {})
+    except TypeError:
+        return False
+    return True
 
 
 def _comparable(value: Any) -> Any:
     # joblib hashes what pickle writes, and that of a tensor holds its address.
     if isinstance(value, torch.Tensor):
         return ("tensor", value.detach().cpu().numpy())
+    if isinstance(value, ImageSequence) and isinstance(value.reader, ArrayReader):
+        # In whatever array they lie, alone or among others.
+        return ("images", value.shape, value.flat, value.steps, _content_of(value))
     if isinstance(value, nn.Module):
         return (_name(type(value)), repr(value), _comparable(value.state_dict()))
     if isinstance(value, Mapping):
@@ -157,6 +143,16 @@ def _comparable(value: Any) -> Any:
     if hasattr(value, "__dict__") and not isinstance(value, np.ndarray):
         return (_name(type(value)), _comparable(vars(value)))
     return value
+
+
+def _content_of(images: ImageSequence) -> str:
+    """Return a digest of all values."""
+    digest = hashlib.sha256()
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        part = images.read_stored(slice(start, start + _IMAGES_AT_ONCE))
+        digest.update(str(part.dtype).encode())
+        digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _name(value):

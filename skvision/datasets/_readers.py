@@ -1,0 +1,367 @@
+"""Where images come from: arrays, data sets and files."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from skvision.datasets._cache import PixelCache
+from skvision.datasets._files import open_image
+from skvision.datasets._maps import MapReference, reference_to
+from skvision.datasets._steps import PixelSteps
+
+__all__ = ["ArrayReader", "DatasetReader", "PathReader", "Reader", "to_chw"]
+
+Cache = bool | Literal["auto"]
+
+
+class Reader(Protocol):
+    """What an `ImageSequence` reads from.
+
+    ``read`` takes a slice or an index array and returns the images as they are stored,
+    to which `steps` are still to be applied. ``dtype`` is that of the values after
+    this. ``reading`` is "memory", "once" or "each time", see `ImageSequence`.
+    """
+
+    image_shape: tuple[int, int, int]
+    flat: bool
+    steps: PixelSteps | None
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def reading(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: slice | np.ndarray) -> torch.Tensor: ...
+
+
+class ArrayReader:
+    """Images in one array, in memory or in a memory map, which is never copied.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, n_features).
+    layout : {"grey", "last", "first", "flat"}
+        Which of these four shapes it is.
+    image_shape : tuple of int, default=None
+        (C, H, W) of flat rows that are images.
+    steps : PixelSteps, default=None
+        What the items have gone through; None means that they hold what the array
+        holds.
+    """
+
+    reading = "memory"
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        layout: str,
+        *,
+        image_shape: tuple[int, int, int] | None = None,
+        steps: PixelSteps | None = None,
+    ) -> None:
+        self.array = array
+        self.layout = layout
+        self.flat = layout == "flat" and image_shape is None
+        self.image_shape = image_shape or _image_shape(array.shape, layout)
+        self.steps = steps
+        stored = _to_tensor(np.empty(0, array.dtype)).numpy().dtype
+        self.dtype = stored if steps is None else steps.dtype_of(stored)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Processes that get a map open the file.
+        return {**vars(self), "array": reference_to(self.array) or self.array}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        array = state["array"]
+        if isinstance(array, MapReference):
+            state = {**state, "array": array.open()}
+        vars(self).update(state)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, rows: slice | np.ndarray) -> torch.Tensor:
+        if isinstance(rows, slice):
+            batch = self.array[rows].copy()  # Networks may work in place.
+        elif not self.array.flags.c_contiguous:
+            batch = self.array[rows]
+        else:
+            batch = self.array.take(rows, axis=0)
+        images = _to_tensor(batch)
+        if self.layout == "grey":
+            return images.unsqueeze(1)
+        if self.layout == "last":
+            return images.permute(0, 3, 1, 2)
+        if self.layout == "flat" and not self.flat:
+            return images.reshape(-1, *self.image_shape)
+        return images
+
+
+class _ItemReader:
+    """Images that are read one by one, and kept where they may be."""
+
+    flat = False
+    image_shape: tuple[int, int, int]
+    #: What to do about images that differ in shape.
+    advice: str
+
+    def _begin(self, cache: Cache, steps: PixelSteps | None = None) -> None:
+        first = self._image(0)
+        self.steps = steps
+        self.image_shape = (first.shape[0], first.shape[1], first.shape[2])
+        self._stored = first.numpy().dtype
+        self._cache = PixelCache((len(self), *self.image_shape), self._stored, cache)
+
+    def __copy__(self) -> Any:
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self), _cache=copy.copy(self._cache))
+        return copied
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _image(self, row: int) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _where(self, row: int) -> str:
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._stored if self.steps is None else self.steps.dtype_of(self._stored)
+
+    @property
+    def reading(self) -> str:
+        return "once" if self._cache.enabled else "each time"
+
+    def read(self, rows: slice | np.ndarray) -> torch.Tensor:
+        if isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
+        rows = np.asarray(rows, dtype=np.int64)
+        kept = self._cache.take(rows, self._checked)
+        if kept is not None:
+            return torch.from_numpy(kept)
+        if not len(rows):
+            return torch.from_numpy(np.empty((0, *self.image_shape), self._stored))
+        return torch.stack([self._checked(int(row)) for row in rows])
+
+    def _checked(self, row: int) -> torch.Tensor:
+        image = self._image(row)
+        where = self._where(row)
+        if tuple(image.shape) != self.image_shape:
+            raise ValueError(
+                f"{where[0].upper()}{where[1:]} has shape {tuple(image.shape)}, the "
+                f"first one {self.image_shape}. {self.advice}"
+            )
+        if image.is_floating_point() and not torch.isfinite(image).all():
+            raise ValueError(f"Input X contains NaN or infinity, in {where}.")
+        one_type = self._cache.enabled or self.steps is not None
+        if one_type and (dtype := image.numpy().dtype) != self._stored:
+            raise ValueError(
+                f"{where[0].upper()}{where[1:]} holds {dtype} values, the first one "
+                f"{self._stored}. Give all images one type, or set cache=False."
+            )
+        return image
+
+
+class DatasetReader(_ItemReader):
+    """Images that only a data set's own ``__getitem__`` can give.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Its items are images or tuples that begin with one.
+    rows : ndarray of int, default=None
+        The items to read; None means all.
+    steps : PixelSteps, default=None
+        What is still to be done to the pixels of the items.
+    cache : {"auto", True, False}, default=False
+        Which images are kept when they have been read, see `PixelCache`.
+    """
+
+    advice = (
+        "Give the data set a transform that makes all images equal in size, such as "
+        "torchvision's Resize((height, width))."
+    )
+
+    def __init__(
+        self,
+        dataset: Any,
+        rows: np.ndarray | None = None,
+        *,
+        steps: PixelSteps | None = None,
+        cache: Cache = False,
+    ) -> None:
+        self.dataset = dataset
+        self.rows = rows
+        if len(self) == 0:
+            name = type(dataset).__name__
+            raise ValueError(f"Found no image in the {name} data set.")
+        self._begin(cache, steps)
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.rows is None else len(self.rows)
+
+    def _image(self, row: int) -> torch.Tensor:
+        try:
+            item = self.dataset[self._item(row)]
+        except Exception as error:
+            where = self._where(row)
+            if isinstance(error, OSError) and error.errno is None:
+                # Pillow names no file, as the system does.
+                raise OSError(
+                    f"{where[0].upper()}{where[1:]} cannot be read: {error}. Replace "
+                    "it, or leave it out with torch.utils.data.Subset."
+                ) from error
+            error.add_note(f"This came of reading {where}.")
+            raise
+        image = item[0] if isinstance(item, (tuple, list)) else item
+        return to_chw(image, where=self._where(row))
+
+    def _item(self, row: int) -> int:
+        return row if self.rows is None else int(self.rows[row])
+
+    def _where(self, row: int) -> str:
+        item = self._item(row)
+        where = f"item {item} of the {type(self.dataset).__name__} data set"
+        # As torchvision's data sets of image files have them.
+        samples = getattr(self.dataset, "samples", None)
+        if isinstance(samples, list) and isinstance(samples[item], tuple):
+            where += f" ({samples[item][0]})"
+        return where
+
+
+class PathReader(_ItemReader):
+    """Image files, decoded when they are read.
+
+    Parameters
+    ----------
+    paths : ndarray of shape (n,), dtype=object
+        Of str or os.PathLike. The first image decides whether all are read as
+        grey or as RGB images.
+    cache : {"auto", True, False}, default="auto"
+        Which images are kept when they have been read, see `PixelCache`.
+    """
+
+    advice = "Resize the files, or use load_image_folder(..., image_size=(H, W))."
+
+    def __init__(self, paths: Any, cache: Cache = "auto") -> None:
+        for i, path in enumerate(paths):
+            if not isinstance(path, (str, os.PathLike)):
+                raise TypeError(
+                    "Expected paths of image files, each a str or os.PathLike; item "
+                    f"{i} is {path!r}."
+                )
+        self.paths = paths
+        self.mode: str | None = None
+        self._begin(cache)
+        self.mode = "L" if self.image_shape[0] == 1 else "RGB"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def _where(self, row: int) -> str:
+        return f"the image file {os.fspath(self.paths[row])!r}"
+
+    def _image(self, row: int) -> torch.Tensor:
+        path = os.fspath(self.paths[row])
+        image = open_image(path)
+        grey = image.mode in ("1", "L", "LA")
+        if self.mode == "L" and not grey:
+            raise ValueError(
+                f"The image file {path!r} has colours (mode {image.mode}), but the "
+                f"first one, {os.fspath(self.paths[0])!r}, is grey. Convert the files "
+                "to one mode."
+            )
+        pixels = image.convert(self.mode or ("L" if grey else "RGB"))
+        return to_chw(pixels, where=path)
+
+
+def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
+    """Return one image as a tensor of shape (channels, height, width).
+
+    Parameters
+    ----------
+    image : PIL.Image.Image, torch.Tensor or ndarray
+        Tensors are taken as (C, H, W) or (H, W), other arrays as (H, W, C), (C, H, W)
+        or (H, W), the channel axis being the one of length 1, 3 or 4.
+    where : str, default="the image"
+        What error messages call it.
+
+    Returns
+    -------
+    image : torch.Tensor of shape (C, H, W)
+    """
+    is_pil = hasattr(image, "getbands")
+    if is_pil and image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB", "PA", "1", "LA"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    if isinstance(image, torch.Tensor):
+        # Subclasses, such as torchvision's, make every operation slow.
+        plain = image.detach().cpu().as_subclass(torch.Tensor)
+        tensor = _to_tensor(plain)
+    else:
+        try:
+            tensor = _to_tensor(np.asarray(image))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"Expected an image (PIL image, tensor or array) in {where}; got "
+                f"{type(image).__name__}."
+            ) from error
+    if tensor.ndim == 2:
+        return tensor.unsqueeze(0)
+    if tensor.ndim != 3:
+        raise ValueError(
+            f"Expected an image with 2 or 3 axes in {where}; got shape "
+            f"{tuple(tensor.shape)}."
+        )
+    channels_last = not isinstance(image, torch.Tensor) and (
+        is_pil or (tensor.shape[0] not in (1, 3, 4) and tensor.shape[2] in (1, 3, 4))
+    )
+    return tensor.permute(2, 0, 1) if channels_last else tensor
+
+
+def _image_shape(shape: tuple[int, ...], layout: str) -> tuple[int, int, int]:
+    if layout == "flat":
+        return (1, 1, shape[1])
+    if layout == "grey":
+        return (1, shape[1], shape[2])
+    if layout == "last":
+        return (shape[3], shape[1], shape[2])
+    return (shape[1], shape[2], shape[3])
+
+
+def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Share or copy an array's memory; what networks cannot take becomes a float."""
+    if isinstance(array, torch.Tensor):
+        tensor = array
+    else:
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"Expected numbers; got an array of dtype {array.dtype}.")
+        if array.dtype.byteorder not in "=|":
+            array = array.astype(array.dtype.newbyteorder("="))
+        if array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        if not array.flags.writeable or any(
+            stride < 0 or stride % array.itemsize for stride in array.strides
+        ):
+            array = array.copy()
+        tensor = torch.from_numpy(array)
+    if tensor.dtype in (torch.uint8, torch.float32, torch.float64):
+        return tensor
+    exact_in_32_bits = tensor.dtype in (
+        torch.bool,
+        torch.int8,
+        torch.int16,
+        torch.uint16,
+    )
+    half = tensor.is_floating_point()
+    return tensor.to(torch.float32 if exact_in_32_bits or half else torch.float64)

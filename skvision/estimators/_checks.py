@@ -1,0 +1,148 @@
+"""What parameters say together, and whether network, loss and data fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+
+from skvision.preprocessing._augment import check_transforms
+
+__all__ = ["check_class_weight", "check_settings", "try_loss"]
+
+
+def check_settings(net: Any) -> None:
+    """Check parameters that more than their types decide about.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is wrong, or contradicts another one.
+    """
+    _check_contradictions(net)
+    shape = net.image_shape
+    if shape is not None and not (
+        len(shape) == 3 and all(isinstance(n, Integral) and int(n) > 0 for n in shape)
+    ):
+        raise ValueError(
+            f"image_shape={shape!r} should be three positive ints, (channels, height, "
+            "width)."
+        )
+    for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"freeze={net.freeze!r} should be 'encoder', 'backbone' or patterns of "
+                "parameter names."
+            )
+    for name in ("augment", "noise"):
+        check_transforms(getattr(net, name, None), name)
+    for callback in () if net.callbacks in (None, "disable") else net.callbacks:
+        one = callback[1] if isinstance(callback, tuple) else callback
+        kind = one if isinstance(one, type) else type(one)
+        if not issubclass(kind, Callback):
+            raise TypeError(
+                f"callbacks should hold skorch's callbacks, or pairs of a name and a "
+                f"callback; got {callback!r}."
+            )
+
+
+def _check_contradictions(net: Any) -> None:
+    if net.amp and net.dtype == "float64":
+        raise ValueError(
+            "amp=True computes in bfloat16, dtype='float64' in float64; set one of "
+            "them."
+        )
+    if net.early_stopping and net.train_split is not None:
+        raise ValueError(
+            "early_stopping=True holds out validation_fraction of the rows by "
+            "itself; set either early_stopping or train_split, not both."
+        )
+    if net.early_stopping and net.callbacks == "disable":
+        raise ValueError(
+            "early_stopping=True works by a callback; callbacks='disable' "
+            "contradicts it."
+        )
+
+
+def check_class_weight(weights: Mapping[Any, Any], classes: np.ndarray) -> None:
+    """Check the weights of labels.
+
+    Raises
+    ------
+    ValueError
+        If one is no number or negative, all are zero, or a label is unknown.
+    """
+    for label, weight in weights.items():
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            raise ValueError(
+                f"class_weight gives the label {label!r} the weight {weight!r}; "
+                "expected a number that is not negative."
+            )
+    unknown = [label for label in weights if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(
+            f"class_weight names the label(s) {unknown}, which are not among the "
+            f"classes {classes.tolist()}."
+        )
+    if not any(weights.get(label, 1) for label in classes.tolist()):
+        raise ValueError(
+            "class_weight is zero for every class; give one a positive weight."
+        )
+
+
+def try_loss(net: Any, data: Any) -> None:
+    """Compute the loss of some rows, so that what does not fit shows before training.
+
+    Raises
+    ------
+    ValueError
+        If augmentation changes the size of images, or the criterion does not take
+        outputs and targets.
+    """
+    # Other numbers of rows than outputs, which a loss might take for each other.
+    n_rows = 3 if getattr(net, "n_outputs_", None) == 2 else 2
+    batch = data[np.arange(min(n_rows, len(data)))]
+    X, y, *weight = (part.to(net.device_) for part in batch)
+    if data.images.steps is not None:
+        X = data.images.steps(X)
+    net._enter_mode(training=False)
+    with torch.no_grad():
+        images, target = net._drawn(X, y, training=True)
+        if net.compile:
+            # The network itself, since to compile it for these rows would take long.
+            outputs = net.module_.forward(net._to_input(images))
+        else:
+            outputs = net.infer(images)
+        target = net._target(target)
+        try:
+            with warnings.catch_warnings():
+                # That shapes differ, of losses that compare all with all.
+                warnings.filterwarnings("error", "Using a target size")
+                loss = net._loss(outputs, target, X, weight, training=True)
+        except (IndexError, RuntimeError, TypeError, ValueError, UserWarning) as error:
+            raise ValueError(_misfit(net, outputs, target, error)) from error
+    if loss.ndim:
+        raise ValueError(
+            f"The criterion {_shown(net)} returned {tuple(loss.shape)} values for a "
+            "batch; expected one: set criterion__reduction to 'mean'."
+        )
+
+
+def _misfit(net: Any, outputs: Any, target: torch.Tensor, error: Exception) -> str:
+    first = outputs[0] if isinstance(outputs, tuple) else outputs
+    return (
+        f"The criterion {_shown(net)} cannot take outputs of shape "
+        f"{tuple(first.shape)} and targets of shape {tuple(target.shape)}: {error} "
+        "Choose another criterion, or other criterion__* parameters."
+    )
+
+
+def _shown(net: Any) -> str:
+    settings = net.get_params_for("criterion")
+    shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return f"{type(net.criterion_).__name__}({shown})"

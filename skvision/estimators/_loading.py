@@ -1,0 +1,276 @@
+"""Estimators made of files, without trust in what the files say."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from skorch.history import History
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from skvision.estimators._autoencoder import ImageAutoencoder
+from skvision.estimators._base import ImageNet
+from skvision.estimators._build import build_network, network_shape, resolve_device
+from skvision.estimators._classifier import ImageClassifier
+from skvision.estimators._contents import (
+    check_callbacks,
+    check_facts,
+    check_finite,
+    check_history,
+    check_optimizer,
+    check_scaler,
+)
+from skvision.estimators._regressor import ImageRegressor
+from skvision.estimators._resume import set_callback_states
+from skvision.estimators._saving import ESTIMATOR, INSTANCE, PARTS
+from skvision.exceptions import FormatError
+from skvision.networks import get_network
+from skvision.storage._format import read_file
+from skvision.storage._objects import is_harmless, resolve_name, restore
+from skvision.storage._tree import Made, Name
+
+__all__ = ["load"]
+
+_OWN = {
+    f"{kind.__module__}.{kind.__qualname__}": kind
+    for kind in (ImageAutoencoder, ImageClassifier, ImageRegressor)
+}
+# A network may make some parts that it throws away, but not millions of them.
+_PARTS_PER_TENSOR, _MORE_PARTS = 20, 1000
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    module: Any = None,
+    trusted: Collection[str] = (),
+) -> ImageNet:
+    """Return the fitted estimator in a file that ``save`` has written.
+
+    Nothing in the file is run. It may come from anybody, unless `trusted` names what
+    is not to be trusted.
+
+    Parameters
+    ----------
+    path : str or path-like
+    module : class, callable, torch.nn.Module or str, default=None
+        Builds the network where it is none of skvision's or torchvision's; it becomes
+        the estimator's parameter ``module``.
+    trusted : collection of str, default=()
+        Names ("package.module.Class") that may be imported where the file has them:
+        a network's class, a criterion, a function. To import is to run code.
+
+    Returns
+    -------
+    estimator : ImageClassifier, ImageRegressor or ImageAutoencoder
+        As it was saved; on the CPU where its device does not exist.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, was not written by ``save``, contradicts itself, or
+        names what is not trusted.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    See Also
+    --------
+    ImageClassifier.save : Writes the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from torch import nn
+    >>> import skvision
+    >>> from skvision.datasets import load_digits_images
+    >>> X, y = load_digits_images(return_X_y=True)
+    >>> layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    >>> net = skvision.ImageClassifier(layers, max_epochs=1).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(f"{folder}/digits.skv")
+    ...     loaded = skvision.load(f"{folder}/digits.skv", module=layers)
+    >>> bool((loaded.predict(X) == net.predict(X)).all())
+    True
+    """
+    if isinstance(trusted, (str, bytes)):
+        raise TypeError(
+            f"trusted={trusted!r} should be a list of names, [{trusted!r}] for one."
+        )
+    trusted = frozenset(trusted)
+    tree = read_file(path, "estimator")
+    try:
+        return _estimator(tree, module, trusted)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        # What is wrong may show anywhere; nobody is to catch all of torch's errors.
+        reason = str(error) if isinstance(error, FormatError) else repr(error)
+        raise FormatError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error
+
+
+def _estimator(tree: Any, module: Any, trusted: Collection[str]) -> ImageNet:
+    params = _parameters(tree["params"], module, trusted)
+    kind = _OWN.get(tree["class"].name) or resolve_name(tree["class"].name, trusted)
+    if not (isinstance(kind, type) and issubclass(kind, ImageNet)):
+        raise FormatError(f"the class {tree['class'].name!r} is no estimator")
+    net: Any = kind(**params)
+    net._validate_params()
+    net._check_parameters()
+    facts = check_facts(net, tree["facts"])
+    vars(net).update(facts)
+    net.n_features_in_ = math.prod(net.image_shape_)
+    if "classes_inferred_" in facts:
+        net._set_classes(facts["classes_inferred_"])
+    try:
+        net.device_ = resolve_device(net.device)
+    except ValueError:
+        net.device_ = torch.device("cpu")
+    net._start_randomness(facts["_seed"])
+    net._pretrained_names = {str(name) for name in tree["pretrained_names"]}
+    # What is not skvision's own may run any code, so that it need not be watched.
+    own = module is None and _is_own(tree["params"]["module"])
+    net._stored = partial(_network, state=tree["module_"], own=own)
+    try:
+        net.initialize()
+    finally:
+        del net._stored
+    _fill(net, tree, facts)
+    return net
+
+
+def _parameters(
+    described: Mapping[str, Any], module: Any, trusted: Collection[str]
+) -> dict[str, Any]:
+    described = dict(described)
+    instance = described["module"]
+    if module is not None:
+        described["module"] = None
+    elif isinstance(instance, Made) and instance.name == INSTANCE:
+        raise FormatError(
+            f"the network was given as an object of the class "
+            f"{instance.params.get('class')!r}, which a file cannot hold; load with "
+            "module=..., the class or such an object"
+        )
+    pretrained = described.get("pretrained")
+    if isinstance(pretrained, Made) and pretrained.name == ESTIMATOR:
+        described["pretrained"] = None
+    params = {name: restore(value, trusted) for name, value in described.items()}
+    if module is not None:
+        params["module"] = module
+    if isinstance(pretrained, Made) and pretrained.name == ESTIMATOR:
+        params["pretrained"] = _estimator(pretrained.params, None, trusted)
+    return params
+
+
+def _is_own(module: Any) -> bool:
+    return isinstance(module, str) or (
+        isinstance(module, Name) and is_harmless(module.name)
+    )
+
+
+# ------------------------------------------------------------------ the network
+
+
+def _network(net: Any, state: Mapping[str, torch.Tensor], own: bool) -> nn.Module:
+    """Return the network that an estimator's parameters describe, with its weights."""
+    module = net._auto_module() if net.module == "auto" else net.module
+    kwargs = net.get_params_for("module")
+    if isinstance(module, str) and kwargs.get("weights") is not None:
+        # They come from the file instead.
+        get_network(module)
+        kwargs = kwargs | {"load_weights": False}
+    if not own:
+        network = build_network(module, net._facts(), kwargs).to(net._dtype)
+        network.load_state_dict(check_finite(state))
+    else:
+        # Without memory, until it is certain that the file has as much to put there.
+        with torch.device("meta"), _few_parts(len(state)):
+            network = build_network(module, net._facts(), kwargs).to(net._dtype)
+            _check_state(network, state)
+            _check_output(net, network)
+        network = network.to_empty(device="cpu")
+        network.load_state_dict(check_finite(state))
+    net.network_shape_ = network_shape(
+        net.image_shape_, getattr(network, "input_spec", None)
+    )
+    return network
+
+
+@contextlib.contextmanager
+def _few_parts(n_tensors: int) -> Iterator[None]:
+    """Let a network have about as many parts as a file has tensors."""
+    left = _PARTS_PER_TENSOR * n_tensors + _MORE_PARTS
+    thread = threading.get_ident()
+
+    def count(*args: Any) -> None:
+        nonlocal left
+        if threading.get_ident() == thread:
+            left -= 1
+            if left < 0:
+                raise FormatError("its network has far more layers than weights")
+
+    hooks = [
+        register_module_module_registration_hook(count),
+        register_module_parameter_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    expected = {k: (tuple(v.shape), v.dtype) for k, v in network.state_dict().items()}
+    found = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
+    if expected != found:
+        odd = sorted(k for k in {*expected, *found} if expected.get(k) != found.get(k))
+        raise FormatError(
+            f"its weights do not fit its network {type(network).__name__}: "
+            f"{', '.join(odd[:5])}"
+        )
+
+
+def _check_output(net: Any, network: nn.Module) -> None:
+    """Check what comes out of a network on the meta device for the file's shapes."""
+    shape = network_shape(net.image_shape_, getattr(network, "input_spec", None))
+    images = torch.empty((2, math.prod(shape)) if net._flat else (2, *shape))
+    network.eval()
+    with torch.no_grad():
+        output: Any = network(images.to(net._dtype))
+    network.train()
+    n_outputs = getattr(net, "n_outputs_", None)
+    first = output[0] if isinstance(output, tuple) else output
+    expected = images.shape if n_outputs is None else (2, n_outputs)
+    if tuple(first.shape) != tuple(expected):
+        raise FormatError(
+            f"its network returns {tuple(first.shape)} in the place of "
+            f"{tuple(expected)}"
+        )
+
+
+# ---------------------------------------------------------------- all the rest
+
+
+def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Put the state of a file into the parts of an estimator."""
+    net.scaler_.set_statistics(*check_scaler(net, tree["scaler"]), device=net.device_)
+    if hasattr(net.criterion_, "load_state_dict"):
+        net.criterion_.load_state_dict(check_finite(tree[PARTS[1]]))
+    check_optimizer(net.optimizer_, tree[PARTS[2]])
+    net.optimizer_.load_state_dict(tree[PARTS[2]])
+    net._generator.set_state(tree["generator"])
+    net.history_ = History(check_history(tree["history"]))
+    set_callback_states(net.callbacks_, check_callbacks(tree["callbacks"]))
+    vars(net).update({k: v for k, v in facts.items() if k != "classes_inferred_"})
+    net._enter_mode(training=False)

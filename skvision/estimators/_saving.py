@@ -1,0 +1,139 @@
+"""Fitted estimators in files that hold data alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import sklearn
+import skorch
+import torch
+from torch import nn
+
+from skvision.estimators._contents import REMEMBERED
+from skvision.estimators._resume import callback_states
+from skvision.storage._format import write_file
+from skvision.storage._objects import describe
+from skvision.storage._tree import Made
+
+__all__ = ["ESTIMATOR", "FACTS", "INSTANCE", "PARTS", "SavingMixin"]
+
+#: Attributes of fitted estimators that are plain values.
+FACTS = (
+    "image_shape_",
+    "feature_names_in_",
+    "classes_inferred_",
+    "n_outputs_",
+    "_flat",
+    "_scaling_known",
+    "_output_kind",
+    "_channels_last",
+    "_n_values",
+    "_seed",
+    "_untrained_loss",
+    "_target_shape",
+    "_target_dtype",
+    "_layout",
+    "_pixel_dtype",
+    "_n_features_out",
+)
+#: What has a state of its own.
+PARTS = ("module_", "criterion_", "optimizer_")
+#: What stands in the place of a network, which only code can make again.
+INSTANCE = "torch.nn.Module"
+#: What stands in the place of a fitted estimator that gave its weights.
+ESTIMATOR = "skvision.estimator"
+
+
+class SavingMixin:
+    """``save``."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator into a file, for `skvision.load`.
+
+        The file holds parameters, weights, the state of the optimizer, classes, shapes,
+        history and versions, as data: nothing in it is code, and nothing is run when it
+        is loaded. After that, ``partial_fit`` goes on as it would have done here.
+
+        Parameters
+        ----------
+        path : str or path-like
+            An older file is replaced in one step: at every moment there is the old one
+            or the new one.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If a parameter is no data, such as a callback or a lambda; the message names
+            it.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        skvision.load : Reads the file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import skvision
+        >>> from skvision.datasets import load_digits_images
+        >>> X, y = load_digits_images(return_X_y=True)
+        >>> net = skvision.ImageClassifier(max_epochs=1, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(f"{folder}/digits.skv")
+        ...     loaded = skvision.load(f"{folder}/digits.skv")
+        >>> bool((loaded.predict(X) == net.predict(X)).all())
+        True
+        """
+        write_file(path, "estimator", _describe(self))
+
+
+def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
+    """Return a fitted estimator as plain data, `Name` and `Made`."""
+    estimator.check_is_fitted()
+    params = {
+        name: _describe_parameter(name, value, what)
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    parts = {
+        name: part.state_dict()
+        for name in PARTS
+        if hasattr(part := getattr(estimator, name), "state_dict")
+    }
+    facts = {k: vars(estimator)[k] for k in FACTS if k in vars(estimator)}
+    facts = {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
+    scaler = estimator.scaler_
+    return {
+        "class": describe(type(estimator), "class"),
+        "versions": {
+            package.__name__: str(package.__version__)
+            for package in (torch, skorch, sklearn, np)
+        },
+        "params": params,
+        "facts": facts,
+        "scaler": (scaler.mean, scaler.std),
+        "pretrained_names": sorted(estimator._pretrained_names),
+        "generator": estimator._generator.get_state(),
+        "history": estimator.history.to_list(),
+        "callbacks": {
+            name: {k: state[k] for k in REMEMBERED if state.get(k) is not None}
+            for name, state in callback_states(estimator.callbacks_).items()
+        },
+        **parts,
+    }
+
+
+def _describe_parameter(name: str, value: Any, what: str) -> Any:
+    title = f"{what}{name}"
+    if name == "module" and isinstance(value, nn.Module):
+        return Made(INSTANCE, {"class": type(value).__qualname__})
+    if name == "pretrained":
+        if hasattr(value, "module_"):
+            return Made(ESTIMATOR, _describe(value, f"{title}."))
+        if isinstance(value, nn.Module):
+            return dict(value.state_dict())
+    return describe(value, title)

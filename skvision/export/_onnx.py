@@ -1,0 +1,405 @@
+"""Fitted estimators as ONNX files."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from numbers import Integral
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import Interval, validate_params
+from torch import nn
+
+from skvision._random import isolated_random_state
+from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.preprocessing._inputs import appearance
+from skvision.storage._atomic import write_atomically
+
+__all__ = ["export_onnx"]
+
+#: Name of the input, and of the axis of its rows.
+_INPUT, _ROWS = "X", "n"
+# A file is one protocol buffer, which holds no more. What is not a weight is small.
+_MOST_BYTES = 2**31 - 2**24
+_LOGGERS = (
+    "onnx_ir",
+    "onnxscript",
+    "torch._dynamo",
+    "torch.export",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.onnx",
+)
+
+
+@validate_params(
+    {
+        "path": [str, os.PathLike],
+        "opset_version": [Interval(Integral, 1, None, closed="left"), None],
+    },
+    prefer_skip_nested_validation=True,
+)
+def export_onnx(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    *,
+    example: Any = None,
+    opset_version: int | None = None,
+) -> None:
+    """Write a fitted estimator as an ONNX file.
+
+    The file takes images as ``predict`` does, any number of rows at once: bringing
+    pixels to [0, 1], normalisation, resizing, the network and the softmax are all in
+    it. Needs the extra ``onnx``.
+
+    Parameters
+    ----------
+    estimator : ImageClassifier, ImageRegressor or ImageAutoencoder
+        Fitted. It is left as it is.
+    path : str or os.PathLike
+        The file, which is replaced in one step if it is there.
+    example : images, default=None
+        One image or more as ``predict`` takes them. The file takes images of their
+        layout and data type, and no others: ONNX converts nothing by itself. None
+        means those of the images in ``fit``. Data sets and paths of files stand for
+        arrays of shape (n, channels, height, width) of the values that their items
+        hold.
+    opset_version : int, default=None
+        Version of ONNX's set of operators, where the program that reads the file
+        needs an old one. None leaves the choice to torch.
+
+    Raises
+    ------
+    ImportError
+        If onnx or onnxscript is not installed.
+    OSError
+        If the file cannot be written; an old one stays as it was.
+    sklearn.exceptions.NotFittedError
+        If `estimator` is not fitted.
+    TypeError
+        If `estimator` is none of skvision's.
+    ValueError
+        If `example` does not fit the estimator, or if ONNX cannot express the network.
+
+    Notes
+    -----
+    The input is called ``X``. The outputs are
+
+    - of a classifier, ``probabilities``, as of ``predict_proba``, and
+      ``class_index``, the position of the most probable class in ``classes_``;
+    - of a regressor, ``predictions``, as of ``predict``;
+    - of an autoencoder, ``codes``, as of ``transform``, and ``images``, as of
+      ``reconstruct``.
+
+    Metadata of the file, as JSON: ``image_shape`` (channels, height, width),
+    ``estimator``, the name of its class, and ``classes``, if they are numbers or
+    strings.
+
+    The network computes in float32, also where the estimator has ``dtype="float64"``
+    or ``amp=True``, since runtimes have no convolution of other types on the CPU. Real
+    outputs are float32.
+
+    Examples
+    --------
+    >>> import json
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from skvision import ImageClassifier
+    >>> from skvision.datasets import load_digits_images
+    >>> from skvision.export import export_onnx
+    >>> X, y = load_digits_images(return_X_y=True)
+    >>> net = ImageClassifier("mlp", max_epochs=3).fit(X, y)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = f"{folder.name}/digits.onnx"
+    >>> export_onnx(net, path, example=X)
+
+    In a program without skvision:
+
+    >>> session = onnxruntime.InferenceSession(path)
+    >>> probabilities, index = session.run(None, {"X": X[:100]})
+    >>> bool(np.allclose(probabilities, net.predict_proba(X[:100]), atol=1e-5))
+    True
+    >>> classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    >>> [classes[i] for i in index] == net.predict(X[:100]).tolist()
+    True
+    """
+    _check_estimator(estimator)
+    onnx = _require_onnx()
+    with isolated_random_state(estimator.device_):
+        look = _Look.of(estimator, example)
+        title = type(estimator.module_).__name__
+        with _explained(title):
+            model = _kind(estimator)(estimator, look)
+        _check_size(model, title)
+        with _explained(title), _quiet():
+            proto = _translate(model, opset_version)
+    _check_opset(proto, opset_version, title)
+    onnx.helper.set_model_props(proto, _metadata(estimator))
+    content = proto.SerializeToString()
+    write_atomically(path, lambda file: file.write(content))
+
+
+# ----------------------------------------------------------------------- checks
+
+
+def _check_estimator(estimator: Any) -> None:
+    if not isinstance(estimator, (ImageAutoencoder, ImageClassifier, ImageRegressor)):
+        hint = ""
+        if hasattr(estimator, "best_estimator_"):
+            hint = " Give its best_estimator_."
+        elif hasattr(estimator, "steps"):
+            hint = " Give its last step; what the steps before it do is not exported."
+        raise TypeError(
+            "export_onnx expects an ImageClassifier, ImageRegressor or "
+            f"ImageAutoencoder; got {type(estimator).__name__}.{hint}"
+        )
+    estimator.check_is_fitted()
+    needed = ["image_shape_"]
+    if isinstance(estimator, ImageRegressor):
+        needed.append("_target_shape")
+    unscaled = not estimator._scaling_known and estimator.scaler_.mean is None
+    if unscaled or not all(hasattr(estimator, name) for name in needed):
+        raise NotFittedError(
+            f"This {type(estimator).__name__} has a network, but has never seen "
+            "images: call fit before export_onnx."
+        )
+
+
+def _require_onnx() -> Any:
+    """Return onnx, or say how to install it and what torch needs beside it."""
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "export_onnx requires onnx and onnxscript. Install them by "
+            "pip install 'skvision[onnx]'."
+        ) from error
+    return onnx
+
+
+def _check_size(model: nn.Module, title: str) -> None:
+    n_bytes = sum(value.nbytes for value in model.state_dict().values())
+    if n_bytes > _MOST_BYTES:
+        raise ValueError(
+            f"The network {title} has weights of {n_bytes / 2**30:.1f} GB; a single "
+            "ONNX file holds less than 2 GB. Make the network smaller."
+        )
+
+
+def _check_opset(proto: Any, opset_version: int | None, title: str) -> None:
+    # The converter leaves the model as it is where it does not know the way.
+    (found,) = (
+        entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
+    )
+    if opset_version not in (None, found):
+        raise ValueError(
+            f"opset_version={opset_version}: torch {torch.__version__} cannot write "
+            f"the network {title} in this version of ONNX's operators. Set "
+            f"opset_version={found} or None."
+        )
+
+
+# ------------------------------------------------------------------------- model
+
+
+class _Look(NamedTuple):
+    """Layout and data type of images as the user has them."""
+
+    layout: str
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, estimator: Any, example: Any) -> _Look:
+        """Return the look of `example`, or else of what the estimator was fitted on."""
+        if example is not None:
+            images = estimator._check_images(example, reset=False)
+            layout, dtype = appearance(example, images)
+        else:
+            layout, dtype = estimator._layout, estimator._pixel_dtype
+        return cls(layout, _torch_dtype(dtype))
+
+    def shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """Return the shape of one image."""
+        n_channels, height, width = image_shape
+        return {
+            "flat": (n_channels * height * width,),
+            "grey": (height, width),
+            "last": (height, width, n_channels),
+        }.get(self.layout, image_shape)
+
+
+def _torch_dtype(dtype: Any) -> torch.dtype:
+    dtype = np.dtype(dtype).newbyteorder("=")
+    # Neither torch nor ONNX has longer numbers.
+    dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype
+    return torch.from_numpy(np.empty(0, dtype)).dtype
+
+
+class _Model(nn.Module):
+    """From images as the user has them to what an estimator makes of them."""
+
+    output_names: tuple[str, ...]
+
+    def __init__(self, estimator: Any, look: _Look) -> None:
+        super().__init__()
+        # A copy of a compiled network is not compiled.
+        self.network = copy.deepcopy(estimator.module_).cpu().float()
+        self.scaler = copy.deepcopy(estimator.scaler_).cpu()
+        if self.scaler.spec is not None:
+            # onnxruntime resizes nothing but float32.
+            self.scaler.dtype = torch.float32
+            self.scaler.float()
+        self.look = look
+        self.image_shape = estimator.image_shape_
+        self.flat = estimator._flat
+        self.requires_grad_(False).eval()
+
+    def example(self) -> torch.Tensor:
+        """Return images that may go in."""
+        shape = self.look.shape(self.image_shape)
+        # One row or none would be taken for a constant.
+        return torch.zeros((2, *shape), dtype=self.look.dtype)
+
+    def prepared(self, X: torch.Tensor) -> torch.Tensor:
+        """Return what the network gets."""
+        if self.look.layout == "last":
+            X = X.permute(0, 3, 1, 2)
+        elif not self.flat:
+            X = X.reshape(-1, *self.image_shape)
+        return self.scaler(X).float()
+
+    def outputs(self, X: torch.Tensor) -> torch.Tensor:
+        """Return what the network gives."""
+        outputs = self.network(self.prepared(X))
+        return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+class _Classifier(_Model):
+    output_names = ("probabilities", "class_index")
+
+    def __init__(self, estimator: ImageClassifier, look: _Look) -> None:
+        super().__init__(estimator, look)
+        self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
+
+    def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        probabilities = self.nonlinearity(self.outputs(X))
+        return probabilities, probabilities.argmax(1)
+
+
+class _Regressor(_Model):
+    output_names = ("predictions",)
+
+    def __init__(self, estimator: ImageRegressor, look: _Look) -> None:
+        super().__init__(estimator, look)
+        self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
+        self.target_shape = estimator._target_shape
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.nonlinearity(self.outputs(X)).reshape(-1, *self.target_shape)
+
+
+class _Autoencoder(_Model):
+    output_names = ("codes", "images")
+
+    def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        prepared = self.prepared(X)
+        # What both have in common is computed once in the file.
+        codes = self.network.encoder(prepared).flatten(1)
+        return codes, self._as_given(self.scaler.undo(self.network(prepared)))
+
+    def _as_given(self, images: torch.Tensor) -> torch.Tensor:
+        if self.look.dtype == torch.uint8:
+            images = images.mul(255).round().clamp(0, 255).to(torch.uint8)
+        else:
+            images = images.float()
+        if self.look.layout == "flat":
+            return images.flatten(1)
+        if self.look.layout == "grey":
+            return images.squeeze(1)
+        return images.permute(0, 2, 3, 1) if self.look.layout == "last" else images
+
+
+def _kind(estimator: Any) -> type[_Model]:
+    if isinstance(estimator, ImageAutoencoder):
+        return _Autoencoder
+    return _Regressor if isinstance(estimator, ImageRegressor) else _Classifier
+
+
+# ------------------------------------------------------------------- translation
+
+
+def _translate(model: _Model, opset_version: int | None) -> Any:
+    """Return a model as a protocol buffer."""
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    program: Any = torch.onnx.export(
+        model,
+        (model.example(),),
+        input_names=[_INPUT],
+        output_names=model.output_names,
+        dynamic_shapes=({0: _ROWS},),
+        opset_version=opset_version,
+        verbose=False,
+    )
+    # Which lines of which files on this machine the operations come from.
+    ClearMetadataAndDocStringPass()(program.model)
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _explained(title: str) -> Iterator[None]:
+    """Turn what goes wrong in a translation into an error that names the network."""
+    try:
+        yield
+    except Exception as error:
+        # Around the first error lie those of each stage of the exporter.
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        raise ValueError(
+            f"The network {title} cannot be written as ONNX, which holds one graph of "
+            "ONNX's own operations for any images and any number of them. Change what "
+            "forward(), or predict_nonlinearity, does: "
+            f"{type(first).__name__}: {shorten(str(first), 400)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep remarks of the exporter, on which users cannot act, to itself."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        # Where it cannot trace a network, it prints what it has of the graph.
+        silent = contextlib.redirect_stderr(io.StringIO())
+        with warnings.catch_warnings(), silent:
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _metadata(estimator: Any) -> dict[str, str]:
+    """Return what is written into the file beside the network."""
+    facts = {
+        "estimator": type(estimator).__name__,
+        "image_shape": list(estimator.image_shape_),
+    }
+    classes = getattr(estimator, "classes_", np.empty(0)).tolist()
+    if classes and all(isinstance(label, (bool, int, float, str)) for label in classes):
+        facts["classes"] = classes
+    return {name: json.dumps(value) for name, value in facts.items()}

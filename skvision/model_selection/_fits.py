@@ -1,0 +1,165 @@
+"""The fits of a search, trained together where that is possible and pays."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+
+from skvision.model_selection._member import Member
+from skvision.model_selection._plan import (
+    largest_stack,
+    pays,
+    plan_key,
+    structure,
+    why_not,
+)
+from skvision.model_selection._stack import NotStackable, find_engine
+from skvision.model_selection._trainer import (
+    Outcome,
+    Request,
+    Trainer,
+    fit_alone,
+    fit_name,
+    train_stack,
+    warn_of,
+)
+
+__all__ = ["StackedFits"]
+
+# Networks that are measured; more would take longer, and tell little more.
+_N_MEASURED = 8
+
+
+class StackedFits:
+    """Trains the fits of a search, and hands them out when they are asked for.
+
+    Parameters
+    ----------
+    estimator : ImageClassifier, ImageRegressor or ImageAutoencoder
+        Its clones are fitted.
+    X, y : object
+        All rows.
+    fit_params : dict
+        Metadata of ``fit``, of all rows.
+    n_jobs : int, default=None
+        Processes, for stacks and for fits that are not stacked.
+    max_stack : int, default=None
+        Most networks in a stack; None means as many as memory allows and, on a CPU, as
+        gain by it.
+    calibrate : bool, default=True
+        Whether to measure first if a stack is faster than ordinary fits.
+    continuing : bool, default=False
+        Whether fits that differ in nothing but more epochs go on from each other.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        fit_params: dict[str, Any],
+        *,
+        n_jobs: int | None = None,
+        max_stack: int | None = None,
+        calibrate: bool = True,
+        continuing: bool = False,
+    ) -> None:
+        self.trainer = Trainer(estimator, X, y, fit_params, continuing)
+        self.n_jobs = n_jobs
+        # What goes on from an earlier round is in this process.
+        self._n_jobs = None if continuing else n_jobs
+        self.max_stack = max_stack
+        self.calibrate = calibrate
+        self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        #: Seconds of each fit in the order of the requests, None for ordinary ones.
+        self.seconds: list[float | None] = []
+
+    def train(self, requests: Sequence[Request]) -> bool:
+        """Train what can be stacked; return whether that is anything.
+
+        The rest is fitted, too, unless it is all.
+        """
+        groups: dict[str, list[int]] = defaultdict(list)
+        reasons: dict[str, str | None] = {}
+        for i, request in enumerate(requests):
+            net = self.trainer.net(request)
+            reason = why_not(net, self.trainer.fit_params)
+            if self.trainer.continuing and net.checkpoint is not None:
+                reason = "a checkpoint is that of one fit"
+            key = f"{reason} {plan_key(net)}"
+            groups[key].append(i)
+            reasons[key] = reason
+        stacks: list[list[int]] = []
+        for key, places in groups.items():
+            if (reason := reasons[key]) is not None:
+                warn_of(reason)
+                continue
+            size = self._size([requests[i] for i in places])
+            if size > 1 or self._continued:
+                stacks += [places[i : i + size] for i in range(0, len(places), size)]
+        if not stacks:
+            return False
+        made = self._run(requests, stacks)
+        for request, outcome in zip(requests, made, strict=True):
+            self.outcomes[self.trainer.key(request)].append(outcome)
+            self.seconds.append(outcome.seconds)
+        return True
+
+    def take(self, params: dict[str, Any], rows: np.ndarray) -> Outcome | None:
+        """Return the outcome of a fit, once, or None if there is none."""
+        found = self.outcomes.get(fit_name(params, rows))
+        return found.pop(0) if found else None
+
+    @property
+    def _continued(self) -> bool:
+        return self.trainer.continuing and bool(self.outcomes)
+
+    def _size(self, group: list[Request]) -> int:
+        """Return how many fits, probably of one structure, to make at once."""
+        first = self.trainer.member(group[0])
+        if isinstance(first, Outcome):
+            # The others will fail alike, or are better off alone.
+            return 1
+        n_workers = min(effective_n_jobs(self._n_jobs), len(group))
+        try:
+            limit = max(1, largest_stack(first, self.max_stack, n_workers))
+            # As many stacks for each of the processes.
+            n_rounds = math.ceil(len(group) / (limit * n_workers))
+            size = math.ceil(len(group) / (n_rounds * n_workers))
+            # Of one network alone, all engines compute the same.
+            n_tried = min(size, _N_MEASURED) if self.calibrate else 2
+            some = [self.trainer.member(request) for request in group[1:n_tried]]
+            alike = [m for m in some if isinstance(m, Member)]
+            alike = [m for m in alike if structure(m) == structure(first)]
+            engine = find_engine([first, *alike])
+            if size == 1 or not self.calibrate:
+                return size
+            return size if pays([first, *alike], engine, n_workers) else 1
+        except NotStackable as error:
+            warn_of(str(error))
+        except Exception as error:
+            # It is left to the fits to tell what is wrong.
+            warn_of(f"{type(error).__name__}: {error}")
+        return 1
+
+    def _run(
+        self, requests: Sequence[Request], stacks: list[list[int]]
+    ) -> list[Outcome]:
+        made: dict[int, Outcome | None] = {}
+        data = self.trainer.X, self.trainer.y
+        jobs = [
+            delayed(train_stack)(self.trainer, *data, [requests[i] for i in stack])
+            for stack in stacks
+        ]
+        found = Parallel(n_jobs=self._n_jobs)(jobs)
+        for stack, outcomes in zip(stacks, found, strict=True):
+            made.update(zip(stack, outcomes, strict=True))
+        rest = [i for i in range(len(requests)) if made.get(i) is None]
+        jobs = [delayed(fit_alone)(self.trainer, *data, requests[i]) for i in rest]
+        made.update(zip(rest, Parallel(n_jobs=self.n_jobs)(jobs), strict=True))
+        return [outcome for _, outcome in sorted(made.items()) if outcome is not None]

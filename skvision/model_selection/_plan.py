@@ -1,0 +1,295 @@
+"""Which fits go into a stack, and how many at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from skorch.callbacks import (
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    PassthroughScoring,
+    PrintLog,
+)
+
+from skvision._random import isolated_random_state
+from skvision.estimators._base import ImageNet
+from skvision.model_selection._member import Member
+from skvision.model_selection._stack import Stack
+from skvision.training._losses import OPTIMIZERS, resolve
+
+__all__ = [
+    "is_out_of_memory",
+    "largest_stack",
+    "pays",
+    "plan_key",
+    "structure",
+    "why_not",
+]
+
+# Optimizers that treat each number by itself.
+_ELEMENTWISE = (
+    *OPTIMIZERS.values(),
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+)
+# Callbacks that leave the network alone.
+_HARMLESS = (EarlyStopping, EpochScoring, EpochTimer, PassthroughScoring, PrintLog)
+# What a stack does in the estimator's place.
+_STEP = (
+    "_drawn",
+    "_enter_mode",
+    "_forward_batch",
+    "_loss",
+    "_set_training",
+    "_step_optimizer",
+    "_target",
+    "_to_input",
+    "_zero_grad_optimizer",
+    "evaluation_step",
+    "fit",
+    "fit_loop",
+    "get_loss",
+    "get_train_step_accumulator",
+    "infer",
+    "initialize_optimizer",
+    "notify",
+    "on_batch_begin",
+    "on_batch_end",
+    "on_grad_computed",
+    "run_single_epoch",
+    "train_step",
+    "train_step_single",
+)
+# A stack must be faster by this factor than ordinary fits.
+_WORTH_IT = 0.95
+_LARGEST = 256
+# On a CPU, activations that no longer fit into a processor's last cache cost more than
+# wide operations gain; the first networks gain most. In bytes, and networks.
+_IN_CACHE, _GAIN_MOST = 2**24, 8
+# What differs between members of a stack.
+_FREE = ("lr", "max_epochs", "random_state", "augment", "noise", "class_weight")
+_FREE_PREFIXES = ("optimizer", "criterion__label_smoothing", "module__dropout")
+
+
+def why_not(net: Any, fit_params: dict[str, Any]) -> str | None:
+    """Return why an estimator's fits cannot be stacked, None if they can."""
+    if not isinstance(net, ImageNet):
+        return f"{type(net).__name__} is no estimator of skvision"
+    for name in _STEP:
+        method = getattr(type(net), name)
+        if not method.__module__.startswith(("skvision.", "skorch.", "sklearn.")):
+            return f"{type(net).__name__} has its own {name}"
+    callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
+    for callback in callbacks:
+        callback = callback[1] if isinstance(callback, tuple) else callback
+        kind = callback if isinstance(callback, type) else type(callback)
+        if kind not in _HARMLESS:
+            return f"the callback {kind.__name__} may touch the network"
+    if net.compile:
+        return "compile=True"
+    if net.checkpoint_steps is not None:
+        return "checkpoint_steps goes by the steps of a single fit"
+    optimizer = resolve(net.optimizer, OPTIMIZERS)
+    if optimizer not in _ELEMENTWISE:
+        return f"the optimizer {getattr(optimizer, '__name__', optimizer)}"
+    if others := fit_params.keys() - {"sample_weight"}:
+        return f"fit takes no {', '.join(sorted(others))}"
+    return None
+
+
+def plan_key(net: Any) -> str:
+    """Return what fits have in common that may be of one structure."""
+    params = net.get_params(deep=False)
+    return repr(
+        sorted(
+            (name, repr(value))
+            for name, value in params.items()
+            if name not in _FREE and not name.startswith(_FREE_PREFIXES)
+        )
+    )
+
+
+def structure(member: Member) -> str:
+    """Return what members of a stack have in common."""
+    net = member.net
+    layers = [
+        (name, type(layer), sorted((k, repr(v)) for k, v in _settings(layer).items()))
+        for name, layer in net.module_.named_modules()
+    ]
+    tensors = [
+        (name, tuple(value.shape), value.dtype, value.requires_grad)
+        for name, value in net.module_.state_dict(keep_vars=True).items()
+    ]
+    scaler = net.scaler_
+    rest = (
+        type(net),
+        net.network_shape_,
+        scaler.mean is None,
+        scaler.spec,
+        member.train.sample_weight is None,
+        member.train.images.dtype,
+        net._channels_last,
+        net.amp,
+        net.dtype,
+        str(net.device_),
+    )
+    return repr((layers, tensors, rest))
+
+
+def _settings(layer: Any) -> dict[str, Any]:
+    # The probability of dropout may differ: each network draws for itself.
+    return {
+        key: value
+        for key, value in vars(layer).items()
+        if not key.startswith("_") and key not in ("training", "p", "inplace")
+    }
+
+
+def pays(members: list[Member], engine: Any, n_workers: int) -> bool:
+    """Measure whether a stack is faster than ordinary fits.
+
+    Parameters
+    ----------
+    members : list of Member
+        Of one structure; they are left as they are.
+    engine : object
+        From `find_engine`.
+    n_workers : int
+        Processes, each of which has its part of the threads, whatever it does.
+    """
+    alone, together = _ordinary_step(members[0]), _stacked_step(members, engine)
+    with _threads(max(1, torch.get_num_threads() // n_workers)):
+        return _seconds(together) / len(members) < _WORTH_IT * _seconds(alone)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(step: Callable[[], None], n_times: int = 4) -> float:
+    seconds = []
+    for _ in range(n_times):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def _batch(member: Member) -> tuple[Any, ...]:
+    net = member.net
+    size = len(member.train) if net.batch_size == -1 else net.batch_size
+    rows = slice(0, min(size, len(member.train)))
+    X, y, *weight = (part.to(net.device_) for part in member.train[rows])
+    if member.train.images.steps is not None:
+        X = member.train.images.steps(X)
+    return X, y, *weight
+
+
+def _ordinary_step(member: Member) -> Callable[[], None]:
+    net, batch = member.net, _batch(member)
+    # A copy trains; what it needs beside the network does not change.
+    other = copy.copy(net)
+    parts = copy.deepcopy((net.module_, net.optimizer_, net.criterion_))
+    vars(other).update(zip(("module_", "optimizer_", "criterion_"), parts, strict=True))
+    other.callbacks_ = []
+
+    def step() -> None:
+        with isolated_random_state(net.device_, 0):
+            other.train_step(batch)
+        if net.device_.type == "cuda":
+            torch.cuda.synchronize(net.device_)
+
+    return step
+
+
+def _stacked_step(members: list[Member], engine: Any) -> Callable[[], None]:
+    stack = Stack(members, engine)
+    device = stack.net.device_
+    batches = {}
+    for i, member in enumerate(stack.members):
+        X, y, *weight = _batch(member)
+        images, target = member.net._drawn(X, y, training=False)
+        batches[i] = images, member.net._target(target), *weight
+
+    def step() -> None:
+        before = [(m, m.states, m.shows_batches) for m in members]
+        for member in members:
+            member.states = dict(member.states or {})
+            member.shows_batches = False
+        try:
+            stack._step(batches)
+        finally:
+            for member, states, shows in before:
+                member.states, member.shows_batches = states, shows
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return step
+
+
+def largest_stack(member: Member, max_stack: int | None, n_workers: int) -> int:
+    """Return how many networks like one to train at once.
+
+    They fit into their part of half of the memory that is free and, unless `max_stack`
+    is given, on a CPU roughly into its cache.
+    """
+    net = member.net
+    X, *_ = _batch(member)
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        # What a layer makes may be kept by it and by the next one.
+        kept[tensor.data_ptr()] = tensor.nbytes
+        # The tensor itself would hold the graph that holds it, for ever.
+        return tensor.detach()
+
+    module = copy.deepcopy(net.module_).train()
+    with (
+        isolated_random_state(net.device_, 0),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+    ):
+        module(net._to_input(X))
+    weights = sum(p.nbytes for p in module.parameters())
+    saved = sum(kept.values())
+    # Weights, gradients twice, two states, and the network's own copy of all but the
+    # gradients; activations and their gradients.
+    needed = 8 * weights + 2 * saved + X.nbytes
+    fitting = max(1, int(_free_memory(net.device_) // 2 // max(needed, 1)))
+    fitting //= n_workers
+    if max_stack is None:
+        max_stack = _LARGEST
+        if net.device_.type == "cpu":
+            max_stack = min(max_stack, max(_GAIN_MOST, _IN_CACHE // max(saved, 1)))
+    return min(fitting, max_stack)
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):
+        return 2**32  # Not told on this system.
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        "can't allocate memory" in str(error)
+    )

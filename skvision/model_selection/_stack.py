@@ -1,0 +1,353 @@
+"""Training steps of many networks at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from skvision._random import isolated_random_state
+from skvision.estimators._build import with_channels_last
+from skvision.exceptions import DivergedError
+from skvision.model_selection._engines import ENGINES, DropoutCall, dropout_calls
+from skvision.model_selection._member import Member
+from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
+
+__all__ = ["NotStackable", "Stack", "find_engine"]
+
+# Losses whose values for rows do not depend on other rows.
+_ROW_LOSSES = (
+    nn.CrossEntropyLoss,
+    nn.NLLLoss,
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+)
+# Images with which an engine is compared with the networks themselves.
+_N_TRIED = 8
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
+
+
+class NotStackable(ValueError):
+    """Networks that cannot be trained as one."""
+
+
+def find_engine(members: Sequence[Member]) -> Any:
+    """Return an engine that was seen to compute what the networks compute.
+
+    Parameters
+    ----------
+    members : list of Member
+        Of one structure. The first, the middle and the last are tried.
+
+    Raises
+    ------
+    NotStackable
+        If there is none; the message says why.
+    """
+    tried = [members[i] for i in sorted({0, len(members) // 2, len(members) - 1})]
+    net = tried[0].net
+    if any(True for _ in getattr(net.criterion_, "parameters", tuple)()):
+        raise NotStackable("the criterion has weights of its own")
+    if _has_backward_hooks(net.module_):
+        raise NotStackable("hooks change gradients")
+    reasons = []
+    for kind in ENGINES:
+        try:
+            engine = kind(net.module_, channels_last=net._channels_last)
+            for training in (False, True):
+                _compare(engine, tried, training)
+        except Exception as error:  # Networks may do anything.
+            message = (str(error) or type(error).__name__).splitlines()[0]
+            reasons.append(f"{kind.__name__}: {message}")
+        else:
+            return engine
+    raise NotStackable("; ".join(reasons))
+
+
+def _compare(engine: Any, members: Sequence[Member], training: bool) -> None:
+    modules, inputs = [], []
+    for member in members:
+        net = member.net
+        images = member.train.images.read(slice(0, _N_TRIED)).to(net.device_)
+        inputs.append(net._to_input(images))
+        own = net.module_
+        net.module_ = copy.deepcopy(own)
+        net._enter_mode(training)
+        modules.append(net.module_)
+        net.module_ = own
+    params, buffers = _stacked(modules)
+    engine.set_mode(modules[0])
+    by_module, expected, device = [], [], members[0].net.device_
+    with torch.no_grad():
+        with isolated_random_state(device):
+            calls = dropout_calls(modules[0], inputs[0])
+        for module, x in zip(modules, inputs, strict=True):
+            with isolated_random_state(device, 0):
+                by_module.append(_draw_masks(module, calls, x))
+            with isolated_random_state(device, 0):
+                expected.append(module(x))
+        masks = [torch.stack(masks) for masks in zip(*by_module, strict=True)]
+        # Other random numbers are not to agree by chance.
+        with isolated_random_state(device, 1):
+            found = engine(params, buffers, torch.stack(inputs), masks)
+    _, after = _stacked(modules)
+    for i, output in enumerate(expected):
+        first = output[0] if isinstance(output, tuple) else output
+        other = found[0] if isinstance(found, tuple) else found
+        _check_close(other[i], first, "outputs differ from those of the network")
+    for name, value in after.items():
+        _check_close(buffers[name], value, f"{name} differs from the network's")
+
+
+def _check_close(found: torch.Tensor, expected: torch.Tensor, message: str) -> None:
+    tolerance = _TOLERANCE.get(expected.dtype, 0)
+    scale = float(expected.abs().max()) if expected.numel() else 0
+    if found.shape != expected.shape or not torch.allclose(
+        found, expected, rtol=tolerance, atol=tolerance * scale
+    ):
+        raise ValueError(message)
+
+
+def _stacked(modules: Sequence[nn.Module]) -> tuple[dict, dict]:
+    """Return parameters and buffers of all networks, (n, ...)."""
+
+    def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        return {
+            name: torch.stack([part[name].detach() for part in parts])
+            for name in parts[0]
+        }
+
+    return (
+        joined([dict(module.named_parameters()) for module in modules]),
+        joined([dict(module.named_buffers()) for module in modules]),
+    )
+
+
+class Stack:
+    """Fits that go through the epochs side by side.
+
+    Parameters
+    ----------
+    members : list of Member
+        Of one structure, with epochs left to train.
+    engine : object
+        From `find_engine`.
+    """
+
+    def __init__(self, members: Sequence[Member], engine: Any) -> None:
+        # What is done for some members alone is done for a range of the stack.
+        keys = {member: optimizer_key(member) for member in members}
+        self.members = sorted(members, key=lambda m: (len(m.train), keys[m]))
+        self.engine = engine
+        nets = [member.net for member in self.members]
+        self.net = nets[0]
+        self.params, self.buffers = _stacked([net.module_ for net in nets])
+        for name, parameter in self.net.module_.named_parameters():
+            self.params[name].requires_grad_(parameter.requires_grad)
+        self.trained = [n for n, p in self.params.items() if p.requires_grad]
+        #: Made when it is known which parameters get gradients.
+        self.optimizers: StackOptimizers | None = None
+        self.criteria = [_criterion_key(net) for net in nets]
+        self.net._enter_mode(True)
+        engine.set_mode(self.net.module_)
+        self.calls: list[DropoutCall] | None = None
+        self.diverged: dict[Member, DivergedError] = {}
+        self.mean, self.std = (
+            None
+            if getattr(self.net.scaler_, name) is None
+            else torch.stack([getattr(net.scaler_, name) for net in nets]).unsqueeze(1)
+            for name in ("mean", "std")
+        )
+
+    def train_epoch(self) -> dict[Member, DivergedError]:
+        """Train all members for an epoch, and return those that diverged."""
+        self.diverged = {}
+        for member in self.members:
+            member.begin_epoch()
+        losses: list[torch.Tensor] = []
+        while batches := self._next_batches():
+            losses.append(self._step(batches))
+        self.write_back()
+        # One transfer for all members and batches.
+        table = torch.stack(losses).T.tolist()
+        for member, row in zip(self.members, table, strict=True):
+            if member in self.diverged:
+                continue
+            try:
+                member.end_epoch(row[: len(member.sizes)])
+            except DivergedError as error:
+                self.diverged[member] = error
+        return self.diverged
+
+    def _next_batches(self) -> dict[int, tuple[Any, ...]]:
+        batches = {}
+        for i, member in enumerate(self.members):
+            if (batch := member.next_batch()) is not None:
+                batches[i] = batch
+        return batches
+
+    def _step(self, batches: dict[int, tuple[Any, ...]]) -> torch.Tensor:
+        """Make a training step of the members that have a batch."""
+        net = self.net
+        losses = torch.zeros(len(self.members), dtype=net._dtype, device=net.device_)
+        sizes = [
+            len(batches[i][0]) if i in batches else 0 for i in range(len(self.members))
+        ]
+        total: Any = 0
+        for a, b in ranges(sizes):
+            if not sizes[a]:
+                continue
+            part = [batches[i] for i in range(a, b)]
+            outputs = self._forward(a, b, [batch[0] for batch in part])
+            found = self._losses(a, b, outputs, part)
+            total = total + found.sum()
+            losses[a:b] = found.detach()
+            for i, member in enumerate(self.members[a:b], a):
+                if member.shows_batches and member not in self.diverged:
+                    try:
+                        member.show_step(losses[i], outputs[i - a].detach())
+                    except DivergedError as error:
+                        self.diverged[member] = error
+        leaves = [self.params[name] for name in self.trained]
+        values = torch.autograd.grad(total, leaves, allow_unused=True)
+        grads = {
+            name: grad
+            for name, grad in zip(self.trained, values, strict=True)
+            if grad is not None
+        }
+        if self.optimizers is None:
+            self.optimizers = StackOptimizers(self.members, self.params, [*grads])
+        self.optimizers.step(grads, sizes)
+        return losses
+
+    def _forward(self, a: int, b: int, images: list[torch.Tensor]) -> torch.Tensor:
+        whole = (a, b) == (0, len(self.members))
+        params, buffers = (
+            values if whole else {name: value[a:b] for name, value in values.items()}
+            for values in (self.params, self.buffers)
+        )
+        if len({image.dtype for image in images}) > 1:
+            # Some have been transformed, and are floats already.
+            images = [self.net.scaler_.to_unit(image) for image in images]
+        x = self._to_input(a, b, torch.stack(images))
+        masks = self._masks(a, b, x)
+        net = self.net
+        if net.amp:
+            with torch.autocast(net.device_.type, dtype=torch.bfloat16):
+                outputs = self.engine(params, buffers, x, masks)
+        else:
+            outputs = self.engine(params, buffers, x, masks)
+        first = outputs[0] if isinstance(outputs, tuple) else outputs
+        return first.to(net._dtype)
+
+    def _to_input(self, a: int, b: int, images: torch.Tensor) -> torch.Tensor:
+        """Do for several members what a `PixelScaler` does for one."""
+        scaler = self.net.scaler_
+        scaled = scaler.to_unit(images)
+        if scaler.spec is not None:
+            scaled = scaler.spec.fit_size(scaled.flatten(0, 1)).unflatten(
+                0, (b - a, -1)
+            )
+        if self.mean is None or self.std is None:
+            return scaled
+        return scaled.sub(self.mean[a:b]).div_(self.std[a:b])
+
+    def _masks(self, a: int, b: int, x: torch.Tensor) -> list[torch.Tensor]:
+        """Draw what each member's dropout layers would draw."""
+        if self.calls is None:
+            one = with_channels_last(x[0]) if self.net._channels_last else x[0]
+            self.calls = dropout_calls(self.net.module_, one)
+        if not self.calls:
+            return []
+        by_member = [
+            member.draw(partial(_draw_masks, member.net.module_, self.calls, x[0]))
+            for member in self.members[a:b]
+        ]
+        return [torch.stack(masks) for masks in zip(*by_member, strict=True)]
+
+    def _losses(
+        self, a: int, b: int, outputs: torch.Tensor, batches: list[tuple[Any, ...]]
+    ) -> torch.Tensor:
+        """Return one loss for each member, shape (b - a,)."""
+        nets = [member.net for member in self.members[a:b]]
+        keys = self.criteria[a:b]
+        if keys[0] is not None and len({*keys}) == 1:
+            return _row_losses(nets[0], outputs, batches)
+        found: list[Any] = [None] * (b - a)
+        for key in dict.fromkeys(keys):
+            places = [i for i, other in enumerate(keys) if other == key]
+            chosen = [batches[i] for i in places]
+            if key is None:
+                for i, (images, target, *weight) in zip(places, chosen, strict=True):
+                    args = outputs[i], target, images, weight, True
+                    found[i] = nets[i]._loss(*args)
+                continue
+            losses = _row_losses(nets[places[0]], outputs[places], chosen)
+            for i, loss in zip(places, losses.unbind(), strict=True):
+                found[i] = loss
+        return torch.stack(found)
+
+    def write_back(self) -> None:
+        """Give each member its weights and the state of its optimizer."""
+        with torch.no_grad():
+            for i, member in enumerate(self.members):
+                module = member.net.module_
+                for own, values in (
+                    (module.named_parameters(), self.params),
+                    (module.named_buffers(), self.buffers),
+                ):
+                    for name, tensor in own:
+                        tensor.copy_(values[name][i])
+        if self.optimizers is not None:
+            self.optimizers.write_back()
+
+
+def _draw_masks(
+    module: nn.Module, calls: Sequence[DropoutCall], images: torch.Tensor
+) -> list[torch.Tensor]:
+    layers = dict(module.named_modules())
+    return [call.mask(layers[call.name], images) for call in calls]
+
+
+def _row_losses(net: Any, outputs: torch.Tensor, batches: list) -> torch.Tensor:
+    """Return a loss for each of some members with the same criterion."""
+    reduction = net.criterion_.reduction
+    targets = torch.stack([batch[1] for batch in batches])
+    losses = net._unreduced_loss(outputs.flatten(0, 1), targets.flatten(0, 1))
+    losses = losses.reshape(*outputs.shape[:2], -1)
+    losses = losses.sum(2) if reduction == "sum" else losses.mean(2)
+    if len(batches[0]) > 2:
+        losses = losses * torch.stack([batch[2] for batch in batches]).to(losses)
+    return losses.sum(1) if reduction == "sum" else losses.mean(1)
+
+
+def _has_backward_hooks(module: nn.Module) -> bool:
+    hooked = [p._backward_hooks for p in module.parameters()]
+    hooked += [p._post_accumulate_grad_hooks for p in module.parameters()]
+    for layer in module.modules():
+        hooked += [layer._backward_hooks, layer._backward_pre_hooks]
+    return any(hooked)
+
+
+def _criterion_key(net: Any) -> str | None:
+    """Return what tells criteria apart, or None if rows cannot be told apart."""
+    criterion = net.criterion_
+    settings = {
+        k: v
+        for k, v in vars(criterion).items()
+        if not k.startswith("_") and k != "training"
+    }
+    if (
+        type(criterion) not in _ROW_LOSSES
+        or any(True for _ in criterion.buffers())
+        or criterion.reduction not in ("mean", "sum")
+        or getattr(criterion, "ignore_index", -1) >= 0
+    ):
+        return None
+    return repr((type(criterion).__name__, settings, getattr(net, "reduction", None)))

@@ -1,0 +1,250 @@
+"""Stacks trained to their ends, in this process or in another."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _check_method_params
+
+from skvision._warnings import warn
+from skvision.exceptions import DivergedError
+from skvision.model_selection._member import Member
+from skvision.model_selection._plan import is_out_of_memory, structure
+from skvision.model_selection._stack import NotStackable, Stack, find_engine
+from skvision.preprocessing._inputs import as_images, is_flat
+from skvision.storage._checkpoint import fingerprint
+
+__all__ = [
+    "Outcome",
+    "Request",
+    "Trainer",
+    "fit_alone",
+    "fit_name",
+    "train_stack",
+    "warn_of",
+]
+
+
+class Request(NamedTuple):
+    """A fit that a search is going to ask for."""
+
+    params: dict[str, Any] | None
+    rows: np.ndarray
+
+
+@dataclass
+class Outcome:
+    """What came of a fit: an estimator or an error, and the share of time."""
+
+    net: Any = None
+    error: Exception | None = None
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Makes fits of clones of an estimator, many at once; it can be pickled.
+
+    Parameters
+    ----------
+    estimator, X, y, fit_params, continuing
+        As of `StackedFits`.
+    """
+
+    def __init__(
+        self, estimator: Any, X: Any, y: Any, fit_params: dict, continuing: bool
+    ) -> None:
+        self.estimator = estimator
+        self.X, self.y, self.fit_params = X, y, fit_params
+        self.continuing = continuing
+        self.alive: dict[str, Member] = {}
+        self._images: dict[str, Any] = {}
+        self._folds: dict[bytes, tuple[Any, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What others have prepared, a process prepares for itself. The data come beside
+        # it: so joblib's backends see what all tasks share.
+        own: dict[str, Any] = {"alive": {}, "_images": {}, "_folds": {}}
+        return {**vars(self), **own, "X": None, "y": None}
+
+    def net(self, request: Request) -> Any:
+        """Return the estimator with the parameters of a fit."""
+        net = clone(self.estimator)
+        if request.params:
+            net.set_params(**clone(request.params, safe=False))
+        return net
+
+    def fold(self, request: Request, net: Any) -> tuple[Any, Any, Any]:
+        """Return X, y and weights of the rows of a request."""
+        rows = request.rows
+        # Parameters tell which axis holds the channels.
+        key = str(net.channels).encode() + rows.tobytes()
+        if key not in self._folds:
+            y = None if self.y is None else _safe_indexing(self.y, rows)
+            self._folds[key] = self._rows_of_X(rows, net), y
+        chosen = _check_method_params(self.X, self.fit_params, rows)
+        return *self._folds[key], chosen.get("sample_weight")
+
+    def _rows_of_X(self, rows: np.ndarray, net: Any) -> Any:
+        if hasattr(self.X, "columns") or is_flat(self.X) or self.y is None:
+            return _safe_indexing(self.X, rows)
+        # Folds share the images instead of copying them.
+        if net.channels not in self._images:
+            self._images[net.channels] = as_images(self.X, channels=net.channels)
+        return self._images[net.channels][rows]
+
+    def train(self, requests: list[Request]) -> list[Outcome | None]:
+        """Make fits as a stack; None stands for those that cannot be stacked."""
+        made: dict[int, Outcome] = {}
+        self._train(list(enumerate(requests)), made)
+        return [made.get(i) for i in range(len(requests))]
+
+    def _train(
+        self, requests: list[tuple[int, Request]], made: dict[int, Outcome]
+    ) -> None:
+        stacks: dict[str, list[tuple[int, Member]]] = defaultdict(list)
+        for i, request in requests:
+            member = self.member(request)
+            if isinstance(member, Outcome):
+                made[i] = member
+            else:
+                stacks[structure(member)].append((i, member))
+        too_large = []
+        members: Any = None
+        for members in stacks.values():
+            try:
+                self._run(members, made)
+            except NotStackable as error:
+                self._forget(members)
+                warn_of(str(error))
+            except Exception as error:
+                # What is half trained is begun anew.
+                self._forget(members)
+                if is_out_of_memory(error) and len(members) > 1:
+                    too_large.append({i for i, _ in members})
+                else:
+                    # One fit's error is no reason for others to fail.
+                    warn_of(f"{type(error).__name__}: {error}")
+        # From here on nothing holds what took the memory.
+        del stacks, member, members
+        for places in too_large:
+            again = [pair for pair in requests if pair[0] in places]
+            half = len(again) // 2
+            self._train(again[:half], made)
+            self._train(again[half:], made)
+
+    def _forget(self, pairs: list[tuple[int, Member]]) -> None:
+        failed = {member for _, member in pairs}
+        self.alive = {k: m for k, m in self.alive.items() if m not in failed}
+
+    def fit_alone(self, request: Request) -> Outcome:
+        """Make a fit as the estimator does it."""
+        outcome = Outcome()
+        start = time.perf_counter()
+        try:
+            net = self.net(request)
+            X, y, weight = self.fold(request, net)
+            params = self.fit_params
+            if weight is not None:
+                params = {**params, "sample_weight": weight}
+            outcome.net = net.fit(X, y, **params)
+        except Exception as error:
+            # It is raised again where the search asks for this fit.
+            outcome.error = error
+        outcome.seconds = time.perf_counter() - start
+        return outcome
+
+    def key(self, request: Request) -> str:
+        """Return the name by which a fit is asked for."""
+        return fit_name(self.net(request).get_params(), request.rows)
+
+    def member(self, request: Request) -> Member | Outcome:
+        """Return a fit that is ready to be trained, or the error that it gave."""
+        net = self.net(request)
+        key = fit_name(_without_epochs(net.get_params()), request.rows)
+        if self.continuing and key in self.alive:
+            member = self.alive[key]
+            member.train_until(net.max_epochs)
+            return member
+        try:
+            member = Member(net, *self.fold(request, net))
+        except Exception as error:
+            # It is raised again where the search asks for this fit.
+            return Outcome(error=error)
+        if self.continuing:
+            self.alive[key] = member
+        return member
+
+    def _run(self, pairs: list[tuple[int, Member]], made: dict[int, Outcome]) -> None:
+        """Train members of one structure to their ends."""
+        engine = find_engine([member for _, member in pairs])
+        seconds = dict.fromkeys((member for _, member in pairs), 0.0)
+        errors: dict[Member, DivergedError] = {}
+        left = [member for member in seconds if member.n_left > 0]
+        while left:
+            stack = Stack(left, engine)
+            while True:
+                start = time.perf_counter()
+                diverged = stack.train_epoch()
+                passed = time.perf_counter() - start
+                n_rows = sum(len(member.train) for member in left)
+                for member in left:
+                    seconds[member] += passed * len(member.train) / n_rows
+                if diverged or any(member.n_left <= 0 for member in left):
+                    break
+            errors |= diverged
+            left = [m for m in left if m.n_left > 0 and m not in diverged]
+        for i, member in pairs:
+            outcome = Outcome(error=errors.get(member), seconds=seconds[member])
+            if outcome.error is None:
+                outcome.net = (
+                    _snapshot(member) if self.continuing else member
+                ).finish()
+            made[i] = outcome
+
+
+def train_stack(
+    trainer: Trainer, X: Any, y: Any, requests: list[Request]
+) -> list[Outcome | None]:
+    """Make fits as a stack, in any process."""
+    trainer.X, trainer.y = X, y
+    return trainer.train(requests)
+
+
+def fit_alone(trainer: Trainer, X: Any, y: Any, request: Request) -> Outcome:
+    """Make a fit as the estimator does it, in any process."""
+    trainer.X, trainer.y = X, y
+    return trainer.fit_alone(request)
+
+
+def _snapshot(member: Member) -> Member:
+    """Return a member whose end leaves the other one as it is."""
+    other = copy.copy(member)
+    other.net = copy.deepcopy(member.net)
+    callbacks = zip(other.net.callbacks_, member.net.callbacks_, strict=True)
+    for (_, new), (_, old) in callbacks:
+        # skorch leaves the best weights so far out of copies of `EarlyStopping`.
+        vars(new).update(
+            {k: v for k, v in vars(old).items() if vars(new).get(k) is None}
+        )
+    return other
+
+
+def fit_name(params: dict[str, Any], rows: np.ndarray) -> str:
+    """Return what tells fits apart."""
+    return fingerprint(sorted(params.items()), np.asarray(rows))
+
+
+def _without_epochs(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key != "max_epochs"}
+
+
+def warn_of(reason: str | None) -> None:
+    """Warn of fits that cannot be stacked."""
+    warn(f"Some fits are made one by one, since they cannot be stacked: {reason}.")

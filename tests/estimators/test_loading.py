@@ -1,0 +1,281 @@
+"""Files that were made to do harm do none."""
+
+import copy
+import json
+import pickle
+import resource
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skvision
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.exceptions import FormatError
+from skvision.preprocessing import RandomShift
+from skvision.storage._format import read_file, write_file
+from skvision.storage._tree import Made, Name
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.
+)
+
+HUGE = 10**12
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    return digits.data[:60], digits.target[:60]
+
+
+@pytest.fixture(scope="module")
+def trees(data, tmp_path_factory):
+    """What is in good files."""
+    X, y = data
+    teacher = ImageAutoencoder(
+        "dense_autoencoder", module__hidden=(4,), max_epochs=1
+    ).fit(X)
+    nets = [
+        ImageClassifier(
+            "mlp",
+            module__hidden=(4,),
+            max_epochs=1,
+            random_state=np.random.RandomState(0),
+            augment=[RandomShift(1)],
+            epoch_scoring="accuracy",
+        ).fit(X, y),
+        ImageClassifier(pretrained=teacher, module__hidden=4, max_epochs=1).fit(X, y),
+        ImageRegressor("mlp", module__hidden=(4,), max_epochs=1).fit(X, y / 9),
+        teacher,
+    ]
+    path = tmp_path_factory.mktemp("good") / "net.skv"
+    found = []
+    for net in nets:
+        net.save(path)
+        found.append(read_file(path, "estimator"))
+    return found
+
+
+@pytest.fixture
+def evil(tmp_path, monkeypatch):
+    """A module that leaves a trace when it is imported."""
+    trace = tmp_path / "trace"
+    (tmp_path / "evil.py").write_text(
+        f"open({str(trace)!r}, 'w').close()\nclass Net: pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "evil.Net"
+    assert not trace.exists()
+    assert "evil" not in sys.modules
+
+
+def places(tree, path=()):
+    """Yield the paths of all parts of a tree."""
+    items = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, (list, tuple)):
+        # Batches and layers are alike.
+        items = list(enumerate(tree))[:2]
+    elif isinstance(tree, Made):
+        items = tree.params.items()
+    for key, item in items:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+def changed(tree, path, value):
+    if not path:
+        return value
+    tree = copy.copy(tree)
+    key, *rest = path
+    if isinstance(tree, Made):
+        return Made(tree.name, changed(tree.params, path, value))
+    if isinstance(tree, tuple):
+        return tuple(changed(list(tree), path, value))
+    tree[key] = changed(tree[key], rest, value)
+    return tree
+
+
+NASTY = [
+    None,
+    -1,
+    HUGE,
+    float("nan"),
+    "../../etc/passwd",
+    [],
+    {},
+    (HUGE, HUGE, HUGE),
+    Name("os.system"),
+    Name("evil.Net"),
+    Made("evil.Net", {}),
+    torch.tensor([float("nan")]),
+    torch.zeros(0),
+    torch.zeros(3, 4, dtype=torch.complex64),
+]
+
+
+def check(tree, path, X):
+    """Load a tree's file: all is well, or there is a FormatError."""
+    write_file(path, "estimator", tree)
+    start = time.monotonic()
+    try:
+        net = skvision.load(path)
+    except FormatError as error:
+        assert path.name in str(error)
+        return False
+    finally:
+        assert time.monotonic() - start < 20
+    # Another file than before, but a good one: predictions are made, or refused.
+    try:
+        found = net.transform(X) if hasattr(net, "transform") else net.predict(X)
+    except (TypeError, ValueError):
+        return True
+    assert len(found) == len(X)
+    return True
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_every_part_is_doubted(trees, number, data, tmp_path, evil):
+    tree = trees[number]
+    n_refused = n_loaded = 0
+    for i, path in enumerate(places(tree)):
+        if path[0] == "versions":
+            continue
+        # All values meet all kinds of parts in the course of time.
+        for value in NASTY[i % 3 :: 3]:
+            if check(changed(tree, path, value), tmp_path / "net", data[0]):
+                n_loaded += 1
+            else:
+                n_refused += 1
+    assert n_refused > 200
+    assert n_refused > n_loaded
+
+
+def test_missing_parts(trees, data, tmp_path):
+    for tree in trees:
+        for name in tree:
+            rest = {key: value for key, value in tree.items() if key != name}
+            good = check(rest, tmp_path / "net", data[0])
+            assert good == (name == "versions"), name
+        for name in tree["facts"]:
+            facts = {k: v for k, v in tree["facts"].items() if k != name}
+            check({**tree, "facts": facts}, tmp_path / "net", data[0])
+
+
+@pytest.mark.parametrize("tree", [None, [], 3, {"class": 3}, {"params": {}}])
+def test_other_trees(tree, tmp_path):
+    write_file(tmp_path / "net", "estimator", tree)
+    with pytest.raises(FormatError, match="net"):
+        skvision.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"module__hidden": (HUGE,)},
+        {"module__hidden": tuple(range(1, 5000))},
+        {"module__hidden": (4, 4)},
+        {"module": "convnet", "module__hidden": None},
+        {"module": "vit_h_14"},
+        {"module": Name("torch.nn.modules.linear.Linear"), "module__in_features": HUGE},
+        {"module": Name("torch.nn.modules.container.Sequential")},
+        {"module": Name("torch.hub.load")},
+        {"module": Name("builtins.eval")},
+        {"module": Name("evil.Net")},
+        {"module": "evil.Net"},
+        {"module": Made("torch.nn.Module", {"class": "Net"})},
+        {"criterion": Name("os.system")},
+        {"optimizer": Name("evil.Net")},
+        {"iterator_train": Name("subprocess.Popen")},
+        {"iterator_train__collate_fn": Name("evil.Net")},
+        {"predict_nonlinearity": Name("evil.Net")},
+        {"epoch_scoring": [Made("evil.Net", {})]},
+        {"augment": [Made("skvision.preprocessing._geometry.RandomShift", {"x": 1})]},
+        {"augment": [Name("evil.Net")]},
+        {"callbacks": [Name("evil.Net")]},
+        {"module__weights": "../../evil", "module": "resnet18"},
+        {"no_such_parameter": 1},
+        {"__class__": 1},
+        {"__init__": 1},
+    ],
+    ids=repr,
+)
+def test_parameters(trees, params, data, tmp_path, evil):
+    tree = trees[0]
+    tree = {**tree, "params": tree["params"] | params}
+    assert not check(tree, tmp_path / "net", data[0])
+
+
+@pytest.mark.parametrize("name", ["os.system", "evil.Net", "", ".", "..", "a b", "é.ü"])
+def test_classes(trees, name, data, tmp_path, evil):
+    tree = {**trees[0], "class": Name(name)}
+    assert not check(tree, tmp_path / "net", data[0])
+
+
+def test_what_is_trusted_has_to_be_an_estimator(trees, tmp_path):
+    write_file(tmp_path / "net", "estimator", {**trees[0], "class": Name("json.loads")})
+    with pytest.raises(FormatError, match=r"json\.loads"):
+        skvision.load(tmp_path / "net", trusted=["json.loads"])
+    assert json.loads("1") == 1
+
+
+def test_little_memory_for_what_is_not_there(trees, tmp_path):
+    """A small file does not make a large network, not even for a moment."""
+    tree = trees[0]
+    params = tree["params"] | {"module__hidden": (200_000_000,)}
+    write_file(tmp_path / "net", "estimator", {**tree, "params": params})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FormatError):
+        skvision.load(tmp_path / "net")
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 500_000  # KB on Linux, and the weights would be 50 GB.
+
+
+class Attack:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code was run')",))
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch", "joblib"])
+def test_pickles(how, tmp_path):
+    path = tmp_path / "net.skv"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(Attack()))
+    elif how == "torch":
+        torch.save(Attack(), path)
+    else:
+        import joblib
+
+        joblib.dump(Attack(), path)
+    with pytest.raises(FormatError, match="net.skv"):
+        skvision.load(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_random_damage(data, good_file, tmp_path_factory):
+    content = bytearray(good_file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place : place + data.draw(st.integers(0, 8))] = data.draw(
+            st.binary(max_size=8)
+        )
+    if content == good_file.read_bytes():
+        return
+    path = good_file.with_name("damaged")
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="damaged"):
+        skvision.load(path)
+
+
+@pytest.fixture(scope="module")
+def good_file(data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("good") / "net.skv"
+    net = ImageClassifier("mlp", module__hidden=(4,), max_epochs=1, random_state=0)
+    net.fit(*data).save(path)
+    return path

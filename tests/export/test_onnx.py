@@ -1,0 +1,657 @@
+"""ONNX files, run by onnxruntime beside the estimators that they come from."""
+
+import contextlib
+import copy
+import json
+import logging
+import os
+import random
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.datasets import as_Xy
+from skvision.export import export_onnx
+from skvision.networks import ConvAutoencoder
+from skvision.preprocessing import InputSpec
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+#: Numbers of rows that go into one session, one after the other.
+BATCHES = (1, 3, 17)
+TOLERANCE = 1e-5
+
+
+# ------------------------------------------------------------------------ images
+
+LAYOUTS = {
+    "grey": lambda images: images[:, 0],
+    "first": lambda images: images,
+    "last": lambda images: images.transpose(0, 2, 3, 1),
+    "flat": lambda images: images.reshape(len(images), -1),
+}
+
+
+def make_data(n_channels=1, layout="grey", dtype="uint8", size=12, n=48):
+    """Return images whose brightness tells their class, and the classes."""
+    rng = np.random.RandomState(0)
+    y = np.arange(n) % 3
+    images = rng.randint(0, 160, (n, n_channels, size, size + 2)) + 40 * y.reshape(
+        -1, 1, 1, 1
+    )
+    images = LAYOUTS[layout](images.astype(np.uint8))
+    whole = np.dtype(dtype).kind in "ui"
+    return (images if whole else images / 255).astype(dtype), y
+
+
+def fitted(kind, data, **params):
+    params = {"max_epochs": 2, "batch_size": 16, "lr": 1e-2, "random_state": 0} | params
+    X, y = data
+    return kind(**params).fit(X, y)
+
+
+# ---------------------------------------------------------------------- networks
+
+
+class Own(nn.Module):
+    """Of the user's, with a residual sum, attention to places, and two outputs."""
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        self.first = nn.Conv2d(image_shape[0], 6, 3, padding=1)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Linear(6, n_outputs)
+
+    def forward(self, images):
+        features = self.first(images)
+        features = features + nn.functional.gelu(self.second(features))
+        places = features.flatten(2)
+        attention = places.mean(1, keepdim=True).softmax(-1)
+        pooled = (places * attention).sum(-1)
+        return self.head(nn.functional.dropout(pooled, 0.5, self.training)), pooled
+
+
+class Flattening(nn.Module):
+    """Linear on all pixels."""
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        n_values = int(np.prod(image_shape))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(n_values, n_outputs))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+class LogSoftmax(Flattening):
+    def forward(self, images):
+        return super().forward(images).log_softmax(1)
+
+
+class Softmax(Flattening):
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+def resnet18(image_shape, n_outputs, size, resize, interpolation="bilinear"):
+    """Build a network that asks for images of its own size, as pretrained ones do."""
+    from torchvision.models import get_model
+
+    network = get_model("resnet18", num_classes=n_outputs)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    network.input_spec = InputSpec(mean, std, size, resize, interpolation)
+    return network
+
+
+def sized(image_shape, n_outputs, size, resize=None, interpolation="bilinear"):
+    network = Flattening((image_shape[0], *size), n_outputs)
+    network.input_spec = InputSpec((0.5,), (0.25,), size, resize, interpolation)
+    return network
+
+
+class Resized(ConvAutoencoder):
+    def __init__(self, image_shape):
+        super().__init__((image_shape[0], 8, 8), channels=(4,))
+        self.input_spec = InputSpec(size=(8, 8))
+
+
+def encoder_classifier(data):
+    autoencoder = fitted(ImageAutoencoder, data, max_epochs=1)
+    return fitted(ImageClassifier, data, pretrained=autoencoder)
+
+
+# ----------------------------------------------------------------------- helpers
+
+
+def session_of(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+
+
+def some_slow(names, slow):
+    """Return parameters, some of them marked."""
+    assert slow < set(names)
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if name in slow else name
+        for name in names
+    ]
+
+
+def outputs_of(session, X):
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"X": X}), strict=True))
+
+
+def exported(net, path, X, **kwargs):
+    """Return a session of a file that onnx itself finds nothing wrong with."""
+    export_onnx(net, path, example=X[:1], **kwargs)
+    onnx.checker.check_model(os.fspath(path), full_check=True)
+    return session_of(path)
+
+
+def assert_probabilities(session, net, X, expected=None):
+    expected = net.predict_proba(X) if expected is None else expected
+    assert np.ptp(expected, axis=0).max() > 100 * TOLERANCE, "all look the same"
+    for n in BATCHES:
+        outputs = outputs_of(session, np.ascontiguousarray(X[:n]))
+        assert list(outputs) == ["probabilities", "class_index"]
+        probabilities, index = outputs.values()
+        assert probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities, expected[:n], rtol=0, atol=TOLERANCE)
+        assert index.dtype == np.int64
+        labels = net.classes_[expected[:n].argmax(1)]
+        np.testing.assert_array_equal(net.classes_[index], labels)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.onnx"
+
+
+# ------------------------------------------------------------------- classifiers
+
+GREY, FLAT = {}, {"layout": "flat", "dtype": "float64"}
+RGB, FIRST = {"n_channels": 3, "layout": "last"}, {"n_channels": 3, "layout": "first"}
+NLL = {"criterion": nn.NLLLoss}
+CLASSIFIERS = {
+    "flat": (FLAT, {"module": "mlp"}),
+    "flat, float64": (FLAT, {"dtype": "float64"}),
+    "flat to images": (FLAT, {"module": "convnet", "image_shape": (1, 12, 14)}),
+    "mlp": (GREY, {"module": "mlp", "module__dropout": 0.3}),
+    "int64": ({"dtype": "int64"}, {"module": "mlp"}),
+    "convnet, float16": ({"dtype": "float16"}, {}),
+    "lenet": (RGB | {"size": 28}, {"module": "lenet", "normalize": None}),
+    "rgb last, float64": (RGB | {"dtype": "float64"}, {"dtype": "float64"}),
+    "rgb first": (FIRST, {"memory_format": "contiguous"}),
+    "rgb first, float32": (FIRST | {"dtype": "float32"}, {}),
+    "five channels": (
+        RGB | {"n_channels": 5},
+        {"channels": "last", "memory_format": "channels_last"},
+    ),
+    "own": (RGB, {"module": Own}),
+    "compiled": (GREY, {"compile": True, "compile__backend": "eager"}),
+    "log softmax": (GREY, {"module": LogSoftmax} | NLL),
+    "softmax": (GREY, {"module": Softmax} | NLL),
+    "nonlinearity": (
+        GREY,
+        {"module": "mlp", "predict_nonlinearity": lambda y: (y / 2).softmax(1)},
+    ),
+    "resnet18": (
+        RGB | {"n": 20},
+        {
+            "module": resnet18,
+            "module__size": (24, 24),
+            "module__resize": 28,
+            "lr": 1e-3,
+        },
+    ),
+}
+SLOW_CLASSIFIERS = {"flat, float64", "int64", "rgb first, float32", "softmax"}
+SLOW_CLASSIFIERS |= {"convnet, float16", "five channels"}
+
+
+@pytest.mark.parametrize("name", some_slow(CLASSIFIERS, SLOW_CLASSIFIERS))
+def test_classifiers(name, path):
+    images, params = CLASSIFIERS[name]
+    X, y = make_data(**images)
+    net = fitted(ImageClassifier, (X, y), **params)
+    assert_probabilities(exported(net, path, X), net, X)
+
+
+def test_encoder_classifier(path):
+    data = make_data()
+    net = encoder_classifier(data)
+    assert type(net.module_).__name__ == "EncoderClassifier"
+    assert_probabilities(exported(net, path, data[0]), net, data[0])
+
+
+def test_amp_is_exported_in_float32(path):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, y), amp=True)
+    rounded = net.predict_proba(X)
+    plain = copy.deepcopy(net)
+    plain.amp = False
+    expected = plain.predict_proba(X)
+    assert np.abs(expected - rounded).max() > 10 * TOLERANCE
+    assert_probabilities(exported(net, path, X), net, X, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "interpolation", "dtype"),
+    [
+        ((20, 20), 26, "bilinear", "float32"),
+        ((20, 24), 26, "bicubic", "float32"),
+        ((6, 5), None, "bilinear", "float64"),
+        pytest.param((7, 9), 8, "bicubic", "float32", marks=pytest.mark.slow),
+        pytest.param((24, 8), 8, "bilinear", "float32", marks=pytest.mark.slow),
+        pytest.param((12, 14), 99, "bilinear", "float32", marks=pytest.mark.slow),
+    ],
+)
+def test_sizes_of_pretrained_networks(path, size, resize, interpolation, dtype):
+    X, y = make_data(3, "last", size=12)
+    spec = {"size": size, "resize": resize, "interpolation": interpolation}
+    spec = {f"module__{name}": value for name, value in spec.items()}
+    net = fitted(ImageClassifier, (X, y), module=sized, dtype=dtype, **spec)
+    assert_probabilities(exported(net, path, X), net, X)
+
+
+# ------------------------------------------------------- regressors, autoencoders
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype"), [((), "float32"), ((1,), "float64"), ((2,), "float32")]
+)
+def test_regressors(path, columns, dtype):
+    X, y = make_data()
+    y = np.broadcast_to(y.reshape(-1, *[1] * len(columns)), (len(y), *columns)) * 1.5
+    net = fitted(ImageRegressor, (X, y), module="mlp", dtype=dtype)
+    session = exported(net, path, X)
+    assert "classes" not in session.get_modelmeta().custom_metadata_map
+    for n in BATCHES:
+        outputs = outputs_of(session, X[:n])
+        assert list(outputs) == ["predictions"]
+        expected = net.predict(X[:n])
+        assert outputs["predictions"].shape == expected.shape == (n, *columns)
+        np.testing.assert_allclose(
+            outputs["predictions"], expected, rtol=TOLERANCE, atol=TOLERANCE
+        )
+
+
+AUTOENCODERS = {
+    "conv": (GREY, {}),
+    "conv, rgb last": (RGB | {"dtype": "float32"}, {}),
+    "conv, rgb first": (
+        {"n_channels": 3, "layout": "first", "dtype": "float64"},
+        {"module__n_code": 5},
+    ),
+    "dense": (GREY, {"module": "dense_autoencoder", "module__hidden": (20, 4)}),
+    "dense, flat": ({"layout": "flat", "dtype": "float32"}, {"module__hidden": 6}),
+    "normalised": (
+        RGB,
+        {"normalize": "channel", "module__output_activation": None},
+    ),
+    "double": (RGB, {"dtype": "float64", "normalize": (0.1, 0.9)}),
+    "flat to images": (
+        {"layout": "flat"},
+        {"module": "conv_autoencoder", "image_shape": (1, 12, 14)},
+    ),
+    "resized": (GREY, {"module": Resized}),
+}
+SLOW_AUTOENCODERS = {"conv, rgb last", "dense, flat", "normalised", "flat to images"}
+
+
+@pytest.mark.parametrize("name", some_slow(AUTOENCODERS, SLOW_AUTOENCODERS))
+def test_autoencoders(name, path):
+    images, params = AUTOENCODERS[name]
+    X, y = make_data(**images)
+    net = fitted(ImageAutoencoder, (X, y), **params)
+    session = exported(net, path, X)
+    # What leads to the codes is there once, though both outputs need it.
+    found = [node.op_type for node in onnx.load(path).graph.node]
+    layers = [type(layer) for layer in net.module_.modules()]
+    assert found.count("Conv") == layers.count(nn.Conv2d)
+    assert found.count("Gemm") == layers.count(nn.Linear)
+    for n in BATCHES:
+        outputs = outputs_of(session, np.ascontiguousarray(X[:n]))
+        assert list(outputs) == ["codes", "images"]
+        expected = net.transform(X[:n])
+        scale = max(1, np.abs(expected).max())
+        np.testing.assert_allclose(
+            outputs["codes"], expected, rtol=0, atol=TOLERANCE * scale
+        )
+        again, expected = outputs["images"], net.reconstruct(X[:n])
+        assert again.shape == expected.shape
+        if X.dtype == np.uint8:
+            assert again.dtype == np.uint8
+            # What lies between two whole numbers may be rounded to either.
+            different = np.abs(again.astype(int) - expected)
+            assert different.max() <= 1 and different.mean() < 0.001
+        else:
+            assert again.dtype == np.float32
+            np.testing.assert_allclose(again, expected, rtol=0, atol=TOLERANCE)
+
+
+# --------------------------------------------------------------- what is taken
+
+EXAMPLES = {
+    "list of images": lambda X: list(X[:2]),
+    "big-endian": lambda X: X[:1].astype(">f8"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return fitted(ImageClassifier, make_data(dtype="float64"), module="mlp")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name, trained, path):
+    X, _ = make_data(dtype="float64")
+    export_onnx(trained, path, example=EXAMPLES[name](X))
+    assert_probabilities(session_of(path), trained, X)
+
+
+@pytest.mark.parametrize(
+    ("layout", "dtype"), [("grey", "uint8"), ("first", "float32"), ("grey", "bool")]
+)
+def test_layout_and_type_are_those_of_the_example(layout, dtype, trained, path):
+    X, _ = make_data(layout=layout, dtype=dtype)
+    export_onnx(trained, path, example=X[:1])
+    session = session_of(path)
+    (taken,) = session.get_inputs()
+    assert (taken.name, taken.shape) == ("X", ["n", *X.shape[1:]])
+    probabilities = outputs_of(session, X[:5])["probabilities"]
+    np.testing.assert_allclose(
+        probabilities, trained.predict_proba(X[:5]), rtol=0, atol=TOLERANCE
+    )
+    with pytest.raises(Exception, match="(?i)unexpected input data type"):
+        outputs_of(session, X.astype("int16"))
+
+
+def test_data_sets_stand_for_arrays_with_channels_first(trained, path):
+    X, y = make_data(dtype="float32")
+    data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    for example in (data, as_Xy(data)[0]):
+        export_onnx(trained, path, example=example)
+        assert_probabilities(session_of(path), trained, X[:, None])
+
+
+@pytest.mark.parametrize("kind", [ImageAutoencoder, ImageClassifier, ImageRegressor])
+def test_without_example_the_images_of_fit_are_meant(path, kind):
+    X, y = make_data(**RGB)
+    net = fitted(kind, (X, y), max_epochs=1)
+    export_onnx(net, path)
+    (taken,) = session_of(path).get_inputs()
+    assert (taken.type, taken.shape) == ("tensor(uint8)", ["n", 12, 14, 3])
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_any_pixels(any_session, data):
+    net, session = any_session
+    n = data.draw(st.integers(1, 20))
+    seed = data.draw(st.integers(0, 2**31))
+    low, high = sorted(data.draw(st.tuples(*[st.integers(0, 255)] * 2)))
+    X = np.random.RandomState(seed).randint(low, high + 1, (n, 12, 14)).astype("uint8")
+    probabilities = outputs_of(session, X)["probabilities"]
+    np.testing.assert_allclose(
+        probabilities, net.predict_proba(X), rtol=0, atol=TOLERANCE
+    )
+
+
+@pytest.fixture(scope="module")
+def any_session(tmp_path_factory):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, y))
+    return net, exported(net, tmp_path_factory.mktemp("onnx") / "model.onnx", X)
+
+
+# -------------------------------------------------------------------- metadata
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([3, 7, 1000]),
+        np.array(["cat", "dog", "été"], dtype=object),
+        np.array([False, True, True]),
+    ],
+    ids=lambda labels: labels.dtype.str,
+)
+def test_classes_are_in_the_metadata(labels, path):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, labels[y]), module="mlp", max_epochs=1)
+    session = exported(net, path, X)
+    found = session.get_modelmeta().custom_metadata_map
+    assert found.keys() == {"classes", "estimator", "image_shape"}
+    classes = json.loads(found["classes"])
+    index = outputs_of(session, X)["class_index"]
+    assert [classes[i] for i in index] == net.predict(X).tolist()
+    assert json.loads(found["image_shape"]) == [1, 12, 14]
+    assert json.loads(found["estimator"]) == "ImageClassifier"
+
+
+def test_the_file_depends_on_the_estimator_alone(trained, path):
+    X, _ = make_data()
+    export_onnx(trained, path, example=X)
+    content = path.read_bytes()
+    export_onnx(copy.deepcopy(trained), path, example=X[5:7])
+    assert path.read_bytes() == content
+    # Such as the paths of source files, which exporters like to note.
+    for trace in (b".py", sys.prefix.encode(), os.path.expanduser("~").encode()):
+        assert trace not in content
+
+
+@pytest.mark.parametrize("version", [18, 21])
+def test_opset_version(version, trained, path):
+    X, _ = make_data()
+    session = exported(trained, path, X, opset_version=version)
+    assert_probabilities(session, trained, X)
+    assert [entry.version for entry in onnx.load(path).opset_import] == [version]
+
+
+# ------------------------------------------------------------ what is left alone
+
+
+def random_states():
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        torch.get_rng_state().tolist(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "params"),
+    [
+        (True, {"freeze": "encoder"}),
+        (False, {"compile": True, "compile__backend": "eager"}),
+    ],
+    ids=["frozen", "compiled"],
+)
+def test_the_estimator_is_left_as_it_is(params, training, path):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, y), **params)
+    net.module_.train(training)
+    attributes = dict(vars(net))
+    modes = [layer.training for layer in net.module_.modules()]
+    needed = [p.requires_grad for p in net.module_.parameters()]
+    weights = copy.deepcopy(net.module_.state_dict())
+    drawn, levels = random_states(), logging.getLogger("torch.onnx").level
+    filters = list(warnings.filters)
+    export_onnx(net, path, example=X)
+    assert random_states() == drawn
+    assert warnings.filters == filters
+    assert logging.getLogger("torch.onnx").level == levels
+    assert vars(net).keys() == attributes.keys()
+    assert all(vars(net)[name] is value for name, value in attributes.items())
+    assert [layer.training for layer in net.module_.modules()] == modes
+    assert [p.requires_grad for p in net.module_.parameters()] == needed
+    for name, value in net.module_.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert (net.module_._compiled_call_impl is not None) == net.compile
+    net.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("module", ["mlp", "DataDependent"])
+def test_nothing_is_printed(module, path, capfd, caplog, recwarn):
+    X, y = make_data()
+    network = globals().get(module, module)
+    net = fitted(ImageClassifier, (X, y), module=network, max_epochs=1)
+    recwarn.clear()
+    with caplog.at_level(logging.INFO), contextlib.suppress(ValueError):
+        export_onnx(net, path, example=X, opset_version=17)
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in recwarn] == []
+    assert [record.message for record in caplog.records] == []
+
+
+# ---------------------------------------------------------------------- errors
+
+
+class NoOperation(Flattening):
+    def forward(self, images):
+        return super().forward(torch.special.bessel_j0(images))
+
+
+class DataDependent(Flattening):
+    def forward(self, images):
+        outputs = super().forward(images)
+        return outputs if outputs.sum() > 0 else -outputs
+
+
+class RowByRow(Flattening):
+    def forward(self, images):
+        return torch.stack([super(RowByRow, self).forward(i[None])[0] for i in images])
+
+
+class Uncopyable(Flattening):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("there is only one of me.")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (NoOperation, "bessel_j0"),
+        (DataDependent, "data"),
+        (RowByRow, "a static shape of 2 for dimension"),
+        (Uncopyable, "only one of me"),
+    ],
+)
+def test_networks_that_onnx_cannot_express(module, reason, path):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, y), module=module, max_epochs=1)
+    path.write_bytes(b"old")
+    with pytest.raises(
+        ValueError, match=f"The network {module.__name__} .*{reason}"
+    ) as (error):
+        export_onnx(net, path, example=X)
+    assert error.value.__cause__ is not None
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b"old"
+    net.predict(X)
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+def test_not_fitted(kind, path):
+    with pytest.raises(NotFittedError, match=kind.__name__):
+        export_onnx(kind(), path)
+    net = kind("lenet" if kind is not ImageAutoencoder else "auto")
+    net.set_params(image_shape=(1, 28, 28))
+    if kind is not ImageAutoencoder:
+        net.set_params(module__n_outputs=3)
+    net.initialize()
+    with pytest.raises(NotFittedError, match="call fit before export_onnx"):
+        export_onnx(net, path, example=np.zeros((1, 28, 28), np.uint8))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (LogisticRegression(), "got LogisticRegression."),
+        (ImageClassifier, "got type."),
+        (None, "got NoneType."),
+        (
+            make_pipeline(StandardScaler(), ImageClassifier()),
+            "got Pipeline. Give its last step",
+        ),
+    ],
+)
+def test_other_estimators(other, message, path):
+    with pytest.raises(TypeError, match=message):
+        export_onnx(other, path)
+
+
+def test_the_best_of_a_search(path):
+    X, y = make_data(n=24)
+    search = GridSearchCV(ImageClassifier("mlp", max_epochs=1), {"lr": [0.01]}, cv=2)
+    search.fit(X, y)
+    with pytest.raises(TypeError, match="got GridSearchCV. Give its best_estimator_"):
+        export_onnx(search, path)
+    exported(search.best_estimator_, path, X)
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_missing_extra(missing, trained, path, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=r"pip install 'skvision\[onnx\]'"):
+        export_onnx(trained, path, example=make_data()[0])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"example": np.zeros((1, 5, 5), np.uint8)}, r"\(1, 5, 5\).*\(1, 12, 14\)"),
+        ({"example": np.zeros((0, 12, 14), np.uint8)}, "0 sample"),
+        ({"example": np.full((1, 12, 14), np.nan)}, "NaN"),
+        ({"opset_version": 0}, "'opset_version' parameter"),
+        ({"opset_version": "20"}, "'opset_version' parameter"),
+        ({"opset_version": 99}, "opset_version=99: .*opset_version="),
+    ],
+)
+def test_wrong_arguments(kwargs, message, trained, path):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(trained, path, **{"example": make_data()[0]} | kwargs)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_paths(trained, tmp_path):
+    X, _ = make_data()
+    with pytest.raises(ValueError, match="'path' parameter"):
+        export_onnx(trained, 3, example=X)
+    with pytest.raises(FileNotFoundError):
+        export_onnx(trained, tmp_path / "no such folder" / "model.onnx", example=X)
+    assert list(tmp_path.iterdir()) == []
+    export_onnx(trained, str(tmp_path / "été.onnx"), example=X)
+    assert [file.name for file in tmp_path.iterdir()] == ["été.onnx"]
+
+
+def test_networks_that_are_too_large_for_a_file(trained, path, monkeypatch):
+    monkeypatch.setattr("skvision.export._onnx._MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="The network MLP .* less than 2 GB"):
+        export_onnx(trained, path, example=make_data()[0])

@@ -1,0 +1,50 @@
+"""Fifty fits in one process take no more memory, files or threads than twenty."""
+
+import sys
+
+import pytest
+
+import skvision
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="resources are counted in Linux's /proc"
+)
+
+#: They share one process; the others, which start processes or search, are slow.
+QUICK = ["arrays", "files", "data-set", "early-stopping", "checkpoint"]
+ALL = [*QUICK, "workers", "stacked-search", "save-and-load"]
+
+
+def check(soak, readings):
+    assert [reading["fits"] for reading in readings] == [10, 20, 30, 40, 50]
+    assert soak.exceeded(soak.rise(readings)) == [], readings
+
+
+def test_nothing_grows(module):
+    soak = module("soak")
+    found = soak.run(QUICK, 50, 10)
+    assert list(found) == QUICK
+    for readings in found.values():
+        check(soak, readings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_grows_in_a_process_of_its_own(module, name):
+    if name == "save-and-load" and not hasattr(skvision, "load"):
+        pytest.skip("there is no skvision.load")
+    soak = module("soak")
+    check(soak, soak.run([name], 50, 10)[name])
+
+
+def test_all_variants_are_known(module):
+    assert sorted(module("soak").VARIANTS) == sorted(ALL)
+
+
+def test_leaks_are_found(module, run):
+    soak = module("soak")
+    found = soak.rise(run("leaking.py"))
+    assert soak.exceeded(found) == ["memory", "files", "threads"]
+    assert (found["files"], found["threads"]) == (30, 30)
+    # What has risen is not far beyond what may rise: less is a leak, too.
+    assert found["memory"] < 3 * 30 * soak.LIMIT_MB_PER_FIT

@@ -1,0 +1,365 @@
+"""Threads that predict at once on one estimator get what one after the other gets."""
+
+import contextlib
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision._random import isolated_random_state
+from skvision.datasets import _cache, as_Xy
+from skvision.networks._torchvision import _nothing_unpickled
+
+N_THREADS = 8
+#: Of rows; with more than one batch, and with parts of one.
+SIZES = [2, 5, 17, 40, 128, 129, 300, 700]
+CLASSIFIER = ("predict_proba", "predict", "score")
+AUTOENCODER = ("transform", "reconstruct", "score")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    return digits.data[:800], digits.target[:800]
+
+
+def at_once(functions):
+    """Call functions in threads that begin together; return what they return."""
+    barrier = threading.Barrier(len(functions))
+
+    def call(function):
+        barrier.wait()
+        return function()
+
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return list(pool.map(call, functions))
+
+
+def answers(net, X, y, methods):
+    return [
+        getattr(net, name)(*((X, y) if name == "score" else (X,))) for name in methods
+    ]
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+        assert np.array_equal(one, other)
+
+
+def as_given(X):
+    return X
+
+
+def as_rows(X):
+    return X.reshape(len(X), -1) / 16
+
+
+def as_floats(X):
+    return X.astype(np.float64)[..., None]
+
+
+def as_frame(X):
+    return pd.DataFrame(as_rows(X), columns=[f"pixel {i}" for i in range(64)])
+
+
+def as_list(X):
+    return list(X)
+
+
+CONVNET = {"module__channels": (4, 8), "module__dropout": 0.5, "module__hidden": (9,)}
+CASES = {
+    "images": (ImageClassifier("convnet", **CONVNET), as_given, CLASSIFIER),
+    "rows": (ImageClassifier("mlp", module__dropout=0.5), as_rows, CLASSIFIER),
+    "frame": (ImageClassifier("mlp"), as_frame, CLASSIFIER),
+    "floats": (ImageClassifier("convnet", **CONVNET), as_floats, CLASSIFIER),
+    "list": (ImageClassifier("mlp", module__batch_norm=True), as_list, CLASSIFIER),
+    "amp": (ImageClassifier("mlp", amp=True), as_given, CLASSIFIER),
+    "regressor": (
+        ImageRegressor("convnet", **CONVNET, dtype="float64"),
+        as_given,
+        ("predict", "score"),
+    ),
+    "autoencoder": (
+        ImageAutoencoder(module__channels=(4,), module__conv_dropout=0.3),
+        as_given,
+        AUTOENCODER,
+    ),
+    "autoencoder of rows": (ImageAutoencoder(), as_rows, AUTOENCODER),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_answers(case, images):
+    estimator, form, methods = CASES[case]
+    X, y = images
+    estimator.set_params(max_epochs=1, random_state=0, device="cpu")
+    fitted = pickle.dumps(estimator.fit(form(X), y))
+    parts = [(form(X[:n]), y[:n]) for n in SIZES]
+    alone = pickle.loads(fitted)
+    expected = [answers(alone, *part, methods) for part in parts]
+    for _ in range(4):
+        net = pickle.loads(fitted)
+        # So that the threads are the ones to turn dropout off.
+        assert not net.module_.training
+        found = at_once([partial(answers, net, *part, methods) for part in parts])
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+
+
+def test_one_after_the_other_in_other_threads(images):
+    X, y = images
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0).fit(X, y)
+    expected = net.predict_proba(X)
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for found in pool.map(net.predict_proba, [X] * N_THREADS):
+            assert np.array_equal(found, expected)
+
+
+@pytest.fixture(scope="module")
+def files(images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for i, (image, label) in enumerate(zip(*images, strict=True)):
+        path = folder / str(label) / f"{i:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+def read(folder, transform):
+    steps = [v2.Grayscale(), *transform, v2.ToImage()]
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    return ImageFolder(folder, v2.Compose([*steps, to_float]))
+
+
+@pytest.mark.parametrize("form", ["paths", "data set", "sequence"])
+def test_same_answers_from_files(form, files):
+    data = read(files, [])
+    X, y = as_Xy(data)
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0).fit(X, y)
+    rows = [np.arange(i, 8 * (i + 5), 8) for i in range(N_THREADS)]
+    paths = np.array([path for path, _ in data.samples])
+    parts = {
+        "paths": [list(paths[part]) for part in rows],
+        "data set": [torch.utils.data.Subset(data, part.tolist()) for part in rows],
+        "sequence": [X[part] for part in rows],
+    }[form]
+    expected = [net.predict_proba(part) for part in parts]
+    for _ in range(3):
+        found = at_once([partial(net.predict_proba, part) for part in parts])
+        assert_same(found, expected)
+
+
+def test_same_answers_from_a_sequence_that_nobody_has_read(files):
+    X, y = as_Xy(read(files, []))
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0).fit(X, y)
+    expected = net.predict_proba(X)
+    for _ in range(5):
+        new, _ = as_Xy(read(files, []))
+        found = at_once([partial(net.predict_proba, new)] * N_THREADS)
+        assert_same(found, [expected] * N_THREADS)
+
+
+def test_generators_are_left_alone(images):
+    X, y = images
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0).fit(X, y)
+    states = np.random.get_state()[1].copy(), torch.get_rng_state()
+    at_once([partial(net.predict, X[:50])] * N_THREADS)
+    assert np.array_equal(np.random.get_state()[1], states[0])
+    assert torch.equal(torch.get_rng_state(), states[1])
+
+
+class Steps:
+    """Events by which two threads take turns, without waiting for ever."""
+
+    def __init__(self):
+        self.events = {}
+
+    def reach(self, name):
+        self.events.setdefault(name, threading.Event()).set()
+
+    def wait_for(self, name, timeout=1.0):
+        return self.events.setdefault(name, threading.Event()).wait(timeout)
+
+
+def test_a_cache_that_two_threads_open(monkeypatch):
+    cache, steps = _cache.PixelCache((10, 1, 2, 2), np.uint8), Steps()
+    reserve = _cache._reserve
+
+    def name():
+        return threading.current_thread().name
+
+    def slowly(file, nbytes):
+        if name() == "second":
+            steps.reach("second opens")
+            steps.wait_for("first is half-way")
+        else:
+            steps.wait_for("second opens")
+        reserve(file, nbytes)
+
+    def image(row):
+        if (name(), row) == ("first", 5):
+            steps.reach("first is half-way")
+            steps.wait_for("second has opened")
+        if (name(), row) == ("second", 0):
+            steps.reach("second has opened")
+            steps.wait_for("first is done")
+        return torch.full((1, 2, 2), row + 1, dtype=torch.uint8)
+
+    found = {}
+
+    def take():
+        found[name()] = cache.take(np.arange(10), image)[:, 0, 0, 0].tolist()
+        steps.reach(f"{name()} is done")
+
+    monkeypatch.setattr(_cache, "_reserve", slowly)
+    run_threads(first=take, second=take)
+    assert found == {"first": [*range(1, 11)], "second": [*range(1, 11)]}
+
+
+def run_threads(**functions):
+    threads = [threading.Thread(target=f, name=n) for n, f in functions.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class SlowToChange(nn.Dropout):
+    """Dropout that another thread can find as it was for training."""
+
+    steps = None
+
+    def train(self, mode=True):
+        if not mode and self.steps is not None:
+            self.steps.reach("changing")
+            self.steps.wait_for("the other has predicted", timeout=0.3)
+        return super().train(mode)
+
+
+def with_slow_dropout(image_shape, n_outputs):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 30), SlowToChange(0.5), nn.Linear(30, n_outputs)
+    )
+
+
+@pytest.mark.parametrize("method", ["predict_proba", "forward"])
+def test_no_thread_predicts_while_another_turns_dropout_off(
+    method, images, monkeypatch
+):
+    X, y = images
+    net = ImageClassifier(with_slow_dropout, max_epochs=1, random_state=0)
+    fitted = pickle.dumps(net.fit(X, y))
+    expected = getattr(pickle.loads(fitted), method)(X[:20])
+    net, steps, found = pickle.loads(fitted), Steps(), {}
+    monkeypatch.setattr(SlowToChange, "steps", steps)
+
+    def first():
+        found["first"] = getattr(net, method)(X[:20])
+
+    def second():
+        steps.wait_for("changing")
+        found["second"] = getattr(net, method)(X[:20])
+        steps.reach("the other has predicted")
+
+    run_threads(first=first, second=second)
+    assert_same([found["first"], found["second"]], [expected, expected])
+
+
+def generators():
+    return np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (0, None), (None, 1), (None, None)])
+def test_generators_are_left_as_found_where_threads_overlap(seeds):
+    steps, before, found = Steps(), generators(), {}
+
+    def section(name, seed):
+        with isolated_random_state(torch.device("cpu"), seed):
+            if seed is not None:
+                found[name] = torch.rand(2).tolist()
+            steps.reach(f"{name} is in")
+            if name == "first":
+                # Two that begin at seeds do not overlap.
+                steps.wait_for("second is in", timeout=0.2)
+            else:
+                steps.wait_for("first is out")
+            if seed is not None:
+                found[name] += torch.rand(2).tolist()
+        steps.reach(f"{name} is out")
+
+    def second():
+        steps.wait_for("first is in")
+        section("second", seeds[1])
+
+    run_threads(first=lambda: section("first", seeds[0]), second=second)
+    after = generators()
+    for name, seed in zip(("first", "second"), seeds, strict=True):
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            expected = torch.rand(2, generator=generator).tolist()
+            expected += torch.rand(2, generator=generator).tolist()
+            assert found[name] == expected
+    assert after == before
+
+
+class Meeting:
+    """Where two fits wait for each other before they draw their weights."""
+
+    barrier = None
+
+
+def drawn_together(image_shape, n_outputs):
+    if Meeting.barrier is not None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            Meeting.barrier.wait(0.5)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs))
+
+
+def test_fits_in_threads_are_those_of_one_after_the_other(images, monkeypatch):
+    X, y = images
+    nets = [
+        ImageClassifier(drawn_together, max_epochs=1, random_state=i) for i in (0, 1)
+    ]
+    expected = [net.fit(X, y).predict_proba(X) for net in nets]
+    monkeypatch.setattr(Meeting, "barrier", threading.Barrier(2))
+    at_once([partial(net.fit, X, y) for net in nets])
+    assert_same([net.predict_proba(X) for net in nets], expected)
+
+
+def test_weights_stay_protected_where_threads_overlap(monkeypatch):
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    monkeypatch.delenv(name, raising=False)
+    steps, seen = Steps(), []
+
+    def first():
+        with _nothing_unpickled():
+            steps.reach("first is in")
+            steps.wait_for("second is in")
+        steps.reach("first is out")
+
+    def second():
+        steps.wait_for("first is in")
+        with _nothing_unpickled():
+            steps.reach("second is in")
+            steps.wait_for("first is out")
+            seen.append(os.environ.get(name))
+
+    run_threads(first=first, second=second)
+    left = os.environ.pop(name, None)
+    assert seen == ["1"]
+    assert left is None

@@ -1,0 +1,55 @@
+"""Freed memory is kept for the next batch, unless the environment says otherwise."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import resource, sys, warnings
+import numpy as np
+from skvision import ImageClassifier
+from skvision.training._malloc import keep_freed_memory
+
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).randint(0, 255, (600, 28, 28)).astype(np.uint8)
+net = ImageClassifier(max_epochs=1, random_state=0)
+net.fit(X, np.arange(600) % 3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+net.fit(X, np.arange(600) % 3)
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(int(keep_freed_memory()), faults)
+"""
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not os.path.exists("/proc/self/maps"),
+    reason="needs Linux",
+)
+
+
+def run(**environment):
+    result = subprocess.run(
+        [sys.executable, "-c", CODE],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+    kept, faults = map(int, result.stdout.split())
+    return bool(kept), faults
+
+
+def test_pages_are_not_asked_for_again():
+    kept, faults = run()
+    if not kept:
+        pytest.skip("another C library")
+    off, many = run(SKVISION_MALLOC="0")
+    assert not off
+    # Of 4 KB each, and the second fit frees and takes as much as the first.
+    assert faults < 10_000 < many
+
+
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
+def test_settings_of_the_users_are_left_alone(name):
+    assert not run(**{name: "1000000"})[0]
