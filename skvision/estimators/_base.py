@@ -398,12 +398,18 @@ class ImageNet(
             )
         nonlinearity = self._get_predict_nonlinearity()
         self._enter_mode(training=False)
+        data = self.get_dataset(X)
+        outputs, n_done = torch.empty(0), 0
         with isolated_random_state(self.device_):
-            outputs = [
-                nonlinearity(out[0] if isinstance(out, tuple) else out)
-                for out in self.forward_iter(X, training=False, device="cpu")
-            ]
-        return torch.cat(outputs).numpy()
+            for out in self.forward_iter(data, training=False, device="cpu"):
+                part = nonlinearity(out[0] if isinstance(out, tuple) else out)
+                if not n_done:
+                    # Small blocks, one kept of each batch, would lie between large
+                    # ones, so that memory that is freed could not be taken again.
+                    outputs = part.new_empty((len(data), *part.shape[1:]))
+                outputs[n_done : n_done + len(part)] = part
+                n_done += len(part)
+        return outputs[:n_done].numpy()
 
     def score(self, X, y=None, sample_weight=None):
         """Return accuracy of a classifier, R² of a regressor.

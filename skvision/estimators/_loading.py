@@ -31,7 +31,7 @@ from skvision.estimators._contents import (
     check_scaler,
 )
 from skvision.estimators._regressor import ImageRegressor
-from skvision.estimators._resume import set_callback_states
+from skvision.estimators._resume import set_callback_states, set_optimizer_state
 from skvision.estimators._saving import ESTIMATOR, INSTANCE, PARTS
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
@@ -268,7 +268,7 @@ def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     if hasattr(net.criterion_, "load_state_dict"):
         net.criterion_.load_state_dict(check_finite(tree[PARTS[1]]))
     check_optimizer(net.optimizer_, tree[PARTS[2]])
-    net.optimizer_.load_state_dict(tree[PARTS[2]])
+    set_optimizer_state(net.optimizer_, tree[PARTS[2]])
     net._generator.set_state(tree["generator"])
     net.history_ = History(check_history(tree["history"]))
     set_callback_states(net.callbacks_, check_callbacks(tree["callbacks"]))

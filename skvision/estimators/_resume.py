@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from skorch.history import History
 
 from skvision._random import next_seed
@@ -17,7 +18,12 @@ from skvision.storage._checkpoint import (
     write_checkpoint,
 )
 
-__all__ = ["ResumeMixin", "callback_states", "set_callback_states"]
+__all__ = [
+    "ResumeMixin",
+    "callback_states",
+    "set_callback_states",
+    "set_optimizer_state",
+]
 
 # What has no influence on the weights that a fit ends with.
 _IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
@@ -97,9 +103,11 @@ class ResumeMixin:
 
     def _resume(self, state):
         """Take over the state of a checkpoint; return whether training is over."""
-        for name in self._modules + self._criteria + self._optimizers:
+        for name in self._modules + self._criteria:
             if name in state:
                 getattr(self, name + "_").load_state_dict(state[name])
+        for name in self._optimizers:
+            set_optimizer_state(getattr(self, name + "_"), state[name])
         self.history_ = History(state["history"])
         if state["untrained_loss"] is not None:
             self._untrained_loss = state["untrained_loss"]
@@ -107,6 +115,20 @@ class ResumeMixin:
         self._set_randomness(state["random"])
         self._within = state if state["n_steps"] else None
         return state["stopped"]
+
+
+def set_optimizer_state(optimizer, state):
+    """Give an optimizer the state of one whose training goes on."""
+    optimizer.load_state_dict(state)
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    numbers = [i for group in state["param_groups"] for i in group["params"]]
+    for param, number in zip(params, numbers, strict=True):
+        for key, value in state["state"].get(number, {}).items():
+            # torch gives everything but the step the parameter's dtype, also NAdam's
+            # and ASGD's factors, which are of single precision.
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                own = optimizer.state[param]
+                own[key] = own[key].to(value.dtype)
 
 
 def callback_states(callbacks, *, within=False):

@@ -12,7 +12,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, LRScheduler
 
-from skvision import ImageClassifier
+from skvision import ImageClassifier, load
 from skvision.exceptions import FormatError
 from skvision.preprocessing import RandomShift
 
@@ -43,18 +43,17 @@ def no_interrupt():
 
 def build(**params):
     """Everything that has a state: dropout, augmentation, a schedule, a hold-out."""
+    callbacks = [LRScheduler(policy="StepLR", step_size=2), InterruptAt()]
+    defaults = {"optimizer": "adamw", "max_epochs": 6, "callbacks": callbacks}
     return ImageClassifier(
         "mlp",
         module__hidden=(32,),
         module__dropout=0.2,
-        optimizer="adamw",
-        max_epochs=6,
         lr=0.01,
         augment=[RandomShift(1)],
         early_stopping=True,
         n_iter_no_change=3,
-        callbacks=[LRScheduler(policy="StepLR", step_size=2), InterruptAt()],
-        **{"random_state": 0} | params,
+        **defaults | {"random_state": 0} | params,
     )
 
 
@@ -65,7 +64,7 @@ def state(net):
 def assert_same(one, other):
     for name, value in state(one).items():
         assert torch.equal(value, state(other)[name]), name
-    for key in ("train_loss", "valid_loss", "event_lr"):
+    for key in {"train_loss", "valid_loss", "event_lr"} & one.history[-1].keys():
         assert one.history[:, key] == other.history[:, key]
     assert one.best_epoch_ == other.best_epoch_
 
@@ -79,6 +78,21 @@ def test_goes_on_to_the_same_weights(epoch, data, tmp_path):
     InterruptAt.epoch = None
     torch.manual_seed(epoch)  # What ran in between has no influence.
     assert_same(build(checkpoint=tmp_path).fit(*data), undisturbed)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.NAdam, torch.optim.ASGD])
+def test_factors_of_single_precision_in_double_precision(optimizer, data, tmp_path):
+    params = {"optimizer": optimizer, "dtype": "float64"}
+    undisturbed = build(**params).fit(*data)
+    InterruptAt.epoch = 2
+    with pytest.raises(Interrupt):
+        build(checkpoint=tmp_path / "folder", **params).fit(*data)
+    InterruptAt.epoch = None
+    resumed = build(checkpoint=tmp_path / "folder", **params).fit(*data)
+    assert_same(undisturbed, resumed)
+    once_more = build(callbacks=None, max_epochs=2, **params).fit(*data)
+    once_more.save(path := tmp_path / "file")
+    assert_same(once_more.partial_fit(*data), load(path).partial_fit(*data))
 
 
 @pytest.mark.parametrize("random_state", [0, None])
@@ -122,7 +136,7 @@ def test_killed_process(data, tmp_path):
     code = textwrap.dedent(
         """
         import sys, numpy as np
-        from skvision import ImageClassifier
+        from skvision import ImageClassifier, load
         X = np.random.RandomState(0).randint(0, 255, (500, 8, 8)).astype(np.uint8)
         y = np.arange(500) % 5
         net = ImageClassifier("mlp", max_epochs=40, random_state=0, verbose=1,
