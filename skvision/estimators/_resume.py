@@ -103,11 +103,12 @@ class ResumeMixin:
 
     def _resume(self, state):
         """Take over the state of a checkpoint; return whether training is over."""
-        for name in self._modules + self._criteria:
-            if name in state:
-                getattr(self, name + "_").load_state_dict(state[name])
-        for name in self._optimizers:
-            set_optimizer_state(getattr(self, name + "_"), state[name])
+        for name in self._modules + self._criteria + self._optimizers:
+            part = getattr(self, name + "_")
+            if name in self._optimizers:
+                set_optimizer_state(part, state[name])
+            elif name in state:
+                part.load_state_dict(state[name])
         self.history_ = History(state["history"])
         if state["untrained_loss"] is not None:
             self._untrained_loss = state["untrained_loss"]

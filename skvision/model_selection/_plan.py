@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +76,7 @@ _LARGEST = 256
 # On a CPU, activations that no longer fit into a processor's last cache cost more than
 # wide operations gain; the first networks gain most. In bytes, and networks.
 _IN_CACHE, _GAIN_MOST = 2**24, 8
+_MEMORY = Path("/proc/meminfo")
 # What differs between members of a stack.
 _FREE = ("lr", "max_epochs", "random_state", "augment", "noise", "class_weight")
 _FREE_PREFIXES = ("optimizer", "criterion__label_smoothing", "module__dropout")
@@ -283,8 +284,10 @@ def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):
+        # Linux gives away what only caches files, which sysconf does not count.
+        lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
         return 2**32  # Not told on this system.
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from skvision import ImageClassifier
 from skvision.exceptions import DivergedError
 from skvision.model_selection import StackedGridSearchCV
-from skvision.model_selection._plan import why_not
+from skvision.model_selection._plan import _free_memory, why_not
 from skvision.model_selection._stack import Stack
 from skvision.model_selection._trainer import Request, Trainer, train_stack
 from skvision.networks import MLP
@@ -362,6 +362,16 @@ def test_stacks_fit_into_memory(monkeypatch, compare, stack_sizes):
     monkeypatch.setattr(free, lambda device: 300_000)
     compare(small(max_epochs=1, module__hidden=(2,)), RATES)
     assert 1 < max(stack_sizes) < 6
+
+
+def test_free_memory(monkeypatch, tmp_path):
+    name = "skvision.model_selection._plan._MEMORY"
+    path = tmp_path / "meminfo"
+    monkeypatch.setattr(name, path)
+    cpu = torch.device("cpu")
+    assert _free_memory(cpu) == 2**32  # There is no such file.
+    path.write_text("MemFree:  10 kB\nMemAvailable:  2000 kB\nHugePages_Total:  0\n")
+    assert _free_memory(cpu) == 2000 * 1024
 
 
 def test_trainers_can_be_sent_to_other_processes(small_digits):
