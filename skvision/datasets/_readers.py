@@ -18,6 +18,8 @@ __all__ = ["ArrayReader", "DatasetReader", "PathReader", "Reader", "to_chw"]
 
 Cache = bool | Literal["auto"]
 
+_AS_THEY_ARE = frozenset(map(np.dtype, (np.uint8, np.float32, np.float64)))
+
 
 class Reader(Protocol):
     """What an `ImageSequence` reads from.
@@ -343,6 +345,8 @@ def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Share or copy an array's memory; what networks cannot take becomes a float."""
     if isinstance(array, torch.Tensor):
         tensor = array
+    elif array.dtype in _AS_THEY_ARE and array.flags.carray:
+        return torch.from_numpy(array)
     else:
         if array.dtype.kind not in "buif":
             raise TypeError(f"Expected numbers; got an array of dtype {array.dtype}.")

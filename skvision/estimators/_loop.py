@@ -42,9 +42,13 @@ class LoopMixin:
             for name in ("dataset_train", "dataset_valid"):
                 cb_kwargs[name] = self._shown_dataset(cb_kwargs[name])
         stop = False
+        unheard = getattr(Callback, method_name, None)
         for _, callback in self.callbacks_:
+            method = getattr(callback, method_name)
+            if getattr(method, "__func__", None) is unheard:
+                continue  # Most of them do nothing at a batch, hundreds of times.
             try:
-                getattr(callback, method_name)(self, **cb_kwargs)
+                method(self, **cb_kwargs)
             except KeyboardInterrupt as error:
                 # skorch's callbacks end a training by raising this error.
                 if not _raised_by(error, callback):

@@ -179,13 +179,14 @@ class PixelScaler(nn.Module):
         scaled = self.to_unit(images)
         if self.spec is not None:
             scaled = self.spec.fit_size(scaled)
-        if self.mean is None or self.std is None:
+        mean, std = self.mean, self.std
+        if mean is None or std is None:
             return scaled
         if scaled is images:
-            scaled = images - self.mean  # The caller's tensor is not ours to change.
+            scaled = images - mean  # The caller's tensor is not ours to change.
         else:
-            scaled.sub_(self.mean)
-        return scaled.div_(self.std)
+            scaled.sub_(mean)
+        return scaled.div_(std)
 
 
 def channel_statistics(

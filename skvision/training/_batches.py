@@ -56,7 +56,7 @@ class ImageDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, rows: Any) -> tuple[torch.Tensor, ...]:
-        single = np.ndim(rows) == 0 and not isinstance(rows, slice)
+        single = not isinstance(rows, (slice, np.ndarray)) and np.ndim(rows) == 0
         key = np.asarray([rows]) if single else rows
         images = self.images.read_stored(key)
         # skorch unpacks every batch into two, so there must be some target.
