@@ -186,6 +186,18 @@ def test_augmentation(check):
     check(autoencoder(reduction="sum", lr=1e-4), noises)
 
 
+def test_what_else_differs_in_one_stack(check):
+    weight = np.linspace(0.5, 1.5, 120)
+    candidates = [
+        {"module__dropout": 0.3, "criterion__label_smoothing": 0.1},
+        {"augment": [RandomShift(1), UniformNoise(0, 0.1)]},
+        {"class_weight": {label: 1 + label for label in range(10)}, "max_epochs": 1},
+        {"epoch_scoring": ["accuracy"], "max_epochs": 3},
+        {"optimizer": "rmsprop", "random_state": 1},
+    ]
+    check(convnet(), candidates, weight)
+
+
 def shuffled_rows(images):
     """Draw from generators that a stack knows nothing of."""
     shift = random.randrange(3) + np.random.randint(3)
