@@ -388,7 +388,15 @@ class Interrupt(Callback):
             signal.raise_signal(signal.SIGINT)
 
 
-def test_divergence_after_an_interruption(greys, late):
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C raise KeyboardInterrupt, also where the shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_divergence_after_an_interruption(greys, late, ctrl_c):
     late()
     net = convnet(callbacks=[Interrupt()], optimizer="sgd")
     with pytest.raises(KeyboardInterrupt):

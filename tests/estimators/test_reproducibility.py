@@ -1,12 +1,8 @@
-"""Equal seeds give equal networks, and copies go on as the original would."""
+"""Equal seeds give equal networks, and global generators are left alone."""
 
-import copy
-import io
 import pickle
 import random
-import warnings
 
-import joblib
 import numpy as np
 import pytest
 import torch
@@ -14,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import cross_validate
-from skorch.callbacks import Callback, EpochScoring, LRScheduler
-from skorch.dataset import ValidSplit
+from skorch.callbacks import Callback, EpochScoring
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,17 +29,6 @@ SMALL = {
 DROPOUT = SMALL | {"module__dropout": 0.5}
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Linear(nn.Module):
-    """A network that can be pickled, since it is found by its name."""
-
-    def __init__(self, n_columns=3):
-        super().__init__()
-        self.linear = nn.Linear(64, n_columns)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
 
 
 class Augmenting(Dataset):
@@ -117,24 +100,6 @@ def global_state():
         (kind, keys.tolist(), *rest),
         torch.get_rng_state().tolist(),
     )
-
-
-CONFIGURATIONS = {
-    "mlp": SMALL,
-    "dropout": DROPOUT,
-    "convnet": SMALL | {"module": "convnet", "module__hidden": (8,)},
-    "early stopping": SMALL | {"early_stopping": True},
-    "split": SMALL | {"train_split": ValidSplit(4)},
-    "loader": SMALL | {"iterator_train": DataLoader, "iterator_train__shuffle": True},
-    "instance": SMALL | {"module": Linear()},
-    "scoring": DROPOUT | {"epoch_scoring": "neg_log_loss"},
-}
-del CONFIGURATIONS["instance"]["module__hidden"]
-
-
-@pytest.fixture(params=CONFIGURATIONS)
-def options(request):
-    return CONFIGURATIONS[request.param]
 
 
 # ----------------------------------------------------------------- equal networks
@@ -267,7 +232,9 @@ def test_random_state_instances(data):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("random_state", [0, None])
-def test_global_generators_are_left_alone(data, options, estimator, random_state):
+def test_global_generators_are_left_alone(
+    data, options, estimator, random_state, Linear
+):
     X, y = data
     options = {**options, "random_state": random_state}
     if estimator is ImageRegressor:
@@ -333,188 +300,6 @@ def test_initial_weights_of_instances_do_not_move_the_generators(data):
         **SMALL, image_shape=(1, 8, 8), module__n_outputs=3, normalize=None
     ).initialize()
     assert global_state() == before
-
-
-# ------------------------------------------------------------------ copies and pickles
-
-
-def through_joblib(estimator):
-    buffer = io.BytesIO()
-    joblib.dump(estimator, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-COPIES = {
-    "pickle": lambda estimator: pickle.loads(pickle.dumps(estimator)),
-    "joblib": through_joblib,
-    "deepcopy": copy.deepcopy,
-    "copy": copy.copy,
-}
-
-
-@pytest.fixture(params=COPIES)
-def copied(request):
-    return COPIES[request.param]
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_copies_of_unfitted_estimators(data, estimator, copied):
-    original = estimator(
-        **SMALL,
-        optimizer__weight_decay=0.1,
-        callbacks=[("rate", LRScheduler)],
-        callbacks__rate__policy="StepLR",
-        callbacks__rate__step_size=1,
-        epoch_scoring=["r2"],
-    )
-    duplicate = copied(original)
-    assert type(duplicate) is estimator
-    assert repr(duplicate) == repr(original)
-    assert duplicate.get_params().keys() == original.get_params().keys()
-    assert same(duplicate.fit(*data), original.fit(*data))
-
-
-def test_copies_of_fitted_estimators(data, options, copied):
-    X, y = data
-    names = np.array(["a", "b", "c"])[y]
-    original = ImageClassifier(**options).fit(X, names)
-    duplicate = copied(original)
-    assert_array_equal(duplicate.predict_proba(X), original.predict_proba(X))
-    assert_array_equal(duplicate.predict(X), original.predict(X))
-    assert duplicate.history == original.history
-    assert losses(duplicate) == losses(original)
-    assert duplicate.get_params().keys() == original.get_params().keys()
-    for name in ("classes_", "image_shape_", "n_features_in_", "n_outputs_"):
-        assert_array_equal(getattr(duplicate, name), getattr(original, name))
-    assert duplicate.history.to_list() == original.history.to_list()
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("kind", ["pickle", "joblib", "deepcopy"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_copies_go_on_as_the_original_would(data, estimator, kind, optimizer):
-    X, y = data
-    options = DROPOUT | {"optimizer": optimizer, "epoch_scoring": ["r2"]}
-    if optimizer == "sgd":
-        options["optimizer__momentum"] = 0.9
-    callbacks = [LRScheduler("StepLR", step_size=1, gamma=0.9)]
-    uninterrupted = estimator(**options, callbacks=callbacks)
-    uninterrupted.partial_fit(X, y).partial_fit(X, y).partial_fit(X, y)
-    original = estimator(**options, callbacks=callbacks).partial_fit(X, y)
-    disturb(4)
-    duplicate = COPIES[kind](original)
-    before = weights(original)
-    duplicate.partial_fit(X, y)
-    # The original is not touched by what the copy does.
-    assert_array_equal(weights(original)["head.weight"], before["head.weight"])
-    assert len(original.history) == 2
-    duplicate = COPIES[kind](duplicate).partial_fit(X, y)
-    assert same(duplicate, uninterrupted)
-    assert losses(duplicate) == losses(uninterrupted)
-    assert_array_equal(duplicate.predict(X), uninterrupted.predict(X))
-    original.partial_fit(X, y).partial_fit(X, y)
-    assert same(original, uninterrupted)
-
-
-@pytest.mark.parametrize("kind", ["pickle", "joblib", "deepcopy"])
-def test_the_optimizer_of_a_copy_points_to_its_weights(data, kind):
-    duplicate = COPIES[kind](ImageClassifier(**SMALL).fit(*data))
-    held = [p for group in duplicate.optimizer_.param_groups for p in group["params"]]
-    own = list(duplicate.module_.parameters())
-    assert [id(p) for p in held] == [id(p) for p in own]
-    assert set(duplicate.optimizer_.state) == set(own)
-
-
-def test_copies_of_module_instances(data, copied):
-    X, y = data
-    instance = Linear()
-    original = ImageClassifier(instance, max_epochs=2, random_state=0).fit(X, y)
-    duplicate = copied(original)
-    assert_array_equal(duplicate.predict_proba(X), original.predict_proba(X))
-    assert torch.equal(duplicate.module.linear.weight, instance.linear.weight)
-    # The instance's weights are still those with which a fit begins.
-    assert same(duplicate.fit(X, y), original)
-
-
-def test_pickles_of_earlier_fits_do_not_change(data):
-    X, y = data
-    estimator = ImageClassifier(**SMALL).fit(X, y)
-    stored, shallow = pickle.dumps(estimator), copy.copy(estimator)
-    proba = estimator.predict_proba(X)
-    estimator.set_params(random_state=1, module__hidden=(4,)).fit(X, y)
-    assert_array_equal(pickle.loads(stored).predict_proba(X), proba)
-    assert_array_equal(shallow.predict_proba(X), proba)
-    assert len(shallow.history) == 2
-
-
-def test_size_of_a_pickle(data):
-    # No batches, gradients or data go with it.
-    X, y = make_images(2000)
-    small = ImageClassifier(**SMALL | {"batch_size": 100}, epoch_scoring="accuracy")
-    size = len(pickle.dumps(small.fit(X, y)))
-    assert size < 100_000 < X.nbytes
-
-
-def test_other_versions_of_scikit_learn(data):
-    estimator = ImageClassifier(**SMALL).fit(*data)
-    state = estimator.__getstate__()
-    assert state["_sklearn_version"]
-    state["_sklearn_version"] = "0.1"
-    duplicate = ImageClassifier.__new__(ImageClassifier)
-    with pytest.warns(InconsistentVersionWarning, match="0.1"):
-        duplicate.__setstate__(state)
-    assert "_sklearn_version" not in vars(duplicate)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pickle.loads(pickle.dumps(estimator))
-
-
-# --------------------------------------------------------------------------- devices
-
-
-def storages(value):
-    """Return all tensors within a state."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, nn.Module):
-        return [*value.parameters(), *value.buffers()]
-    if isinstance(value, torch.optim.Optimizer):
-        return storages(list(value.state.values())) + storages(value.param_groups)
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in storages(item)]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in storages(item)]
-    return []
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-@pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_pickle_from_a_gpu_loads_without_one(data, device):
-    X, y = data
-    options = DROPOUT | {"optimizer": "adam"}
-    expected = ImageClassifier(**options).fit(X, y)
-    estimator = ImageClassifier(**options).fit(X, y)
-    # As after a fit on a GPU, except that the tensors are here already.
-    estimator.device_ = torch.device("cuda", 0)
-    estimator.device = device
-    stored = pickle.dumps(estimator)
-    assert estimator.device_ == torch.device("cuda", 0)
-    assert same(estimator, expected)
-    duplicate = pickle.loads(stored)
-    assert duplicate.device_ == torch.device("cpu")
-    assert duplicate.device == device
-    assert_array_equal(duplicate.predict_proba(X), expected.predict_proba(X))
-    held = [p for group in duplicate.optimizer_.param_groups for p in group["params"]]
-    assert [id(p) for p in held] == [id(p) for p in duplicate.module_.parameters()]
-    assert same(duplicate.partial_fit(X, y), expected.partial_fit(X, y))
-
-
-def test_state_of_a_fitted_estimator_is_on_the_cpu(data):
-    estimator = ImageClassifier(**SMALL, epoch_scoring="accuracy").fit(*data)
-    tensors = storages(estimator.__getstate__())
-    assert len(tensors) > 8
-    assert {tensor.device.type for tensor in tensors} == {"cpu"}
 
 
 # ------------------------------------------------------------------ several processes

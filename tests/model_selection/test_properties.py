@@ -118,8 +118,11 @@ def test_fits(network, training, data, small_digits, train_together, assert_same
     parts = [(X[:n], y[:n]) for n in rows]
     nets = [clone(net).set_params(lr=lr) for lr in rates]
     found = train_together([clone(one) for one in nets], parts)
+    # In batches of a few rows, what normalisation takes from a gradient, as of a pixel
+    # that is the same in all, leaves rounding errors, of which Adam makes steps.
+    atol = 1e-7 if network.get("module__batch_norm") else 1e-9
     for one, other, part in zip(found, nets, parts, strict=True):
-        assert_same_fit(one, other.fit(*part))
+        assert_same_fit(one, other.fit(*part), atol)
 
 
 @settings(max_examples=5, deadline=None)

@@ -1,0 +1,279 @@
+"""Scores of each epoch, and skorch's callbacks."""
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.metrics import accuracy_score, f1_score, make_scorer
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EpochScoring,
+    Freezer,
+    GradientNormClipping,
+    LRScheduler,
+    ProgressBar,
+)
+from skorch.dataset import ValidSplit
+
+from skvision import ImageClassifier, ImageRegressor
+
+SMALL = {
+    "module": "mlp",
+    "module__hidden": (16,),
+    "max_epochs": 2,
+    "batch_size": 8,
+    "random_state": 0,
+}
+DOUBLE = SMALL | {"dtype": "float64"}
+NAMES = np.array(["red", "amber", "green"])
+
+# Short trainings, which are compared with each other, need not succeed.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Record(Callback):
+    """Keep the data sets of each epoch."""
+
+    def initialize(self):
+        self.datasets = []
+        return self
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        self.datasets.append((dataset_train, dataset_valid))
+
+
+def recorded(estimator):
+    return dict(estimator.callbacks_)["Record"]
+
+
+def make_targets(X, k=2):
+    """Return targets that are sums over parts of the images."""
+    targets = np.stack([X[:, i].sum(1) for i in range(k)], axis=1)
+    return (targets - targets.mean(0)) / targets.std(0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Images whose brightest row tells their class."""
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(40) % 3)
+    X = rng.random((40, 8, 8))
+    X[np.arange(40), y] += 1
+    return X, y
+
+
+def weights(estimator):
+    state = estimator.module_.state_dict()
+    return {name: value.numpy().copy() for name, value in state.items()}
+
+
+# ------------------------------------------------------------------ scores by epoch
+
+
+def score_half(estimator, X, y):
+    return 0.5 * estimator.score(X, y)
+
+
+@pytest.mark.parametrize("labels", [NAMES, np.arange(3), np.array([5, 3, 9])])
+def test_epoch_scoring(data, labels):
+    X, y = data
+    y = labels[y]
+    f1 = make_scorer(f1_score, average="macro")
+    scorings = [
+        ("accuracy", {"accuracy": "accuracy"}),
+        (["accuracy"], {"accuracy": "accuracy"}),
+        (("neg_log_loss", f1), {"neg_log_loss": "neg_log_loss", "f1_score": f1}),
+        (score_half, {"score_half": score_half}),
+        (
+            {"half": score_half, "f1": f1, "acc": "accuracy"},
+            {"half": score_half, "f1": f1, "acc": "accuracy"},
+        ),
+    ]
+    for scoring, expected in scorings:
+        estimator = ImageClassifier(
+            **DOUBLE | {"lr": 0.02},
+            epoch_scoring=scoring,
+            early_stopping=True,
+            validation_fraction=0.25,
+            callbacks=[Record],
+        ).fit(X, y)
+        assert estimator.best_epoch_ == 2
+        _, valid = recorded(estimator).datasets[-1]
+        for name, scorer in expected.items():
+            values = estimator.history[:, f"valid_{name}"]
+            assert len(estimator.history[:, f"train_{name}"]) == 2
+            score = sklearn.metrics.check_scoring(estimator, scorer)(
+                estimator, valid.X, valid.y
+            )
+            assert values[-1] == pytest.approx(score), name
+    unscored = ImageClassifier(**DOUBLE).fit(X, y)
+    keys = {"epoch", "batches", "dur", "train_loss", "train_batch_count"}
+    assert set(unscored.history[0]) == keys | {"train_loss_best"}
+
+
+def test_epoch_scoring_without_hold_out(data):
+    X, y = data
+    estimator = ImageClassifier(
+        **DOUBLE | {"lr": 0.0}, epoch_scoring=["accuracy", "neg_log_loss"]
+    ).fit(X, NAMES[y])
+    assert not [key for key in estimator.history[-1] if key.startswith("valid")]
+    # The network does not change, so that it scores in each epoch as it does now.
+    for name in ("accuracy", "neg_log_loss"):
+        score = sklearn.metrics.get_scorer(name)(estimator, X, NAMES[y])
+        assert estimator.history[:, f"train_{name}"] == pytest.approx([score, score])
+
+
+def test_epoch_scoring_of_a_regressor(data):
+    X, _ = data
+    for k in (1, 2):
+        y = make_targets(X, k)
+        y = y[:, 0] if k == 1 else y
+        estimator = ImageRegressor(
+            **DOUBLE | {"lr": 0.0}, epoch_scoring=["r2", "neg_mean_absolute_error"]
+        ).fit(X, y)
+        assert estimator.history[-1, "train_r2"] == pytest.approx(estimator.score(X, y))
+        error = np.abs(estimator.predict(X) - y).mean()
+        recorded_error = estimator.history[-1, "train_neg_mean_absolute_error"]
+        assert recorded_error == pytest.approx(-error)
+
+
+def test_unknown_scorers_are_found_before_training(data):
+    class Never(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            raise AssertionError("training has begun")
+
+    for scoring in ("acuracy", ["accuracy", "acuracy"], {"a": "acuracy"}):
+        estimator = ImageClassifier(**SMALL, epoch_scoring=scoring, callbacks=[Never])
+        with pytest.raises(ValueError, match="acuracy"):
+            estimator.fit(*data)
+
+
+# ------------------------------------------------------------------ skorch's callbacks
+
+
+@pytest.mark.parametrize("labels", [NAMES, np.arange(3)])
+@pytest.mark.parametrize("use_caching", [True, False])
+def test_epoch_scoring_callback(data, labels, use_caching):
+    X, y = data
+    callbacks = [
+        EpochScoring("accuracy", lower_is_better=False, use_caching=use_caching),
+        (
+            "train",
+            EpochScoring(
+                "accuracy", name="seen", on_train=True, use_caching=use_caching
+            ),
+        ),
+        Record,
+    ]
+    estimator = ImageClassifier(
+        **SMALL | {"lr": 0.0}, callbacks=callbacks, train_split=ValidSplit(4)
+    ).fit(X, labels[y])
+    train, valid = recorded(estimator).datasets[0]
+    for name, part in (("accuracy", valid), ("seen", train)):
+        score = accuracy_score(part.y, estimator.predict(part.X))
+        assert estimator.history[:, name] == pytest.approx([score, score])
+    assert estimator.history[0, "accuracy_best"]
+
+
+def test_learning_rate_scheduler(data):
+    estimator = ImageClassifier(
+        **SMALL | {"max_epochs": 3, "lr": 0.4},
+        callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.5)],
+    ).fit(*data)
+    assert estimator.history[:, "event_lr"] == [0.4, 0.2, 0.1]
+    estimator = ImageClassifier(
+        **SMALL | {"max_epochs": 1, "lr": 0.4},
+        callbacks=[
+            LRScheduler(
+                torch.optim.lr_scheduler.ExponentialLR, gamma=0.5, step_every="batch"
+            )
+        ],
+    ).fit(*data)
+    assert_allclose(estimator.optimizer_.param_groups[0]["lr"], 0.4 / 2**5)
+
+
+def test_checkpoint_callback(data, tmp_path):
+    X, y = data
+    checkpoint = Checkpoint(dirname=tmp_path, monitor="train_loss_best")
+    estimator = ImageClassifier(**SMALL, callbacks=[("saved", checkpoint)]).fit(X, y)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"params.pt", "optimizer.pt", "criterion.pt", "history.json"}
+    fresh = clone(estimator).set_params(
+        callbacks=None, max_epochs=1, random_state=9, batch_size=4
+    )
+    fresh.fit(X, y)
+    assert not np.array_equal(fresh.predict_proba(X), estimator.predict_proba(X))
+    fresh.load_params(checkpoint=dict(estimator.callbacks_)["saved"])
+    assert_array_equal(fresh.predict_proba(X), estimator.predict_proba(X))
+    assert fresh.history[:, "train_loss"] == estimator.history[:, "train_loss"]
+
+
+def test_progress_bar(data, capsys):
+    estimator = ImageClassifier(**SMALL, callbacks=[ProgressBar(detect_notebook=False)])
+    estimator.fit(*data)
+    shown = capsys.readouterr()
+    assert "/5 [" in shown.err  # Five batches.
+
+
+def test_verbose_prints_epochs(data, capsys):
+    ImageClassifier(**SMALL).fit(*data)
+    assert capsys.readouterr().out == ""
+    ImageClassifier(**SMALL, verbose=1, epoch_scoring="accuracy").fit(*data)
+    out = capsys.readouterr().out
+    assert "train_loss" in out
+    assert "train_accuracy" in out
+    assert len(out.strip().splitlines()) == 4
+    ImageClassifier(**SMALL, verbose=1, callbacks__print_log=None).fit(*data)
+    assert "train_loss" not in capsys.readouterr().out
+
+
+def test_gradient_clipping(data):
+    def path(callbacks):
+        estimator = ImageClassifier(
+            **DOUBLE | {"optimizer": "sgd", "lr": 1.0, "max_epochs": 1},
+            callbacks=[*callbacks, Record, Begin],
+        ).fit(*data)
+        begin = dict(estimator.callbacks_)["Begin"].state
+        end = weights(estimator)
+        return np.sqrt(sum(((end[name] - begin[name]) ** 2).sum() for name in end))
+
+    class Begin(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.state = weights(net)
+
+    assert path([]) > 0.1
+    # Five batches, each with a step of at most this length.
+    assert path([GradientNormClipping(1e-3)]) < 5.001e-3
+
+
+def test_freezer(data):
+    first = ImageClassifier(**SMALL | {"lr": 0.0}).fit(*data)
+    frozen = ImageClassifier(**SMALL, callbacks=[Freezer("layers*")]).fit(*data)
+    before, after = weights(first), weights(frozen)
+    assert_array_equal(after["layers.0.weight"], before["layers.0.weight"])
+    assert not np.array_equal(after["head.weight"], before["head.weight"])
+
+
+def test_callbacks_see_images_and_labels(data):
+    class Look(Callback):
+        def initialize(self):
+            self.seen = []
+            return self
+
+        def on_batch_end(self, net, batch=None, training=False, **kwargs):
+            X, y = batch
+            self.seen += list(y)
+            assert X.shape[1:] == (1, 8, 8)
+            assert kwargs["y_pred"].shape == (len(X), 3)
+            assert not kwargs["y_pred"].requires_grad
+            assert np.isfinite(float(kwargs["loss"]))
+
+    X, y = data
+    y = NAMES[y]
+    for weight in (None, np.linspace(1, 2, 40)):
+        estimator = ImageClassifier(**SMALL | {"max_epochs": 1}, callbacks=[Look])
+        estimator.fit(X, y, sample_weight=weight)
+        assert sorted(dict(estimator.callbacks_)["Look"].seen) == sorted(y)

@@ -1,0 +1,225 @@
+"""Numbers that are not finite, and images of another shape."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+from torch.utils.data import Dataset
+
+from skvision import ImageClassifier, ImageRegressor
+from skvision.datasets import as_Xy
+
+ESTIMATORS = [ImageClassifier, ImageRegressor]
+SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
+
+ignore_convergence = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+
+
+class Images(Dataset):
+    """A data set that only hands out single items."""
+
+    def __init__(self, X, y):
+        self.X = torch.as_tensor(X)
+        self.y = y
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        return self.X[i][None], self.y[i]
+
+
+def make_images(n=40, n_classes=3, shape=(8, 8)):
+    """Return images whose brightest row tells their class."""
+    y = np.arange(n) % n_classes
+    X = np.random.default_rng(0).random((n, *shape))
+    X[np.arange(n), ..., y, :] += 1
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_images()
+
+
+def weights(estimator):
+    state = estimator.module_.state_dict()
+    return {name: value.numpy().copy() for name, value in state.items()}
+
+
+# ----------------------------------------------------------------- NaN and infinity
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("normalize", ["channel", None, (0.5, 0.5)])
+@pytest.mark.parametrize("form", ["images", "tensor", "flat", "list"])
+def test_numbers_that_are_not_finite(data, value, dtype, normalize, form):
+    X, y = data
+    good = X.astype(dtype)
+    bad = good.copy()
+    bad[-1, 3, 3] = value
+    convert = {
+        "images": lambda X: X,
+        "tensor": torch.from_numpy,
+        "flat": lambda X: X.reshape(len(X), -1),
+        "list": list,
+    }[form]
+    estimator = ImageClassifier(**SMALL, normalize=normalize)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        estimator.fit(convert(bad), y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(convert(good), y)
+    for method in (estimator.predict, estimator.predict_proba):
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            method(convert(bad))
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        estimator.score(convert(bad), y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("normalize", ["channel", None, (0.5, 0.5)])
+@pytest.mark.parametrize("form", ["tensors", "items", "as_Xy"])
+def test_data_sets_with_numbers_that_are_not_finite(data, value, normalize, form):
+    X, y = data
+    X = X.astype(np.float32)
+    X[-1, 3, 3] = value
+    X, y = torch.from_numpy(X), torch.from_numpy(y)
+    if form == "tensors":
+        arguments = [torch.utils.data.TensorDataset(X[:, None], y)]
+    elif form == "items":
+        arguments = [Images(X, y)]
+    else:
+        arguments = as_Xy(Images(X, y))
+    estimator = ImageClassifier(**SMALL, normalize=normalize)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        estimator.fit(*arguments)
+
+
+@ignore_convergence
+@pytest.mark.parametrize("form", ["tensors", "items", "as_Xy"])
+def test_data_sets_that_are_not_finite_in_prediction(data, form):
+    X, y = data
+    estimator = ImageClassifier(**SMALL).fit(X.astype(np.float32), y)
+    X = torch.tensor(X, dtype=torch.float32)
+    X[-1, 3, 3] = torch.nan
+    y = torch.from_numpy(y)
+    dataset = Images(X, y)
+    if form == "tensors":
+        dataset = torch.utils.data.TensorDataset(X[:, None], y)
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        estimator.predict(as_Xy(dataset)[0] if form == "as_Xy" else dataset)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_that_are_not_finite_among_validation_rows(data, seed):
+    X, y = data
+    X = X.astype(np.float32)
+    X[::4, 3, 3] = np.nan
+    estimator = ImageClassifier(
+        **SMALL, early_stopping=True, validation_fraction=0.5, random_state=seed
+    )
+    X, y = as_Xy(Images(X, y))
+    with pytest.raises(ValueError, match=r"NaN|infinity"):
+        estimator.fit(X, y)
+
+
+def test_values_beyond_float32():
+    X, y = make_images()
+    X[0, 0, 0] = 1e300
+    with pytest.raises(ValueError, match=r"infinity|too large"):
+        ImageClassifier(**SMALL).fit(X, y)
+    with pytest.raises(ValueError, match=r"infinity|too large"):
+        ImageClassifier(**SMALL, normalize=None).fit(X, y)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_targets_that_are_not_finite(data, value):
+    X, y = data
+    y = y.astype(float)
+    y[3] = value
+    for estimator in ESTIMATORS:
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            estimator(**SMALL).fit(X, y)
+    weight = np.ones(len(y))
+    weight[3] = value
+    for estimator in ESTIMATORS:
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            estimator(**SMALL).fit(X, np.arange(len(y)) % 2, sample_weight=weight)
+
+
+# ------------------------------------------------------------- images that do not fit
+
+
+@ignore_convergence
+@pytest.mark.parametrize("module", ["auto", "mlp"])
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((4, 8, 9), (1, 8, 9)),
+        ((4, 9, 8), (1, 9, 8)),
+        ((4, 3, 8, 8), (3, 8, 8)),
+        ((4, 8, 8, 3), (3, 8, 8)),
+        ((4, 1, 4, 4), (1, 4, 4)),
+    ],
+)
+def test_images_of_another_shape(data, module, shape, told):
+    X, y = data
+    estimator = ImageClassifier(module, max_epochs=1).fit(X, y)
+    for method in (estimator.predict, estimator.predict_proba):
+        with pytest.raises(ValueError) as caught:
+            method(np.zeros(shape))
+        assert str(told) in str(caught.value)
+        assert "(1, 8, 8)" in str(caught.value)
+    for dataset in (Images(np.zeros((4, *told[1:])), np.zeros(4)),):
+        if told[0] == 1:
+            with pytest.raises(ValueError, match=r"\(1, 8, 8\)"):
+                estimator.predict(dataset)
+
+
+@ignore_convergence
+def test_other_numbers_of_channels(colour_images):
+    X, y = colour_images
+    estimator = ImageClassifier(**SMALL).fit(X, y)
+    with pytest.raises(ValueError, match=r"\(1, 16, 16\).*\(3, 16, 16\)"):
+        estimator.predict(X[..., 0])
+    # Channels come first or last, as long as the shape is that of fit.
+    assert_array_equal(
+        estimator.predict(np.ascontiguousarray(X.transpose(0, 3, 1, 2))),
+        estimator.predict(X),
+    )
+
+
+@ignore_convergence
+def test_flat_rows_and_images(data):
+    X, y = data
+    flat = X.reshape(len(X), -1)
+    estimator = ImageClassifier(**SMALL).fit(flat, y)
+    with pytest.raises(ValueError, match="63 features.*expecting 64"):
+        estimator.predict(flat[:, :-1])
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\).*\(1, 1, 64\)"):
+        estimator.predict(X)
+    estimator = ImageClassifier(**SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="64"):
+        estimator.predict(flat)
+
+
+@ignore_convergence
+def test_image_shape_parameter_folds_flat_rows(data, assert_same_weights):
+    X, y = data
+    flat = X.reshape(len(X), -1)
+    options = {"module": "convnet", "max_epochs": 1, "random_state": 0}
+    folded = ImageClassifier(image_shape=(1, 8, 8), **options).fit(flat, y)
+    images = ImageClassifier(**options).fit(X, y)
+    assert_same_weights(weights(folded), weights(images))
+    assert folded.image_shape == (1, 8, 8)
+    assert folded.image_shape_ == (1, 8, 8)
+    assert folded.n_features_in_ == 64
+    with pytest.raises(ValueError, match=r"\(1, 8, 9\).*72 values.*64 features"):
+        ImageClassifier(image_shape=(1, 8, 9)).fit(flat, y)

@@ -1,0 +1,179 @@
+"""Wrong names and values of parameters are found, and said, before training."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skorch.callbacks import Callback
+from skorch.dataset import ValidSplit
+from torch import nn
+from torch.utils.data import DataLoader
+
+from skvision import ImageClassifier, ImageRegressor
+
+ESTIMATORS = [ImageClassifier, ImageRegressor]
+SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
+
+# One or two epochs teach these networks little.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Scaled(nn.Module):
+    """A linear network with weights that are easy to recognise."""
+
+    def __init__(self, n_inputs=64, n_columns=3):
+        super().__init__()
+        self.linear = nn.Linear(n_inputs, n_columns)
+
+    def forward(self, X):
+        return self.linear(X.flatten(1))
+
+
+class Probe(Callback):
+    """Object to training."""
+
+    def on_batch_begin(self, net, **kwargs):
+        raise AssertionError("training has begun")
+
+
+def own_names(estimator):
+    return list(inspect.signature(estimator).parameters)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Images whose brightest row tells their class."""
+    y = np.arange(40) % 3
+    X = np.random.default_rng(0).random((40, 8, 8))
+    X[np.arange(40), y] += 1
+    return X, y
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("max_epoch", "max_epochs"),
+        ("learning_rate_", None),
+        ("batchsize", "batch_size"),
+        ("optimiser", "optimizer"),
+        ("modul__hidden", "module__hidden"),
+        ("module_hidden", "module__hidden"),
+        ("optimiser__weight_decay", "optimizer__weight_decay"),
+        ("criterium__label_smoothing", "criterion__label_smoothing"),
+        ("iterator_trian__shuffle", "iterator_train__shuffle"),
+        ("iteratorvalid__num_workers", "iterator_valid__num_workers"),
+        ("callback__print_log", "callbacks__print_log"),
+        ("module__", "module"),
+        ("xyz", None),
+    ],
+)
+def test_unknown_names(estimator, wrong, right):
+    hint = "" if right is None else f".*did you mean '{right}'"
+    expected = f"{estimator.__name__} has no parameter '{wrong}'{hint}"
+    with pytest.raises(TypeError, match=expected):
+        estimator(**{wrong: 1})
+    with pytest.raises(ValueError, match=expected):
+        estimator().set_params(**{wrong: 1})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_letter_missing_twice_or_exchanged_is_found(draw):
+    names = [name for name in own_names(ImageClassifier) if len(name) > 4]
+    name = draw.draw(st.sampled_from(names))
+    i = draw.draw(st.integers(0, len(name) - 2))
+    change = draw.draw(st.sampled_from(["missing", "twice", "exchanged"]))
+    wrong = {
+        "missing": name[:i] + name[i + 1 :],
+        "twice": name[: i + 1] + name[i:],
+        "exchanged": name[:i] + name[i + 1] + name[i] + name[i + 2 :],
+    }[change]
+    if wrong == name or "__" in wrong:
+        return
+    with pytest.raises(TypeError, match=f"did you mean '{name}'"):
+        ImageClassifier(**{wrong: 1})
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        ImageClassifier().set_params(**{wrong: 1})
+
+
+def test_class_weight_belongs_to_classifiers():
+    with pytest.raises(TypeError, match="ImageRegressor has no parameter"):
+        ImageRegressor(class_weight="balanced")
+    assert own_names(ImageRegressor) == [
+        name for name in own_names(ImageClassifier) if name != "class_weight"
+    ]
+
+
+def test_parameters_but_module_are_keyword_only():
+    for estimator in ESTIMATORS:
+        module, *others = inspect.signature(estimator).parameters.values()
+        assert module.name == "module"
+        assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+MISSPELT = [
+    ({"module__hiden": (8,)}, "module__hidden"),
+    ({"optimizer__weight_decy": 0.1}, "optimizer__weight_decay"),
+    ({"iterator_train__shufle": True}, "iterator_train__shuffle"),
+    ({"iterator_valid__num_worker": 0}, "iterator_valid__num_workers"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [*MISSPELT, ({"criterion__label_smothing": 0.1}, "criterion__label_smoothing")],
+)
+def test_misspelt_arguments_are_found_before_training(data, wrong, right):
+    estimator = ImageClassifier(**SMALL, callbacks=[Probe], **wrong)
+    with pytest.raises(ValueError, match=f"did you mean '{right}'"):
+        estimator.fit(*data)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [*MISSPELT, ({"criterion__reductio": "sum"}, "criterion__reduction")],
+)
+def test_misspelt_arguments_of_a_regressor(data, wrong, right):
+    estimator = ImageRegressor(**SMALL, callbacks=[Probe], **wrong)
+    with pytest.raises(ValueError, match=f"did you mean '{right}'"):
+        estimator.fit(*data)
+
+
+def test_misspelt_argument_of_a_users_module_and_loader(data):
+    estimator = ImageClassifier(Scaled, module__n_colums=3, max_epochs=1)
+    with pytest.raises(ValueError, match="Scaled takes no .*'module__n_columns'"):
+        estimator.fit(*data)
+    estimator = ImageClassifier(
+        **SMALL, iterator_train=DataLoader, iterator_train__shufle=True
+    )
+    with pytest.raises(ValueError, match="'iterator_train__shuffle'"):
+        estimator.fit(*data)
+
+
+def test_missing_arguments_of_a_module_are_named(data):
+    class Needy(Scaled):
+        def __init__(self, n_inputs, depth):
+            super().__init__(n_inputs)
+
+    with pytest.raises(TypeError, match="Needy needs .*module__n_inputs, module__dep"):
+        ImageClassifier(Needy).fit(*data)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_contradicting_parameters(data, estimator):
+    contradiction = estimator(**SMALL, early_stopping=True, train_split=ValidSplit(3))
+    with pytest.raises(ValueError, match=r"early_stopping.*train_split.*not both"):
+        contradiction.fit(*data)
+    with pytest.raises(ValueError, match="early_stopping.*callbacks='disable'"):
+        estimator(**SMALL, early_stopping=True, callbacks="disable").fit(*data)
+    estimator(**SMALL, callbacks="disable").fit(*data)
+
+
+def test_invalid_values_are_found_at_fit_only(data):
+    estimator = ImageClassifier(lr="fast", max_epochs=0, module=None)
+    estimator.set_params(batch_size=-5)
+    with pytest.raises(ValueError, match="The '.*' parameter of ImageClassifier must"):
+        estimator.fit(*data)

@@ -1,0 +1,278 @@
+"""Weights of rows, and of classes."""
+
+import numpy as np
+import pytest
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import cross_validate
+from sklearn.utils.class_weight import compute_sample_weight
+from skorch.dataset import Dataset as SkorchDataset
+from skorch.helper import predefined_split
+
+from skvision import ImageClassifier, ImageRegressor
+
+ESTIMATORS = [ImageClassifier, ImageRegressor]
+SMALL = {
+    "module": "mlp",
+    "module__hidden": (16,),
+    "max_epochs": 2,
+    "batch_size": 8,
+    "random_state": 0,
+}
+DOUBLE = SMALL | {"dtype": "float64"}
+NAMES = np.array(["red", "amber", "green"])
+
+# Short trainings, which are compared with each other, need not succeed.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def make_images(n=40, n_classes=3, seed=0):
+    """Return images whose brightest row tells their class."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % n_classes)
+    X = rng.random((n, 8, 8))
+    X[np.arange(n), y] += 1
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_images()
+
+
+def weights(estimator):
+    state = estimator.module_.state_dict()
+    return {name: value.numpy().copy() for name, value in state.items()}
+
+
+# -------------------------------------------------------------------- weights of rows
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    zeros=st.sets(st.integers(0, 39), min_size=1, max_size=30),
+    batch_norm=st.booleans(),
+    varied=st.booleans(),
+    classification=st.booleans(),
+)
+def test_a_row_of_weight_zero_is_absent(
+    zeros, batch_norm, varied, classification, assert_same_weights
+):
+    X, y = make_images()
+    weight = np.random.default_rng(1).uniform(0.1, 3, 40) if varied else np.ones(40)
+    weight[list(zeros)] = 0
+    kept = weight > 0
+    if len(np.unique(y[kept])) < 3:
+        return
+    # Values that would show in any statistics.
+    X[~kept] = 1e3
+    estimator = ImageClassifier if classification else ImageRegressor
+    options = DOUBLE | {"module__batch_norm": batch_norm}
+    with_zeros = estimator(**options).fit(X, y, sample_weight=weight)
+    absent = estimator(**options).fit(X[kept], y[kept], sample_weight=weight[kept])
+    assert_same_weights(weights(with_zeros), weights(absent))
+    assert_array_equal(with_zeros.predict(X[kept]), absent.predict(X[kept]))
+    if not varied:
+        unweighted = estimator(**options).fit(X[kept], y[kept])
+        assert_same_weights(weights(with_zeros), weights(unweighted), rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_row_of_weight_zero_is_absent_in_float32(data, batch_norm):
+    X, y = data
+    weight = np.arange(40) % 4 > 0
+    options = SMALL | {"module__batch_norm": batch_norm}
+    with_zeros = ImageClassifier(**options).fit(X, y, sample_weight=weight)
+    absent = ImageClassifier(**options).fit(X[weight], y[weight])
+    assert_allclose(
+        with_zeros.predict_proba(X), absent.predict_proba(X), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("scale", [1e-3, 7.5, 1e6])
+def test_the_scale_of_weights_has_no_influence(
+    data, estimator, scale, assert_same_weights
+):
+    X, y = data
+    weight = np.random.default_rng(1).uniform(0, 3, 40)
+    first = estimator(**DOUBLE).fit(X, y, sample_weight=weight)
+    second = estimator(**DOUBLE).fit(X, y, sample_weight=scale * weight)
+    assert_same_weights(weights(first), weights(second), rtol=1e-6)
+    losses = [fitted.history[:, "train_loss"] for fitted in (first, second)]
+    assert_allclose(*losses, rtol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("criterion__reduction", ["mean", "sum"])
+def test_equal_weights_are_no_weights(
+    data, estimator, criterion__reduction, assert_same_weights
+):
+    X, y = data
+    options = DOUBLE | {"criterion__reduction": criterion__reduction}
+    first = estimator(**options).fit(X, y, sample_weight=np.full(40, 2.5))
+    second = estimator(**options).fit(X, y)
+    assert_same_weights(weights(first), weights(second), rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_whole_weights_repeat_rows(data, estimator, assert_same_weights):
+    X, y = data
+    weight = np.random.default_rng(1).integers(0, 4, 40)
+    options = DOUBLE | {"batch_size": -1, "max_epochs": 5, "optimizer": "sgd"}
+    weighted = estimator(**options, lr=0.1).fit(X, y, sample_weight=weight)
+    repeated = estimator(**options, lr=0.1)
+    repeated.fit(X.repeat(weight, axis=0), y.repeat(weight))
+    assert_same_weights(weights(weighted), weights(repeated), rtol=1e-6, atol=1e-9)
+    assert_allclose(
+        weighted.history[:, "train_loss"], repeated.history[:, "train_loss"]
+    )
+
+
+def test_weights_matter(data):
+    X, y = data
+    y = (y > 0).astype(int)
+    noise = np.random.default_rng(1).random(X.shape)
+    options = SMALL | {"max_epochs": 20}
+    for heavy in (0, 1):
+        weight = np.where(y == heavy, 50.0, 1.0)
+        estimator = ImageClassifier(**options).fit(noise, y, sample_weight=weight)
+        assert (estimator.predict(noise) == heavy).mean() > 0.8
+
+
+def test_weights_that_are_not_valid(data):
+    X, y = data
+    for weight, message in [
+        (np.zeros(40), "zero"),
+        (np.full(40, -1.0), "[Nn]egative"),
+        (np.ones(39), r"sample_weight.*shape|inconsistent"),
+        (np.ones((40, 2)), "1D|dimension"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ImageClassifier(**SMALL).fit(X, y, sample_weight=weight)
+
+
+def test_weighted_hold_out(data, assert_same_weights):
+    X, y = data
+    weight = np.where(np.arange(40) % 4 > 0, 1.0, 0.0)
+    options = DOUBLE | {"early_stopping": True, "validation_fraction": 0.25}
+    with_zeros = ImageClassifier(**options).fit(X, y, sample_weight=weight)
+    absent = ImageClassifier(**options).fit(X[weight > 0], y[weight > 0])
+    assert_same_weights(weights(with_zeros), weights(absent), rtol=1e-6)
+    assert_allclose(
+        with_zeros.history[:, "valid_loss"], absent.history[:, "valid_loss"]
+    )
+    sizes = with_zeros.history[0, "batches", :, "valid_batch_size"]
+    assert sum(size for size in sizes if size) == 8
+
+
+def test_weights_by_metadata_routing(data, assert_same_weights):
+    X, y = data
+    weight = np.random.default_rng(1).integers(0, 3, 40)
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = ImageClassifier(**DOUBLE).set_fit_request(sample_weight=True)
+        estimator.set_score_request(sample_weight=False)
+        result = cross_validate(
+            estimator,
+            X,
+            y,
+            cv=2,
+            params={"sample_weight": weight},
+            return_estimator=True,
+            return_indices=True,
+        )
+    for fitted, rows in zip(
+        result["estimator"], result["indices"]["train"], strict=True
+    ):
+        alone = ImageClassifier(**DOUBLE)
+        alone.fit(X[rows], y[rows], sample_weight=weight[rows])
+        assert_same_weights(weights(fitted), weights(alone))
+
+
+# ------------------------------------------------------------------- weights of classes
+
+
+@pytest.mark.parametrize(
+    "labels", [NAMES, np.array([30, -1, 7]), np.array([True, False])]
+)
+def test_class_weights(labels, assert_same_weights):
+    X, index = make_images(40, n_classes=len(labels))
+    keep = (index > 0) | (np.arange(40) % 2 > 0)  # Not equally frequent.
+    X, y = X[keep], labels[index[keep]]
+    table = {label: 1.5 * i + 0.5 for i, label in enumerate(labels)}
+    by_row = ImageClassifier(**DOUBLE).fit(
+        X, y, sample_weight=[table[label] for label in y]
+    )
+    by_class = ImageClassifier(**DOUBLE, class_weight=table).fit(X, y)
+    assert_same_weights(weights(by_class), weights(by_row))
+    balanced = ImageClassifier(**DOUBLE, class_weight="balanced").fit(X, y)
+    weight = compute_sample_weight("balanced", y)
+    by_row = ImageClassifier(**DOUBLE).fit(X, y, sample_weight=weight)
+    assert_same_weights(weights(balanced), weights(by_row))
+    unweighted = ImageClassifier(**DOUBLE).fit(X, y)
+    assert not np.array_equal(
+        weights(balanced)["head.weight"], weights(unweighted)["head.weight"]
+    )
+
+
+def test_class_weights_times_sample_weights(data, assert_same_weights):
+    X, y = data
+    y = NAMES[y]
+    weight = np.linspace(0.5, 2, 40)
+    table = {"red": 3.0, "green": 0.5}  # Amber counts as 1.
+    both = ImageClassifier(**DOUBLE, class_weight=table)
+    both.fit(X, y, sample_weight=weight)
+    product = weight * [table.get(label, 1.0) for label in y]
+    assert_same_weights(
+        weights(both),
+        weights(ImageClassifier(**DOUBLE).fit(X, y, sample_weight=product)),
+    )
+
+
+def test_a_class_of_weight_zero_is_known_all_the_same(data):
+    X, y = data
+    estimator = ImageClassifier(**SMALL, class_weight={0: 0.0}).fit(X, y)
+    assert estimator.classes_.tolist() == [0, 1, 2]
+    assert estimator.predict_proba(X).shape == (40, 3)
+
+
+def test_class_weights_in_partial_fit(data, assert_same_weights):
+    X, y = data
+    y = NAMES[y]
+    table = {"red": 3.0, "amber": 2.0, "green": 0.5}
+    estimator = ImageClassifier(**DOUBLE, class_weight=table)
+    estimator.partial_fit(X, y, classes=NAMES)
+    # Rows of some of the classes only.
+    rows = y != "amber"
+    estimator.partial_fit(X[rows], y[rows])
+    by_row = ImageClassifier(**DOUBLE)
+    weight = np.array([table[label] for label in y])
+    by_row.partial_fit(X, y, classes=NAMES, sample_weight=weight)
+    by_row.partial_fit(X[rows], y[rows], sample_weight=weight[rows])
+    assert_same_weights(weights(estimator), weights(by_row))
+
+
+def test_class_weights_of_labels_that_are_absent_for_once(data, assert_same_weights):
+    X, y = data
+    y = NAMES[y]
+    rows = y != "green"
+    table = {"red": 3.0, "green": 0.5}  # Amber counts as 1.
+    estimator = ImageClassifier(**DOUBLE, class_weight=table)
+    estimator.partial_fit(X, y).partial_fit(X[rows], y[rows])
+    weight = np.array([table.get(label, 1.0) for label in y])
+    by_row = ImageClassifier(**DOUBLE).partial_fit(X, y, sample_weight=weight)
+    by_row.partial_fit(X[rows], y[rows], sample_weight=weight[rows])
+    assert_same_weights(weights(estimator), weights(by_row))
+    # The same with validation rows that lack a class.
+    dataset = SkorchDataset(X[rows], y[rows])
+    estimator.set_params(train_split=predefined_split(dataset)).fit(X, y)
+    by_row.fit(X, y, sample_weight=weight)
+    assert_same_weights(weights(estimator), weights(by_row))
+
+
+def test_class_weights_of_unknown_labels(data):
+    X, y = data
+    with pytest.raises(ValueError, match="class_weight"):
+        ImageClassifier(**SMALL, class_weight={"blue": 2.0}).fit(X, NAMES[y])

@@ -1,0 +1,154 @@
+"""A softmax at the end of a network, under either loss."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+
+from skvision import ImageClassifier, ImageRegressor
+
+
+def make_images(n=40, n_classes=3, shape=(8, 8)):
+    """Return images whose brightest row tells their class."""
+    y = np.arange(n) % n_classes
+    X = np.random.default_rng(0).random((n, *shape))
+    X[np.arange(n), ..., y, :] += 1
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_images()
+
+
+class Network(nn.Module):
+    def __init__(self, n_outputs, image_shape):
+        super().__init__()
+        self.linear = nn.Linear(int(np.prod(image_shape)), n_outputs)
+
+    def forward(self, X):
+        return self.linear(X.flatten(1))
+
+
+class SoftmaxLayer(Network):
+    def __init__(self, n_outputs, image_shape):
+        super().__init__(n_outputs, image_shape)
+        self.last = nn.Softmax(dim=1)
+
+    def forward(self, X):
+        return self.last(super().forward(X))
+
+
+class SoftmaxFunction(Network):
+    def forward(self, X):
+        return torch.softmax(super().forward(X), 1)
+
+
+class LogSoftmaxLayer(Network):
+    def __init__(self, n_outputs, image_shape):
+        super().__init__(n_outputs, image_shape)
+        self.last = nn.LogSoftmax(dim=-1)
+
+    def forward(self, X):
+        return self.last(super().forward(X))
+
+
+class LogSoftmaxFunction(Network):
+    def forward(self, X):
+        return F.log_softmax(super().forward(X), dim=1)
+
+
+SOFTMAX = [SoftmaxLayer, SoftmaxFunction]
+LOG_SOFTMAX = [LogSoftmaxLayer, LogSoftmaxFunction]
+
+
+def softmax_warnings(estimator, *arguments):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(*arguments)
+    return [str(w.message) for w in caught if "softmax" in str(w.message).lower()]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("network", SOFTMAX + LOG_SOFTMAX)
+def test_softmax_under_cross_entropy(network, n_classes):
+    X, y = make_images(n_classes=n_classes)
+    estimator = ImageClassifier(network, max_epochs=3, early_stopping=True)
+    for _ in range(2):  # Each fit says it, and says it once.
+        (message,) = softmax_warnings(estimator, X, y)
+        assert network.__name__ in message
+        assert "CrossEntropyLoss" in message
+        assert ("LogSoftmax" in message) == (network in LOG_SOFTMAX)
+
+
+def test_softmax_warning_points_at_the_users_line(data):
+    with pytest.warns(UserWarning, match="SoftmaxLayer") as caught:
+        ImageClassifier(SoftmaxLayer, max_epochs=5, lr=0.1).fit(*data)
+    assert [w.filename for w in caught if "Softmax" in str(w.message)] == [__file__]
+
+
+def test_softmax_under_a_subclass_or_an_instance_of_the_criterion(data):
+    class Mine(nn.CrossEntropyLoss):
+        pass
+
+    for criterion in (Mine, Mine(), nn.CrossEntropyLoss()):
+        estimator = ImageClassifier(SoftmaxLayer, criterion=criterion, max_epochs=1)
+        assert len(softmax_warnings(estimator, *data)) == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "criterion"),
+    [
+        (Network, "cross_entropy"),
+        (Network, nn.CrossEntropyLoss),
+        *[(network, nn.NLLLoss) for network in SOFTMAX + LOG_SOFTMAX],
+    ],
+)
+def test_no_softmax_warning_where_there_is_no_second_softmax(data, network, criterion):
+    estimator = ImageClassifier(network, criterion=criterion, max_epochs=1)
+    assert softmax_warnings(estimator, *data) == []
+
+
+def test_no_softmax_warning_for_regressors(data):
+    X, y = data
+    estimator = ImageRegressor(SoftmaxFunction, max_epochs=1)
+    assert softmax_warnings(estimator, X, np.eye(3)[y]) == []
+
+
+@pytest.mark.parametrize("network", SOFTMAX + LOG_SOFTMAX)
+def test_nll_loss_with_either_pairing(data, network):
+    X, y = data
+    options = {"max_epochs": 5, "lr": 0.05, "random_state": 0, "dtype": "float64"}
+    expected = ImageClassifier(Network, **options).fit(X, y)
+    estimator = ImageClassifier(network, criterion=nn.NLLLoss, **options).fit(X, y)
+    proba = estimator.predict_proba(X)
+    assert_allclose(proba.sum(1), 1)
+    # Cross-entropy is the same loss, computed in one step.
+    assert_allclose(proba, expected.predict_proba(X), rtol=1e-6)
+    assert_allclose(
+        estimator.history[:, "train_loss"], expected.history[:, "train_loss"], rtol=1e-6
+    )
+    assert_array_equal(estimator.predict(X), expected.predict(X))
+    assert estimator.score(X, y) > 0.9
+
+
+def test_weighted_nll_loss(data):
+    X, y = data
+    weight = np.linspace(0.5, 2, len(y))
+    options = {"max_epochs": 2, "lr": 0.05, "random_state": 0, "dtype": "float64"}
+    probas = [
+        ImageClassifier(network, criterion=criterion, **options)
+        .fit(X, y, sample_weight=weight)
+        .predict_proba(X)
+        for network, criterion in [
+            (Network, "cross_entropy"),
+            (LogSoftmaxLayer, nn.NLLLoss),
+            (SoftmaxLayer, nn.NLLLoss),
+        ]
+    ]
+    assert_allclose(probas[1], probas[0], rtol=1e-6)
+    assert_allclose(probas[2], probas[0], rtol=1e-6)
