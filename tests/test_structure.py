@@ -33,7 +33,9 @@ PACKAGE = Path(skvision.__file__).parent
 ROOT = PACKAGE.parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL_SOURCES = SOURCES + sorted(
-    path for name in ["benchmarks", "examples"] for path in (ROOT / name).rglob("*.py")
+    path
+    for name in ["benchmarks", "examples", "tests"]
+    for path in (ROOT / name).rglob("*.py")
 )
 
 

@@ -45,7 +45,7 @@ class LoopMixin:
         unheard = getattr(Callback, method_name, None)
         for _, callback in self.callbacks_:
             method = getattr(callback, method_name)
-            if getattr(method, "__func__", None) is unheard:
+            if getattr(method, "__func__", method) is unheard:
                 continue  # Most of them do nothing at a batch, hundreds of times.
             try:
                 method(self, **cb_kwargs)

@@ -277,3 +277,19 @@ def test_callbacks_see_images_and_labels(data):
         estimator = ImageClassifier(**SMALL | {"max_epochs": 1}, callbacks=[Look])
         estimator.fit(X, y, sample_weight=weight)
         assert sorted(dict(estimator.callbacks_)["Look"].seen) == sorted(y)
+
+
+def test_all_notifications_reach_callbacks(data):
+    names = ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_grad_computed"]
+    names += ["on_batch_end", "on_epoch_end", "on_train_end", "on_own"]
+    estimator = ImageClassifier(**SMALL).fit(*data)
+    listener = Callback()
+    estimator.callbacks_ = [("listener", listener)]
+    estimator.on_own = lambda net, **kwargs: None
+    heard = []
+    for name in names:
+        # Neither methods of a class of its own, nor known to skorch's base class.
+        setattr(listener, name, lambda net, name=name, **kwargs: heard.append(name))
+    estimator.partial_fit(*data)
+    estimator.notify("on_own")
+    assert set(heard) == set(names)
