@@ -21,7 +21,6 @@ from PIL import Image
 from skvision.datasets import fetch_emnist, fetch_fashion_mnist
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
 NO_STATUS = not Path("/proc/self/status").exists()
 SHORT = ["--rounds", "1"]
 
@@ -109,69 +108,6 @@ def take_one_turn(sides, n_rounds):
     """Run all sides once, where the benchmarks do it one more time before."""
     assert n_rounds == 1
     return {name: [timeit.timeit(run, number=1)] for name, run in sides.items()}
-
-
-def command_line(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-
-
-def test_all_are_listed():
-    result = command_line()
-    assert result.returncode == 0, result.stderr
-    listed = dict(
-        line.split(maxsplit=1)
-        for line in result.stdout.splitlines()
-        if line.split()[:1] and line.split()[0] in NAMES
-    )
-    assert list(listed) == NAMES
-    assert len(NAMES) >= 10
-    assert all(line.endswith(".") for line in listed.values())
-
-
-@pytest.mark.parametrize("arguments", [["nonsense"], ["prediction", "nonsense"]])
-def test_an_unknown_name_is_an_error(arguments):
-    result = command_line(*arguments)
-    assert result.returncode == 2
-    assert "No benchmark: nonsense" in result.stdout
-
-
-def test_options_without_a_name_are_an_error():
-    assert command_line("--rounds", "1").returncode == 2
-
-
-def test_a_failure_stops_no_other(module, monkeypatch, capsys):
-    main = module("__main__")
-    commands = []
-
-    def fail_first(command):
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 3 if len(commands) == 1 else 0)
-
-    monkeypatch.setattr(main.subprocess, "run", fail_first)
-    assert main.main(["prediction", "scaling", "--rounds", "1"]) == 1
-    assert [command[1:] for command in commands] == [
-        ["-m", "benchmarks.prediction", "--rounds", "1"],
-        ["-m", "benchmarks.scaling", "--rounds", "1"],
-    ]
-    assert capsys.readouterr().err == "Failed: prediction (exit code 3)\n"
-    commands[:] = [None]
-    assert main.main(["all"]) == 0
-    ran = [command[2] for command in commands[1:]]
-    assert ran == [f"benchmarks.{name}" for name in NAMES if name not in main.ALONE]
-
-
-def test_places_of_files_are_not_written_down(module):
-    options = module("_report")._options
-    kept = ["fashion_mlp", "--full", "--lr", "0.1"]
-    places = ["--data-home", "/home/a", "--data-home=/home/a", "--output", "/home/b"]
-    assert options([*places, *kept]) == options([*kept, *places]) == kept
-    for given in (["--image-folder", "/home/c"], ["--image-folder=/home/c"]):
-        assert options([*given, *kept]) == ["--image-folder", "DIR", *kept]
 
 
 def test_training_step(run, fashion_home):

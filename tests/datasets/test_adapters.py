@@ -1,6 +1,5 @@
 """From torchvision's and other data sets to X and y."""
 
-import functools
 import pickle
 
 import numpy as np
@@ -9,23 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from PIL import Image
 from skorch.helper import SliceDataset
-from torch.utils.data import (
-    ConcatDataset,
-    Dataset,
-    IterableDataset,
-    Subset,
-    TensorDataset,
-    random_split,
-)
+from torch.utils.data import ConcatDataset, Dataset, Subset, random_split
 from torchvision import datasets
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from skvision.datasets import ImageSequence, as_Xy
-from skvision.datasets._adapters import images_of, labels_of
-from skvision.datasets._readers import to_chw
+from skvision.datasets import as_Xy
+from skvision.datasets._adapters import images_of
 
 FLOAT = {"dtype": torch.float32, "scale": True}
 
@@ -76,35 +66,8 @@ ITEMWISE = {
 }
 
 
-def items_of(dataset, rows=None):
-    """Return the images of some items, as (n, C, H, W) arrays."""
-    rows = range(len(dataset)) if rows is None else rows
-    return np.stack([to_chw(dataset[int(row)][0]).numpy() for row in rows])
-
-
 def labels_by_item(dataset):
     return [dataset[row][1] for row in range(len(dataset))]
-
-
-def assert_same_bits(actual, expected):
-    assert actual.dtype == expected.dtype
-    assert actual.shape == expected.shape
-    assert actual.tobytes() == expected.tobytes()
-
-
-def assert_like_items(dataset, rows=None):
-    """Check all that as_Xy returns against the items of a data set."""
-    X, y = as_Xy(dataset)
-    assert isinstance(X, ImageSequence)
-    assert len(X) == len(y) == len(dataset)
-    rows = np.arange(len(dataset)) if rows is None else np.asarray(rows)
-    expected = items_of(dataset, rows)
-    assert X.shape == (len(dataset), *expected.shape[1:])
-    assert X.dtype == expected.dtype
-    assert_same_bits(np.asarray(X[rows]), expected)
-    assert_same_bits(X[int(rows[-1])], expected[-1])
-    assert_array_equal(y[rows], [np.asarray(dataset[int(row)][1]) for row in rows])
-    return X, y
 
 
 class Items(Dataset):
@@ -120,87 +83,23 @@ class Items(Dataset):
         return self.items[row]
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def fashion(data_home):
-    """Ten thousand images, in memory."""
-    return datasets.FashionMNIST(data_home, train=False)
-
-
-@pytest.fixture(scope="module")
-def cifar_folder(request):
-    """Ten thousand files; to be copied before it is changed."""
-    folders = {}
-
-    def open_folder(data_home, **kwargs):
-        if not folders:
-            folders["test"] = datasets.ImageFolder(data_home / "cifar10" / "test")
-        folder = pickle.loads(pickle.dumps(folders["test"]))
-        vars(folder).update(kwargs)
-        return folder
-
-    return open_folder
-
-
-@pytest.fixture
-def cifar(data_home, cifar_folder):
-    return cifar_folder(data_home)
-
-
-@pytest.fixture
-def cifar_arrays(rng):
-    """torchvision's CIFAR10 with images of our own, which needs no files."""
-
-    def build(transform=None, n=30):
-        dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
-        dataset.data = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
-        dataset.targets = rng.integers(0, 10, n).tolist()
-        dataset.transform, dataset.target_transform = transform, None
-        return dataset
-
-    return build
-
-
-@pytest.fixture
-def count(monkeypatch):
-    """Count how often a class's method is called, changing nothing else."""
-
-    def spy_on(owner, name="__getitem__"):
-        method = getattr(owner, name)
-        calls = []
-
-        @functools.wraps(method)
-        def spy(self, *args, **kwargs):
-            calls.append(args)
-            return method(self, *args, **kwargs)
-
-        monkeypatch.setattr(owner, name, spy)
-        return calls
-
-    return spy_on
-
-
 # -------------------------------------------------------- torchvision: images
 
 
 @pytest.mark.parametrize("name", [*DIRECT, *ITEMWISE])
-def test_grey_images_like_items(fashion, rng, name):
+def test_grey_images_like_items(fashion, rng, name, assert_like_items):
     fashion.transform = {**DIRECT, **ITEMWISE}[name]
     assert_like_items(fashion, rng.choice(10_000, 60, replace=False))
 
 
 @pytest.mark.parametrize("name", [*DIRECT, *ITEMWISE])
-def test_coloured_images_like_items(cifar_arrays, name):
+def test_coloured_images_like_items(cifar_arrays, name, assert_like_items):
     assert_like_items(cifar_arrays({**DIRECT, **ITEMWISE}[name]))
 
 
 @pytest.mark.parametrize("split", ["balanced"])
 @pytest.mark.parametrize("name", DIRECT)
-def test_emnist(data_home, rng, split, name):
+def test_emnist(data_home, rng, split, name, assert_like_items):
     emnist = datasets.EMNIST(data_home, split, train=False, transform=DIRECT[name])
     X, y = assert_like_items(emnist, rng.choice(len(emnist), 60, replace=False))
     assert X.image_shape == (1, 28, 28)
@@ -208,14 +107,14 @@ def test_emnist(data_home, rng, split, name):
 
 
 @pytest.mark.parametrize("name", ["None", "ToTensor", "v2 ToImage, ToDtype, Normalize"])
-def test_image_folder(cifar, rng, name):
+def test_image_folder(cifar, rng, name, assert_like_items):
     cifar.transform = DIRECT[name]
     X, y = assert_like_items(cifar, rng.choice(len(cifar), 40, replace=False))
     assert X.image_shape == (3, 32, 32)
     assert_array_equal(y, cifar.targets)
 
 
-def test_normalisation_by_channel(cifar_arrays):
+def test_normalisation_by_channel(cifar_arrays, assert_like_items):
     mean, std = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
     assert_like_items(
         cifar_arrays(v1.Compose([v1.ToTensor(), v1.Normalize(mean, std)]))
@@ -228,7 +127,7 @@ def test_normalisation_by_channel(cifar_arrays):
     kind=st.sampled_from(["list", "tuple", "float64 array", "float64 tensor"]),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_normalisation_to_the_last_bit(mean, std, kind):
+def test_any_normalisation_to_the_last_bit(mean, std, kind, items_of, assert_same_bits):
     dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
     # All values that a pixel may have, one to an image.
     dataset.data = np.arange(256, dtype=np.uint8).repeat(12).reshape(256, 2, 2, 3)
@@ -246,7 +145,7 @@ def test_any_normalisation_to_the_last_bit(mean, std, kind):
 
 
 @pytest.mark.parametrize("name", DIRECT)
-def test_every_value_of_a_pixel(cifar_arrays, name):
+def test_every_value_of_a_pixel(cifar_arrays, name, assert_like_items):
     # Most images are black: what a few of them tell may not hold for the others.
     dataset = cifar_arrays(DIRECT[name], n=400)
     dataset.data[:] = 0
@@ -256,7 +155,7 @@ def test_every_value_of_a_pixel(cifar_arrays, name):
     assert_like_items(dataset)
 
 
-def test_normalisation_by_one_number(cifar_arrays):
+def test_normalisation_by_one_number(cifar_arrays, assert_like_items):
     # (0.5) is a number, not a tuple; torchvision takes both.
     dataset = cifar_arrays(v1.Compose([v1.ToTensor(), v1.Normalize((0.5), (0.5))]))
     assert_like_items(dataset)
@@ -278,7 +177,7 @@ def test_impossible_transforms_fail_as_in_torchvision(cifar_arrays):
 
 
 @pytest.mark.parametrize("kind", ["crop", "compose", "v2"])
-def test_random_transforms_draw_item_by_item(fashion, kind):
+def test_random_transforms_draw_item_by_item(fashion, kind, items_of, assert_same_bits):
     fashion.transform = {
         "crop": v1.RandomCrop(20),
         "compose": v1.Compose(
@@ -328,7 +227,7 @@ def test_images_are_not_copied(fashion):
 
 
 @pytest.mark.parametrize("name", ["None", "ToTensor, Normalize", "lambda"])
-def test_changed_images(fashion, name):
+def test_changed_images(fashion, name, assert_like_items):
     fashion.transform = {**DIRECT, **ITEMWISE}[name]
     fashion.data = (255 - fashion.data)[2::40]
     fashion.targets = fashion.targets[2::40]
@@ -337,7 +236,7 @@ def test_changed_images(fashion, name):
 
 
 @pytest.mark.parametrize("name", ["None", "ToTensor", "ToTensor, Normalize"])
-def test_changed_coloured_images(cifar_arrays, name):
+def test_changed_coloured_images(cifar_arrays, name, assert_like_items):
     dataset = cifar_arrays(DIRECT[name])
     dataset.data = dataset.data[::-1, :, 4:24]
     assert_like_items(dataset)
@@ -347,7 +246,7 @@ def test_changed_coloured_images(cifar_arrays, name):
     assert_like_items(dataset)
 
 
-def test_channels_first_images(rng):
+def test_channels_first_images(rng, assert_like_items):
     svhn = datasets.SVHN.__new__(datasets.SVHN)
     svhn.data = rng.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
     svhn.labels = rng.integers(0, 10, 20)
@@ -372,7 +271,7 @@ def test_labels_of_several_columns(rng):
     assert_array_equal(y, np.stack(labels_by_item(qmnist)))
 
 
-def test_fake_data():
+def test_fake_data(assert_like_items):
     fake = datasets.FakeData(12, (3, 10, 8), 4, transform=v1.ToTensor())
     assert_like_items(fake)
 
@@ -402,7 +301,7 @@ class Renamed(datasets.FashionMNIST):
 
 
 @pytest.mark.parametrize("kind", [Inverted, Threes, FirstHundred, Renamed])
-def test_subclasses_decide(data_home, rng, kind, monkeypatch):
+def test_subclasses_decide(data_home, rng, kind, monkeypatch, assert_like_items):
     # torchvision derives the folder from the name of the class.
     folder = str(data_home / "FashionMNIST" / "raw")
     monkeypatch.setattr(kind, "raw_folder", property(lambda self: folder))
@@ -413,102 +312,12 @@ def test_subclasses_decide(data_home, rng, kind, monkeypatch):
         assert_array_equal(np.unique(y), [0, 1])
 
 
-def test_wrapped_for_v2(fashion):
+def test_wrapped_for_v2(fashion, items_of, assert_same_bits):
     fashion.transform = v2.Compose([v2.ToImage(), v2.ToDtype(**FLOAT)])
     wrapped = datasets.wrap_dataset_for_transforms_v2(fashion)
     X, y = as_Xy(Subset(wrapped, range(0, 10_000, 500)))
     assert_same_bits(np.asarray(X), items_of(fashion, range(0, 10_000, 500)))
     assert_array_equal(y, fashion.targets[::500])
-
-
-# -------------------------------------------------------- torchvision: labels
-
-
-def test_labels_without_decoding(fashion, count):
-    calls = count(datasets.FashionMNIST)
-    y = labels_of(fashion)
-    assert_array_equal(y, fashion.targets)
-    assert isinstance(y, np.ndarray)
-    assert_array_equal(labels_of(Subset(fashion, [5, 0])), fashion.targets[[5, 0]])
-    assert calls == []
-
-
-def test_labels_without_opening_files(cifar):
-    opened = []
-
-    def loader(path):
-        opened.append(path)
-        return datasets.folder.default_loader(path)
-
-    cifar.loader = loader
-    assert_array_equal(labels_of(cifar), cifar.targets)
-    assert_array_equal(labels_of(Subset(cifar, [9_000, 3])), [9, 0])
-    assert opened == []
-    as_Xy(cifar)
-    assert len(opened) < 10
-
-
-def test_target_transform(fashion, count):
-    seen = []
-
-    def target_transform(label):
-        seen.append(type(label))
-        return label % 3
-
-    fashion.target_transform = target_transform
-    calls = count(datasets.FashionMNIST)
-    assert_array_equal(labels_of(fashion), fashion.targets % 3)
-    assert calls == []
-    assert set(seen) == {int}
-    assert_array_equal(labels_of(Subset(fashion, [3, 1])), fashion.targets[[3, 1]] % 3)
-
-
-@pytest.mark.parametrize(
-    "transform",
-    [
-        lambda label: f"class {label}",
-        torch.tensor,
-        lambda label: torch.eye(10)[label],
-        lambda label: [label, -label],
-        np.float32,
-    ],
-    ids=["str", "tensor", "one-hot", "list", "float"],
-)
-def test_target_transforms_of_other_types(cifar_arrays, transform):
-    dataset = cifar_arrays()
-    dataset.target_transform = transform
-    y = labels_of(dataset)
-    expected = [np.asarray(label) for label in labels_by_item(dataset)]
-    assert_array_equal(y, np.stack(expected))
-
-
-def test_target_transform_of_a_folder(cifar):
-    cifar.target_transform = lambda label: cifar.classes[label]
-    y = labels_of(Subset(cifar, [0, 9_999]))
-    assert y.tolist() == ["airplane", "truck"]
-
-
-def test_relabelled_data_sets(fashion):
-    fashion.targets = (fashion.targets == 3).long()
-    assert_array_equal(labels_of(fashion), fashion.targets)
-    assert labels_of(fashion).sum() == 1000
-    fashion.targets = fashion.targets.tolist()
-    assert labels_of(fashion).sum() == 1000
-
-
-def test_shortened_folder(cifar):
-    # targets still has all labels, but the data set no longer has all images.
-    cifar.samples = cifar.samples[5::1000]
-    _, y = assert_like_items(cifar)
-    assert_array_equal(y, np.arange(10))
-
-
-def test_relabelled_folder(cifar):
-    # ImageFolder takes the labels of its items from samples.
-    cifar.samples = [(path, label % 2) for path, label in cifar.samples]
-    _, y = as_Xy(cifar)
-    rows = range(0, 10_000, 500)
-    assert_array_equal(y[::500], [cifar.samples[row][1] for row in rows])
 
 
 # ------------------------------------------------------------------- wrappers
@@ -532,14 +341,14 @@ def wrappers(dataset):
 
 @pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "lambda"])
 @pytest.mark.parametrize("wrapper", wrappers(Items(range(32))))
-def test_subsets(cifar_arrays, wrapper, transform):
+def test_subsets(cifar_arrays, wrapper, transform, assert_like_items):
     dataset = cifar_arrays({**DIRECT, **ITEMWISE}[transform], n=32)
     assert_like_items(wrappers(dataset)[wrapper])
 
 
 @pytest.mark.parametrize("transform", ["None", "ToTensor"])
 @pytest.mark.parametrize("wrapper", ["Subset", "nested Subset"])
-def test_subsets_of_files(cifar, wrapper, transform):
+def test_subsets_of_files(cifar, wrapper, transform, assert_like_items):
     cifar.transform = DIRECT[transform]
     assert_like_items(wrappers(cifar)[wrapper])
 
@@ -554,7 +363,7 @@ def test_subset_of_memory_reads_memory(fashion, count):
     assert calls == []
 
 
-def test_subset_of_the_users_own(cifar_arrays):
+def test_subset_of_the_users_own(cifar_arrays, assert_like_items):
     class Brighter(Subset):
         def __getitem__(self, row):
             image, label = super().__getitem__(row)
@@ -569,7 +378,7 @@ def test_subset_of_the_users_own(cifar_arrays):
     assert_like_items(Subset(dataset, [2, 0]))
 
 
-def test_concatenated(cifar_arrays):
+def test_concatenated(cifar_arrays, assert_like_items):
     first, second = cifar_arrays(v1.ToTensor(), n=5), cifar_arrays(v1.ToTensor(), n=9)
     _, y = assert_like_items(ConcatDataset([first, Subset(second, [8, 0])]))
     assert y.tolist() == [*first.targets, second.targets[8], second.targets[0]]
@@ -577,7 +386,7 @@ def test_concatenated(cifar_arrays):
 
 @pytest.mark.parametrize("indices", [None, np.array([3, 1, 4])], ids=str)
 @pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "lambda"])
-def test_slice_dataset(cifar_arrays, transform, indices):
+def test_slice_dataset(cifar_arrays, transform, indices, items_of, assert_same_bits):
     dataset = cifar_arrays({**DIRECT, **ITEMWISE}[transform])
     wrapped = SliceDataset(dataset, indices=indices)
     X, y = as_Xy(wrapped)
@@ -610,205 +419,13 @@ def test_empty_subset(cifar_arrays):
         as_Xy(Subset(cifar_arrays(), []))
 
 
-# -------------------------------------------------------------------- tensors
-
-
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "float32", "float64", "float16", "bfloat16", "int64", "bool"]
-)
-@pytest.mark.parametrize("shape", [(9, 2, 6, 5), (9, 6, 5), (9, 7)], ids=str)
-def test_tensors(shape, dtype):
-    generator = torch.Generator().manual_seed(0)
-    images = (torch.rand(shape, generator=generator) * 3).to(getattr(torch, dtype))
-    X, y = as_Xy(TensorDataset(images, torch.arange(9) % 3))
-    n_rows, *image_shape = shape
-    if len(image_shape) < 3:
-        image_shape = [1] * (3 - len(image_shape)) + image_shape
-    assert X.shape == (n_rows, *image_shape)
-    assert X.flat == (len(shape) == 2)
-    values = images.double().reshape(n_rows, *image_shape).numpy()
-    assert_array_equal(np.asarray(X).astype(np.float64), values)
-    assert_array_equal(X[[4, 2]][0].astype(np.float64), values[4])
-    assert_array_equal(y, np.arange(9) % 3)
-
-
-def test_tensors_share_memory():
-    images = torch.rand(9, 1, 6, 5)
-    X, _ = as_Xy(Subset(TensorDataset(images, torch.arange(9)), range(4)))
-    assert np.shares_memory(X.reader.array, images.numpy())
-    images.requires_grad_()
-    assert_array_equal(as_Xy(TensorDataset(images, torch.arange(9)))[0][:4], X)
-
-
-def test_targets_of_tensors():
-    images = torch.rand(9, 1, 6, 5)
-    for y in (torch.rand(9), torch.rand(9, 2), torch.arange(9).to(torch.uint8)):
-        _, targets = as_Xy(TensorDataset(images, y))
-        assert_array_equal(targets, y)
-        assert targets.dtype == y.numpy().dtype
-    _, targets = as_Xy(TensorDataset(images, torch.arange(9), torch.rand(9)))
-    assert_array_equal(targets, np.arange(9))
-
-
-def test_subclass_of_tensors():
-    class Doubled(TensorDataset):
-        def __getitem__(self, row):
-            image, label = super().__getitem__(row)
-            return image * 2, 10 - label
-
-    assert_like_items(Doubled(torch.rand(9, 1, 6, 5), torch.arange(9)))
-
-
 # --------------------------------------------------------------- data of users
 
 
-@pytest.mark.parametrize(
-    "convert",
-    [
-        Image.fromarray,
-        lambda pixels: Image.fromarray(pixels).convert("L"),
-        lambda pixels: Image.fromarray(pixels).convert("P"),
-        np.copy,
-        lambda pixels: pixels[..., 0],
-        lambda pixels: torch.from_numpy(np.moveaxis(pixels, 2, 0).copy()),
-        lambda pixels: np.moveaxis(pixels, 2, 0) / 255,
-    ],
-    ids=["RGB", "L", "P", "array", "grey array", "tensor", "channels first"],
-)
-@pytest.mark.parametrize(
-    "label",
-    [int, np.int64, torch.tensor, float, "class {}".format, lambda row: [row, -row]],
-    ids=["int", "int64", "tensor", "float", "str", "list"],
-)
-def test_own_data_set(rng, convert, label):
-    pixels = rng.integers(0, 256, (7, 10, 8, 3), dtype=np.uint8)
-    items = [(convert(image), label(row % 3)) for row, image in enumerate(pixels)]
-    assert_like_items(Items(items))
-
-
-def test_own_data_set_with_targets(rng):
-    class WithTargets(Items):
-        reads = 0
-
-        def __getitem__(self, row):
-            self.reads += 1
-            return super().__getitem__(row)
-
-        @property
-        def targets(self):
-            return [label for _, label in self.items]
-
-    dataset = WithTargets([(image, 5) for image in rng.random((50, 10, 8))])
-    assert_array_equal(labels_of(dataset), [5] * 50)
-    assert dataset.reads < 10
-
-
-@pytest.mark.parametrize("name", ["targets", "labels", "y"])
-@pytest.mark.parametrize("value", [None, "abc", 3, [1, 2], np.zeros(()), {"a": 1}])
-def test_attributes_that_are_no_labels(rng, name, value):
-    dataset = Items([(image, row) for row, image in enumerate(rng.random((5, 10, 8)))])
-    setattr(dataset, name, value)
-    assert_array_equal(as_Xy(dataset)[1], np.arange(5))
-
-
-def test_names_of_classes_are_no_labels(rng):
-    # As many classes as images: what the items hold decides.
-    dataset = Items(
-        [(image, 4 - row) for row, image in enumerate(rng.random((5, 8, 8)))]
-    )
-    dataset.labels = ["a", "b", "c", "d", "e"]
-    assert_array_equal(as_Xy(dataset)[1], [4, 3, 2, 1, 0])
-
-
-def test_items_without_labels(rng):
-    for items in (
-        list(rng.random((5, 8, 8))),
-        [(image,) for image in rng.random((5, 8, 8))],
-    ):
-        assert labels_of(Items(items)) is None
-        with pytest.raises(ValueError, match="Items data set carry no labels"):
-            as_Xy(Items(items))
-    with pytest.raises(ValueError, match="carry no labels"):
-        as_Xy(TensorDataset(torch.rand(5, 1, 8, 8)))
-
-
-def test_what_is_no_data_set():
-    for X in ([(np.zeros((8, 8)), 0)], "path", None):
-        with pytest.raises(TypeError, match="as_Xy expects a data set .* got"):
-            as_Xy(X)
-
-    class Stream(IterableDataset):
-        def __iter__(self):
-            yield torch.zeros(1, 8, 8), 0
-
-    class Counted(Stream):
-        def __len__(self):
-            return 1
-
-    for stream in (Stream(), Counted()):
-        with pytest.raises(TypeError, match=f"map-style .* {type(stream).__name__}"):
-            as_Xy(stream)
-
-
-def test_empty_data_sets():
-    for dataset in (Items([]), TensorDataset(torch.rand(0, 1, 8, 8), torch.arange(0))):
-        with pytest.raises(ValueError, match=r"0 sample\(s\)|carry no labels"):
-            as_Xy(dataset)
-
-
 @pytest.mark.parametrize("transform", ["None", "ToTensor, Normalize", "Resize"])
-def test_pickle(cifar_arrays, transform):
+def test_pickle(cifar_arrays, transform, assert_same_bits):
     X, _ = as_Xy(cifar_arrays({**DIRECT, **ITEMWISE}[transform]))
     for sequence in (X, X[[4, 2]]):
         loaded = pickle.loads(pickle.dumps(sequence))
         assert loaded.shape == sequence.shape
         assert_same_bits(np.asarray(loaded), np.asarray(sequence))
-
-
-class TestArraysAndPaths:
-    @pytest.mark.parametrize(
-        ("shape", "options", "expected"),
-        [
-            ((6, 5, 4), {}, (6, 1, 5, 4)),
-            ((6, 5, 4, 3), {}, (6, 3, 5, 4)),
-            ((6, 3, 5, 5), {}, (6, 3, 5, 5)),
-            ((6, 3, 5, 3), {"channels": "last"}, (6, 3, 3, 5)),
-            ((6, 7), {}, (6, 1, 1, 7)),
-        ],
-    )
-    def test_layouts(self, shape, options, expected):
-        array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-        X, y = as_Xy(array, list("abcdef"), **options)
-        assert X.shape == expected
-        assert y.tolist() == list("abcdef")
-        assert X.reader.array is array
-        assert X[[1, 2]].reader.array is array  # Folds share it.
-
-    def test_paths(self, tmp_path):
-        paths = []
-        for i in range(3):
-            paths.append(tmp_path / f"{i}.png")
-            Image.fromarray(np.full((4, 5), i, dtype=np.uint8)).save(paths[-1])
-        X, _ = as_Xy(paths, [0, 1, 0])
-        assert X.shape == (3, 1, 4, 5)
-        assert as_Xy(paths, [0, 1, 0], cache=False)[0].reading == "each time"
-
-    def test_labels_of_ones_own(self):
-        data = TensorDataset(torch.rand(4, 1, 3, 3), torch.arange(4))
-        assert as_Xy(data, [3, 2, 1, 0])[1].tolist() == [3, 2, 1, 0]
-
-    @pytest.mark.parametrize(
-        ("X", "y", "error", "message"),
-        [
-            (np.zeros((2, 3, 3)), None, ValueError, "give them as y"),
-            (np.zeros((2, 3, 3)), [1], ValueError, "inconsistent"),
-            (np.zeros(3), [1, 2, 3], ValueError, r"got shape \(3,\)"),
-            (np.zeros((0, 3, 3)), [], ValueError, r"got shape \(0, 3, 3\)"),
-            (np.zeros((2, 5, 5, 5)), [1, 2], ValueError, "channels='first'"),
-            ([], [], TypeError, "got list"),
-            (3, [1], TypeError, "got int"),
-        ],
-    )
-    def test_errors(self, X, y, error, message):
-        with pytest.raises(error, match=message):
-            as_Xy(X, y)

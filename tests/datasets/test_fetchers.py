@@ -1,21 +1,10 @@
 """Fetchers: real files where they are present, tiny ones of the same formats."""
 
-import gzip
-import hashlib
-import io
 import os
-import pickle
-import struct
 import subprocess
 import sys
-import tarfile
-import threading
-import urllib.request
-import zipfile
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -34,15 +23,15 @@ from skvision.datasets import (
 )
 from skvision.datasets._base import choose
 
+# Nothing leaves this machine.
+pytestmark = pytest.mark.usefixtures("requests")
+
 FETCHERS = {
     "MNIST": fetch_mnist,
     "FashionMNIST": fetch_fashion_mnist,
     "EMNIST": fetch_emnist,
     "CIFAR10": fetch_cifar10,
 }
-IDX_FETCHERS = [fetch_mnist, fetch_fashion_mnist, fetch_emnist]
-SIZES = {"train": 40, "test": 20}
-N_CLASSES = 10
 
 
 def real_data(name):
@@ -55,143 +44,6 @@ def real_data(name):
     if home is None or not Path(home, file).is_file():
         pytest.skip(f"needs {file} in a folder named by SKVISION_DATA")
     return home
-
-
-# Tiny files in the formats of the real ones.
-
-
-def images_of(subset):
-    """Random images, which are not square, and balanced labels."""
-    n = SIZES[subset]
-    rng = np.random.default_rng(n)
-    images = rng.integers(0, 256, (n, 5, 3), dtype=np.uint8)
-    return images, np.arange(n, dtype=np.uint8) % N_CLASSES
-
-
-def to_idx(array):
-    header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
-    return header + array.tobytes()
-
-
-def idx_files(train_prefix, test_prefix):
-    files = {}
-    for subset, prefix in (("train", train_prefix), ("test", test_prefix)):
-        images, labels = images_of(subset)
-        files[f"{prefix}-images-idx3-ubyte"] = to_idx(images)
-        files[f"{prefix}-labels-idx1-ubyte"] = to_idx(labels)
-    return files
-
-
-def emnist_files(split="balanced"):
-    return idx_files(f"emnist-{split}-train", f"emnist-{split}-test")
-
-
-def cifar_images(subset):
-    n = SIZES[subset]
-    rng = np.random.default_rng(n)
-    images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
-    return images, np.arange(n) % N_CLASSES
-
-
-# fmt: off
-CIFAR_NAMES = [
-    "airplane", "automobile", "bird", "cat", "deer",
-    "dog", "frog", "horse", "ship", "truck",
-]
-# fmt: on
-
-
-def cifar_files():
-    files = {}
-    for subset, names in (
-        ("train", [f"data_batch_{i}" for i in range(1, 6)]),
-        ("test", ["test_batch"]),
-    ):
-        images, labels = cifar_images(subset)
-        rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-        for name, part, y in zip(
-            names,
-            np.array_split(rows, len(names)),
-            np.array_split(labels, len(names)),
-            strict=True,
-        ):
-            files[name] = pickle.dumps({"data": part, "labels": y.tolist()})
-    files["batches.meta"] = pickle.dumps({"label_names": CIFAR_NAMES})
-    return files
-
-
-def md5(content):
-    return hashlib.md5(content).hexdigest()
-
-
-def write(folder, files):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-@pytest.fixture
-def tiny_md5(monkeypatch):
-    """Let torchvision expect the checksums of the tiny CIFAR files."""
-    sums = {name: md5(content) for name, content in cifar_files().items()}
-    for attribute in ("train_list", "test_list"):
-        names = [name for name, _ in getattr(datasets.CIFAR10, attribute)]
-        monkeypatch.setattr(
-            datasets.CIFAR10, attribute, [[name, sums[name]] for name in names]
-        )
-    meta = datasets.CIFAR10.meta | {"md5": sums["batches.meta"]}
-    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
-
-
-@pytest.fixture
-def home(tmp_path, tiny_md5):
-    """Return a data_home with tiny files of all data sets."""
-    for name in ("MNIST", "FashionMNIST"):
-        write(tmp_path / name / "raw", idx_files("train", "t10k"))
-    write(tmp_path / "EMNIST" / "raw", emnist_files())
-    write(tmp_path / "cifar-10-batches-py", cifar_files())
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def requests(monkeypatch):
-    """Let nothing leave this machine; list the addresses that were asked for."""
-    urls = []
-    urlopen = urllib.request.urlopen
-
-    def local_only(request, *args, **kwargs):
-        urls.append(request.full_url)
-        if "//127.0.0.1:" not in request.full_url:
-            raise URLError("no network")
-        return urlopen(request, *args, **kwargs)
-
-    monkeypatch.setattr("urllib.request.urlopen", local_only)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return urls
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Serve files, given as a dict of contents, and return the address."""
-    folder = tmp_path / "served"
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, directory=str(folder))
-    )
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def start(files):
-        write(folder, files)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    server.shutdown()
-    server.server_close()
 
 
 # Real data.
@@ -260,7 +112,7 @@ def test_emnist_names_are_the_balanced_ones():
 
 @pytest.mark.parametrize("subset", ["train", "test", "all"])
 @pytest.mark.parametrize("name", FETCHERS)
-def test_subsets(home, name, subset, requests):
+def test_subsets(home, name, subset, requests, images_of, cifar_images):
     parts = ["train", "test"] if subset == "all" else [subset]
     pairs = [(cifar_images if name == "CIFAR10" else images_of)(p) for p in parts]
     data = np.concatenate([images for images, _ in pairs])
@@ -286,14 +138,14 @@ def test_return_X_y(home, fetch):
 
 
 @pytest.mark.parametrize("split", ["byclass", "bymerge", "digits", "mnist"])
-def test_emnist_splits(tmp_path, split):
+def test_emnist_splits(tmp_path, split, emnist_files, write):
     write(tmp_path / "EMNIST" / "raw", emnist_files(split))
     bunch = fetch_emnist(split=split, data_home=tmp_path)
     assert bunch.data.shape == (40, 3, 5)
     assert bunch.target_names.tolist() == datasets.EMNIST.classes_split_dict[split]
 
 
-def test_emnist_letters_start_at_one(tmp_path):
+def test_emnist_letters_start_at_one(tmp_path, images_of, to_idx, write):
     images, labels = images_of("train")
     prefix = "emnist-letters-train"
     files = {
@@ -444,202 +296,3 @@ def test_import_is_lazy():
         "sys.exit('torchvision' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# Missing files and downloads.
-
-
-@pytest.mark.parametrize(
-    "name, folder, file",
-    [
-        ("MNIST", "MNIST/raw", "t10k-labels-idx1-ubyte"),
-        ("FashionMNIST", "FashionMNIST/raw", "train-images-idx3-ubyte"),
-        ("EMNIST", "EMNIST/raw", "emnist-balanced-train-labels-idx1-ubyte"),
-        ("CIFAR10", "cifar-10-batches-py", "data_batch_3"),
-    ],
-)
-class TestMissing:
-    def test_not_to_be_downloaded(self, home, name, folder, file, requests):
-        (home / folder / file).unlink()
-        with pytest.raises(OSError, match="`download_if_missing` is False") as error:
-            FETCHERS[name](data_home=home, download_if_missing=False)
-        assert str(error.value).endswith(f"{home / folder} lacks {file}.")
-        assert not requests
-
-    def test_download_fails(self, home, name, folder, file, requests):
-        (home / folder / file).unlink()
-        with pytest.raises(OSError, match=f"{name} could not be downloaded") as error:
-            FETCHERS[name](data_home=home)
-        message = str(error.value)
-        assert f"Place the official files {file} in {home / folder}," in message
-        assert "pass a data_home" in message
-        assert requests
-        assert "no network" in str(error.value.__cause__)
-
-    def test_empty_data_home(self, tmp_path, name, folder, file, requests):
-        with pytest.raises(OSError, match="Data not found") as error:
-            FETCHERS[name](data_home=tmp_path / "none", download_if_missing=False)
-        assert file in str(error.value)
-        assert not (tmp_path / "none").exists()
-
-
-def test_missing_cifar10_meta(home):
-    (home / "cifar-10-batches-py" / "batches.meta").unlink()
-    with pytest.raises(OSError, match=r"lacks batches\.meta"):
-        fetch_cifar10(data_home=home, download_if_missing=False)
-
-
-@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
-def test_download_of_idx_files(tmp_path, monkeypatch, serve, name):
-    archives = {
-        f"{file}.gz": gzip.compress(content)
-        for file, content in idx_files("train", "t10k").items()
-    }
-    dataset = getattr(datasets, name)
-    monkeypatch.setattr(dataset, "mirrors", [serve(archives)])
-    resources = [(file, md5(archives[file])) for file, _ in dataset.resources]
-    monkeypatch.setattr(dataset, "resources", resources)
-    X, y = FETCHERS[name](data_home=tmp_path / "new", subset="all", return_X_y=True)
-    assert_array_equal(X, np.concatenate([images_of(s)[0] for s in SIZES]))
-    assert_array_equal(y, np.concatenate([images_of(s)[1] for s in SIZES]))
-    assert (tmp_path / "new" / name / "raw" / "t10k-images-idx3-ubyte").is_file()
-
-
-def test_damaged_download(tmp_path, monkeypatch, serve):
-    archives = {
-        f"{file}.gz": gzip.compress(content)
-        for file, content in idx_files("train", "t10k").items()
-    }
-    # The checksums remain those of the real archives.
-    monkeypatch.setattr(datasets.MNIST, "mirrors", [serve(archives)])
-    with pytest.raises(OSError, match="MNIST could not be downloaded") as error:
-        fetch_mnist(data_home=tmp_path / "new")
-    assert "corrupted" in str(error.value.__cause__)
-
-
-def test_download_of_emnist(tmp_path, monkeypatch, serve):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for file, content in emnist_files().items():
-            archive.writestr(f"gzip/{file}.gz", gzip.compress(content))
-    url = serve({"gzip.zip": buffer.getvalue()}) + "gzip.zip"
-    monkeypatch.setattr(datasets.EMNIST, "url", url)
-    monkeypatch.setattr(datasets.EMNIST, "md5", md5(buffer.getvalue()))
-    X = fetch_emnist(data_home=tmp_path / "new").data
-    assert_array_equal(X, images_of("train")[0].transpose(0, 2, 1))
-
-
-def cifar_archive():
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for file, content in cifar_files().items():
-            info = tarfile.TarInfo(f"cifar-10-batches-py/{file}")
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def test_download_of_cifar10(tmp_path, monkeypatch, serve, tiny_md5):
-    content = cifar_archive()
-    url = serve({"cifar.tar.gz": content}) + "cifar.tar.gz"
-    monkeypatch.setattr(datasets.CIFAR10, "url", url)
-    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(content))
-    X = fetch_cifar10(data_home=tmp_path / "new").data
-    assert_array_equal(X, cifar_images("train")[0])
-
-
-def test_archive_in_place_needs_no_download(tmp_path, monkeypatch, tiny_md5, requests):
-    content = cifar_archive()
-    write(tmp_path, {datasets.CIFAR10.filename: content})
-    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(content))
-    assert len(fetch_cifar10(data_home=tmp_path).data) == 40
-    assert not requests
-
-
-# Truncated and corrupt files.
-
-
-def damage(path, how):
-    content = path.read_bytes()
-    if how == "empty":
-        content = b""
-    elif how == "cut in the header":
-        content = content[:6]
-    elif how == "header alone":
-        content = content[: 16 if "idx3" in path.name else 8]
-    elif how == "cut":
-        content = content[:-1]
-    elif how == "longer":
-        content += b"0"
-    elif how == "magic":
-        content = b"\0\0\x0d" + content[3:]
-    elif how == "web page":
-        content = b"<!doctype html>" + content[15:]
-    elif how == "axis too few":
-        axes = b"\0\0\0\1" * 2 if "idx3" in path.name else b""
-        content = content[:4] + axes + b"0"
-    elif how == "no images":
-        content = content[:4] + b"\0" * 12
-    path.write_bytes(content)
-
-
-DAMAGES = [
-    "empty",
-    "cut in the header",
-    "header alone",
-    "cut",
-    "longer",
-    "magic",
-    "web page",
-    "axis too few",
-    "no images",
-]
-
-
-@pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("kind", ["images-idx3", "labels-idx1"])
-@pytest.mark.parametrize("fetch", IDX_FETCHERS)
-def test_damaged_idx_file(home, fetch, kind, how, requests):
-    name = {f: n for n, f in FETCHERS.items()}[fetch]
-    prefix = "emnist-balanced-train" if name == "EMNIST" else "train"
-    path = home / name / "raw" / f"{prefix}-{kind}-ubyte"
-    damage(path, how)
-    with pytest.raises(OSError, match="truncated or corrupt") as error:
-        fetch(data_home=home)
-    assert str(error.value).startswith(str(path))
-    assert "Delete it and fetch it again" in str(error.value)
-    assert not requests
-
-
-def test_images_and_labels_that_do_not_match(home):
-    raw = home / "MNIST" / "raw"
-    (raw / "train-labels-idx1-ubyte").write_bytes(to_idx(images_of("test")[1]))
-    with pytest.raises(OSError, match=r"holds 40 images, but 20 labels .*Delete"):
-        fetch_mnist(data_home=home)
-
-
-@pytest.mark.parametrize("file", ["data_batch_2", "test_batch", "batches.meta"])
-@pytest.mark.parametrize("how", ["empty", "cut", "longer"])
-def test_damaged_cifar_batch(home, file, how, requests):
-    path = home / "cifar-10-batches-py" / file
-    damage(path, how)
-    with pytest.raises(OSError, match="truncated or corrupt: its MD5") as error:
-        fetch_cifar10(data_home=home)
-    assert str(error.value).startswith(str(path))
-    assert "Delete it and fetch it again" in str(error.value)
-    assert not requests
-
-
-class Intruder:
-    def __reduce__(self):
-        return (os.mkdir, (os.environ["INTRUDER"],))
-
-
-@pytest.mark.parametrize("file", ["data_batch_1", "test_batch", "batches.meta"])
-def test_unverified_pickle_is_never_opened(home, file, monkeypatch):
-    trace = home / "trace"
-    monkeypatch.setenv("INTRUDER", str(trace))
-    (home / "cifar-10-batches-py" / file).write_bytes(pickle.dumps(Intruder()))
-    with pytest.raises(OSError, match="MD5"):
-        fetch_cifar10(data_home=home, subset="all")
-    assert not trace.exists()

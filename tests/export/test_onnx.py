@@ -14,11 +14,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -29,41 +24,13 @@ from skvision.preprocessing import InputSpec
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 #: Numbers of rows that go into one session, one after the other.
 BATCHES = (1, 3, 17)
 TOLERANCE = 1e-5
-
-
-# ------------------------------------------------------------------------ images
-
-LAYOUTS = {
-    "grey": lambda images: images[:, 0],
-    "first": lambda images: images,
-    "last": lambda images: images.transpose(0, 2, 3, 1),
-    "flat": lambda images: images.reshape(len(images), -1),
-}
-
-
-def make_data(n_channels=1, layout="grey", dtype="uint8", size=12, n=48):
-    """Return images whose brightness tells their class, and the classes."""
-    rng = np.random.RandomState(0)
-    y = np.arange(n) % 3
-    images = rng.randint(0, 160, (n, n_channels, size, size + 2)) + 40 * y.reshape(
-        -1, 1, 1, 1
-    )
-    images = LAYOUTS[layout](images.astype(np.uint8))
-    whole = np.dtype(dtype).kind in "ui"
-    return (images if whole else images / 255).astype(dtype), y
-
-
-def fitted(kind, data, **params):
-    params = {"max_epochs": 2, "batch_size": 16, "lr": 1e-2, "random_state": 0} | params
-    X, y = data
-    return kind(**params).fit(X, y)
 
 
 # ---------------------------------------------------------------------- networks
@@ -131,20 +98,12 @@ class Resized(ConvAutoencoder):
         self.input_spec = InputSpec(size=(8, 8))
 
 
-def encoder_classifier(data):
+def encoder_classifier(data, fitted):
     autoencoder = fitted(ImageAutoencoder, data, max_epochs=1)
     return fitted(ImageClassifier, data, pretrained=autoencoder)
 
 
 # ----------------------------------------------------------------------- helpers
-
-
-def session_of(path):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"]
-    )
 
 
 def some_slow(names, slow):
@@ -154,37 +113,6 @@ def some_slow(names, slow):
         pytest.param(name, marks=pytest.mark.slow) if name in slow else name
         for name in names
     ]
-
-
-def outputs_of(session, X):
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, {"X": X}), strict=True))
-
-
-def exported(net, path, X, **kwargs):
-    """Return a session of a file that onnx itself finds nothing wrong with."""
-    export_onnx(net, path, example=X[:1], **kwargs)
-    onnx.checker.check_model(os.fspath(path), full_check=True)
-    return session_of(path)
-
-
-def assert_probabilities(session, net, X, expected=None):
-    expected = net.predict_proba(X) if expected is None else expected
-    assert np.ptp(expected, axis=0).max() > 100 * TOLERANCE, "all look the same"
-    for n in BATCHES:
-        outputs = outputs_of(session, np.ascontiguousarray(X[:n]))
-        assert list(outputs) == ["probabilities", "class_index"]
-        probabilities, index = outputs.values()
-        assert probabilities.dtype == np.float32
-        np.testing.assert_allclose(probabilities, expected[:n], rtol=0, atol=TOLERANCE)
-        assert index.dtype == np.int64
-        labels = net.classes_[expected[:n].argmax(1)]
-        np.testing.assert_array_equal(net.classes_[index], labels)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.onnx"
 
 
 # ------------------------------------------------------------------- classifiers
@@ -230,21 +158,23 @@ SLOW_CLASSIFIERS |= {"convnet, float16", "five channels"}
 
 
 @pytest.mark.parametrize("name", some_slow(CLASSIFIERS, SLOW_CLASSIFIERS))
-def test_classifiers(name, path):
+def test_classifiers(name, path, make_data, fitted, exported, assert_probabilities):
     images, params = CLASSIFIERS[name]
     X, y = make_data(**images)
     net = fitted(ImageClassifier, (X, y), **params)
     assert_probabilities(exported(net, path, X), net, X)
 
 
-def test_encoder_classifier(path):
+def test_encoder_classifier(path, make_data, fitted, exported, assert_probabilities):
     data = make_data()
-    net = encoder_classifier(data)
+    net = encoder_classifier(data, fitted)
     assert type(net.module_).__name__ == "EncoderClassifier"
     assert_probabilities(exported(net, path, data[0]), net, data[0])
 
 
-def test_amp_is_exported_in_float32(path):
+def test_amp_is_exported_in_float32(
+    path, make_data, fitted, exported, assert_probabilities
+):
     X, y = make_data()
     net = fitted(ImageClassifier, (X, y), amp=True)
     rounded = net.predict_proba(X)
@@ -266,7 +196,17 @@ def test_amp_is_exported_in_float32(path):
         pytest.param((12, 14), 99, "bilinear", "float32", marks=pytest.mark.slow),
     ],
 )
-def test_sizes_of_pretrained_networks(path, size, resize, interpolation, dtype):
+def test_sizes_of_pretrained_networks(
+    path,
+    size,
+    resize,
+    interpolation,
+    dtype,
+    make_data,
+    fitted,
+    exported,
+    assert_probabilities,
+):
     X, y = make_data(3, "last", size=12)
     spec = {"size": size, "resize": resize, "interpolation": interpolation}
     spec = {f"module__{name}": value for name, value in spec.items()}
@@ -280,7 +220,7 @@ def test_sizes_of_pretrained_networks(path, size, resize, interpolation, dtype):
 @pytest.mark.parametrize(
     ("columns", "dtype"), [((), "float32"), ((1,), "float64"), ((2,), "float32")]
 )
-def test_regressors(path, columns, dtype):
+def test_regressors(path, columns, dtype, make_data, fitted, outputs_of, exported):
     X, y = make_data()
     y = np.broadcast_to(y.reshape(-1, *[1] * len(columns)), (len(y), *columns)) * 1.5
     net = fitted(ImageRegressor, (X, y), module="mlp", dtype=dtype)
@@ -320,7 +260,7 @@ SLOW_AUTOENCODERS = {"conv, rgb last", "dense, flat", "normalised", "flat to ima
 
 
 @pytest.mark.parametrize("name", some_slow(AUTOENCODERS, SLOW_AUTOENCODERS))
-def test_autoencoders(name, path):
+def test_autoencoders(name, path, make_data, fitted, outputs_of, exported):
     images, params = AUTOENCODERS[name]
     X, y = make_data(**images)
     net = fitted(ImageAutoencoder, (X, y), **params)
@@ -358,13 +298,8 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return fitted(ImageClassifier, make_data(dtype="float64"), module="mlp")
-
-
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples(name, trained, path):
+def test_examples(name, trained, path, make_data, session_of, assert_probabilities):
     X, _ = make_data(dtype="float64")
     export_onnx(trained, path, example=EXAMPLES[name](X))
     assert_probabilities(session_of(path), trained, X)
@@ -373,7 +308,9 @@ def test_examples(name, trained, path):
 @pytest.mark.parametrize(
     ("layout", "dtype"), [("grey", "uint8"), ("first", "float32"), ("grey", "bool")]
 )
-def test_layout_and_type_are_those_of_the_example(layout, dtype, trained, path):
+def test_layout_and_type_are_those_of_the_example(
+    layout, dtype, trained, path, make_data, session_of, outputs_of
+):
     X, _ = make_data(layout=layout, dtype=dtype)
     export_onnx(trained, path, example=X[:1])
     session = session_of(path)
@@ -387,7 +324,9 @@ def test_layout_and_type_are_those_of_the_example(layout, dtype, trained, path):
         outputs_of(session, X.astype("int16"))
 
 
-def test_data_sets_stand_for_arrays_with_channels_first(trained, path):
+def test_data_sets_stand_for_arrays_with_channels_first(
+    trained, path, make_data, session_of, assert_probabilities
+):
     X, y = make_data(dtype="float32")
     data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
     for example in (data, as_Xy(data)[0]):
@@ -396,7 +335,9 @@ def test_data_sets_stand_for_arrays_with_channels_first(trained, path):
 
 
 @pytest.mark.parametrize("kind", [ImageAutoencoder, ImageClassifier, ImageRegressor])
-def test_without_example_the_images_of_fit_are_meant(path, kind):
+def test_without_example_the_images_of_fit_are_meant(
+    path, kind, make_data, fitted, session_of
+):
     X, y = make_data(**RGB)
     net = fitted(kind, (X, y), max_epochs=1)
     export_onnx(net, path)
@@ -409,8 +350,8 @@ def test_without_example_the_images_of_fit_are_meant(path, kind):
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(st.data())
-def test_any_pixels(any_session, data):
+@given(data=st.data())
+def test_any_pixels(any_session, data, outputs_of):
     net, session = any_session
     n = data.draw(st.integers(1, 20))
     seed = data.draw(st.integers(0, 2**31))
@@ -423,7 +364,7 @@ def test_any_pixels(any_session, data):
 
 
 @pytest.fixture(scope="module")
-def any_session(tmp_path_factory):
+def any_session(tmp_path_factory, make_data, fitted, exported):
     X, y = make_data()
     net = fitted(ImageClassifier, (X, y))
     return net, exported(net, tmp_path_factory.mktemp("onnx") / "model.onnx", X)
@@ -441,7 +382,9 @@ def any_session(tmp_path_factory):
     ],
     ids=lambda labels: labels.dtype.str,
 )
-def test_classes_are_in_the_metadata(labels, path):
+def test_classes_are_in_the_metadata(
+    labels, path, make_data, fitted, outputs_of, exported
+):
     X, y = make_data()
     net = fitted(ImageClassifier, (X, labels[y]), module="mlp", max_epochs=1)
     session = exported(net, path, X)
@@ -454,7 +397,7 @@ def test_classes_are_in_the_metadata(labels, path):
     assert json.loads(found["estimator"]) == "ImageClassifier"
 
 
-def test_the_file_depends_on_the_estimator_alone(trained, path):
+def test_the_file_depends_on_the_estimator_alone(trained, path, make_data):
     X, _ = make_data()
     export_onnx(trained, path, example=X)
     content = path.read_bytes()
@@ -466,7 +409,9 @@ def test_the_file_depends_on_the_estimator_alone(trained, path):
 
 
 @pytest.mark.parametrize("version", [18, 21])
-def test_opset_version(version, trained, path):
+def test_opset_version(
+    version, trained, path, make_data, exported, assert_probabilities
+):
     X, _ = make_data()
     session = exported(trained, path, X, opset_version=version)
     assert_probabilities(session, trained, X)
@@ -492,7 +437,7 @@ def random_states():
     ],
     ids=["frozen", "compiled"],
 )
-def test_the_estimator_is_left_as_it_is(params, training, path):
+def test_the_estimator_is_left_as_it_is(params, training, path, make_data, fitted):
     X, y = make_data()
     net = fitted(ImageClassifier, (X, y), **params)
     net.module_.train(training)
@@ -517,7 +462,7 @@ def test_the_estimator_is_left_as_it_is(params, training, path):
 
 
 @pytest.mark.parametrize("module", ["mlp", "DataDependent"])
-def test_nothing_is_printed(module, path, capfd, caplog, recwarn):
+def test_nothing_is_printed(module, path, capfd, caplog, recwarn, make_data, fitted):
     X, y = make_data()
     network = globals().get(module, module)
     net = fitted(ImageClassifier, (X, y), module=network, max_epochs=1)
@@ -527,131 +472,3 @@ def test_nothing_is_printed(module, path, capfd, caplog, recwarn):
     assert capfd.readouterr() == ("", "")
     assert [str(warning.message) for warning in recwarn] == []
     assert [record.message for record in caplog.records] == []
-
-
-# ---------------------------------------------------------------------- errors
-
-
-class NoOperation(Flattening):
-    def forward(self, images):
-        return super().forward(torch.special.bessel_j0(images))
-
-
-class DataDependent(Flattening):
-    def forward(self, images):
-        outputs = super().forward(images)
-        return outputs if outputs.sum() > 0 else -outputs
-
-
-class RowByRow(Flattening):
-    def forward(self, images):
-        return torch.stack([super(RowByRow, self).forward(i[None])[0] for i in images])
-
-
-class Uncopyable(Flattening):
-    def __deepcopy__(self, memo):
-        raise RuntimeError("there is only one of me.")
-
-
-@pytest.mark.parametrize(
-    ("module", "reason"),
-    [
-        (NoOperation, "bessel_j0"),
-        (DataDependent, "data"),
-        (RowByRow, "a static shape of 2 for dimension"),
-        (Uncopyable, "only one of me"),
-    ],
-)
-def test_networks_that_onnx_cannot_express(module, reason, path):
-    X, y = make_data()
-    net = fitted(ImageClassifier, (X, y), module=module, max_epochs=1)
-    path.write_bytes(b"old")
-    with pytest.raises(
-        ValueError, match=f"The network {module.__name__} .*{reason}"
-    ) as (error):
-        export_onnx(net, path, example=X)
-    assert error.value.__cause__ is not None
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    assert path.read_bytes() == b"old"
-    net.predict(X)
-
-
-@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
-def test_not_fitted(kind, path):
-    with pytest.raises(NotFittedError, match=kind.__name__):
-        export_onnx(kind(), path)
-    net = kind("lenet" if kind is not ImageAutoencoder else "auto")
-    net.set_params(image_shape=(1, 28, 28))
-    if kind is not ImageAutoencoder:
-        net.set_params(module__n_outputs=3)
-    net.initialize()
-    with pytest.raises(NotFittedError, match="call fit before export_onnx"):
-        export_onnx(net, path, example=np.zeros((1, 28, 28), np.uint8))
-    assert list(path.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        (LogisticRegression(), "got LogisticRegression."),
-        (ImageClassifier, "got type."),
-        (None, "got NoneType."),
-        (
-            make_pipeline(StandardScaler(), ImageClassifier()),
-            "got Pipeline. Give its last step",
-        ),
-    ],
-)
-def test_other_estimators(other, message, path):
-    with pytest.raises(TypeError, match=message):
-        export_onnx(other, path)
-
-
-def test_the_best_of_a_search(path):
-    X, y = make_data(n=24)
-    search = GridSearchCV(ImageClassifier("mlp", max_epochs=1), {"lr": [0.01]}, cv=2)
-    search.fit(X, y)
-    with pytest.raises(TypeError, match="got GridSearchCV. Give its best_estimator_"):
-        export_onnx(search, path)
-    exported(search.best_estimator_, path, X)
-
-
-@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
-def test_missing_extra(missing, trained, path, monkeypatch):
-    monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=r"pip install 'skvision\[onnx\]'"):
-        export_onnx(trained, path, example=make_data()[0])
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"example": np.zeros((1, 5, 5), np.uint8)}, r"\(1, 5, 5\).*\(1, 12, 14\)"),
-        ({"example": np.zeros((0, 12, 14), np.uint8)}, "0 sample"),
-        ({"example": np.full((1, 12, 14), np.nan)}, "NaN"),
-        ({"opset_version": 0}, "'opset_version' parameter"),
-        ({"opset_version": "20"}, "'opset_version' parameter"),
-        ({"opset_version": 99}, "opset_version=99: .*opset_version="),
-    ],
-)
-def test_wrong_arguments(kwargs, message, trained, path):
-    with pytest.raises(ValueError, match=message):
-        export_onnx(trained, path, **{"example": make_data()[0]} | kwargs)
-    assert list(path.parent.iterdir()) == []
-
-
-def test_paths(trained, tmp_path):
-    X, _ = make_data()
-    with pytest.raises(ValueError, match="'path' parameter"):
-        export_onnx(trained, 3, example=X)
-    with pytest.raises(FileNotFoundError):
-        export_onnx(trained, tmp_path / "no such folder" / "model.onnx", example=X)
-    assert list(tmp_path.iterdir()) == []
-    export_onnx(trained, str(tmp_path / "été.onnx"), example=X)
-    assert [file.name for file in tmp_path.iterdir()] == ["été.onnx"]
-
-
-def test_networks_that_are_too_large_for_a_file(trained, path, monkeypatch):
-    monkeypatch.setattr("skvision.export._onnx._MOST_BYTES", 1000)
-    with pytest.raises(ValueError, match="The network MLP .* less than 2 GB"):
-        export_onnx(trained, path, example=make_data()[0])

@@ -3,14 +3,11 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from skvision import ImageClassifier
 from skvision.model_selection import _engines
 from skvision.model_selection._engines import Grouped, Vmapped, dropout_calls
-from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import _side_by_side
-from skvision.model_selection._stack import NotStackable, _stacked, find_engine
+from skvision.model_selection._stack import _stacked
 
 N_NETWORKS, N_ROWS = 3, 4
 
@@ -304,9 +301,6 @@ def test_numbers_that_are_not_finite_stay_where_they_are(value, where, monkeypat
         assert all(grad[i].isfinite().all() for grad in grads)
 
 
-# --------------------------------------------------------------------- dropout
-
-
 def strided(size, order, dtype):
     """Return a tensor whose axes lie in memory in another order."""
     x = torch.rand([size[axis] for axis in order], dtype=dtype)
@@ -408,129 +402,3 @@ def test_dropout_along_another_axis_than_the_rows():
     network = nn.Sequential(nn.Flatten(0, 1), nn.Dropout(0.5))
     with pytest.raises(ValueError, match="0|1 drops along another axis"):
         dropout_calls(network, torch.rand(4, 2, 3))
-
-
-# ------------------------------------------------------------- which engine it is
-
-
-def members(build, small_digits, n=2, **params):
-    X, y = small_digits
-
-    def module(image_shape, n_outputs):
-        return build()
-
-    options = {"random_state": 0, "dtype": "float64", "memory_format": "contiguous"}
-    nets = [ImageClassifier(module, **options | params) for _ in range(n)]
-    return [Member(net, X, y) for net in nets]
-
-
-def on_images(forward, **layers):
-    return lambda: Calling(
-        forward, conv=nn.Conv2d(1, 4, 3), linear=nn.Linear(144, 10), **layers
-    )
-
-
-def plain(m, x):
-    return m.linear(m.conv(x).relu().flatten(1))
-
-
-def mixed(m, x):
-    return m.linear(m.conv(x).softmax(1).flatten(1))
-
-
-def fixed_view(m, x):
-    return m.linear(m.conv(x).relu().view(-1, 144))
-
-
-def scaled(m, x):
-    return m.linear(m.norm(m.conv(x).flatten(1)))
-
-
-def permuted(m, x):
-    # Dropout where the channels are no longer on the second axis.
-    x = m.drop(m.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    return m.linear(x.flatten(1))
-
-
-def only_in_training(m, x):
-    x = m.conv(x).flatten(1)
-    return m.linear(m.drop(x) if m.training else x)
-
-
-@pytest.mark.parametrize(
-    ("build", "engine"),
-    [
-        (on_images(plain), Grouped),
-        (on_images(mixed), Vmapped),
-        (on_images(fixed_view), Vmapped),
-        (on_images(scaled, norm=nn.LayerNorm(144)), Vmapped),
-        (on_images(permuted, drop=nn.Dropout(0.3)), Vmapped),
-    ],
-)
-def test_engine_that_is_found(build, engine, small_digits):
-    assert type(find_engine(members(build, small_digits))) is engine
-
-
-RANDOM = {
-    "functional dropout": on_images(
-        lambda m, x: m.linear(F.dropout(m.conv(x), 0.5, m.training).flatten(1))
-    ),
-    "noise": on_images(
-        lambda m, x: m.linear(m.conv(x + torch.rand_like(x)).flatten(1))
-    ),
-    "RReLU": on_images(
-        lambda m, x: m.linear(m.act(m.conv(x)).flatten(1)), act=nn.RReLU()
-    ),
-    "AlphaDropout": on_images(
-        lambda m, x: m.linear(m.drop(m.conv(x)).flatten(1)), drop=nn.AlphaDropout(0.3)
-    ),
-    "only in training": on_images(only_in_training, drop=nn.Dropout(0.3)),
-}
-
-
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("name", RANDOM)
-def test_random_numbers_of_unknown_origin(name, n, small_digits):
-    before = torch.get_rng_state()
-    with pytest.raises(NotStackable, match="Grouped: .+; Vmapped: .+"):
-        find_engine(members(RANDOM[name], small_digits, n))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def hooked(register):
-    def build():
-        network = on_images(plain)()
-        register(network)
-        return network
-
-    return build
-
-
-@pytest.mark.parametrize(
-    "register",
-    [
-        lambda net: net.linear.weight.register_hook(lambda grad: grad / 2),
-        lambda net: net.linear.weight.register_post_accumulate_grad_hook(
-            lambda p: p.grad.mul_(2)
-        ),
-        lambda net: net.conv.register_full_backward_hook(lambda *args: None),
-    ],
-)
-def test_hooks_on_gradients(register, small_digits):
-    with pytest.raises(NotStackable, match="hooks"):
-        find_engine(members(hooked(register), small_digits))
-
-
-class LearnedScale(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, outputs, target):
-        return F.cross_entropy(outputs * self.scale, target)
-
-
-def test_criterion_that_is_trained(small_digits):
-    found = members(on_images(plain), small_digits, criterion=LearnedScale)
-    with pytest.raises(NotStackable, match="criterion has weights"):
-        find_engine(found)

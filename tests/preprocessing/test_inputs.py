@@ -4,10 +4,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from PIL import Image
 from skorch.helper import SliceDataset
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
@@ -229,89 +228,10 @@ def test_pairs_are_read_as_the_data_set_is(rng, shape, channels):
 # ----------------------------------------------------------------- flat rows
 
 
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((4, 5)),
-        np.zeros((4, 5)).tolist(),
-        list(np.zeros((4, 5))),
-        tuple(np.zeros((4, 5))),
-        torch.zeros(4, 5),
-        list(torch.zeros(4, 5)),
-        pd.DataFrame(np.zeros((4, 5))),
-        np.zeros(4),
-        [0.0, 1.0],
-        [],
-        np.zeros((0, 5)),
-    ],
-    ids=lambda X: type(X).__name__,
-)
-def test_flat(X):
-    assert is_flat(X)
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((4, 5, 6)),
-        np.zeros((4, 5, 6)).tolist(),
-        torch.zeros(4, 1, 5, 6),
-        TensorDataset(torch.zeros(4, 5), torch.zeros(4)),
-        ["a.png", "b.png"],
-        np.array(["a.png"]),
-    ],
-    ids=lambda X: type(X).__name__,
-)
-def test_not_flat(X):
-    assert not is_flat(X)
-
-
 def objects(items):
     X = np.empty(len(items), dtype=object)
     X[:] = list(items)
     return X
-
-
-def flat_kinds(rows):
-    names = [f"pixel {i}" for i in range(rows.shape[1])]
-    return {
-        "array": rows,
-        "Fortran": np.asfortranarray(rows),
-        "list": rows.tolist(),
-        "list of arrays": list(rows),
-        "tensor": torch.tensor(rows),
-        "list of tensors": list(torch.tensor(rows)),
-        "frame": pd.DataFrame(rows, columns=names),
-        "data set": TensorDataset(torch.tensor(rows), torch.zeros(len(rows))),
-        "ImageSequence": as_Xy(
-            TensorDataset(torch.tensor(rows), torch.zeros(len(rows)))
-        )[0],
-        "pairs": [(torch.tensor(row), 0) for row in rows],
-    }
-
-
-@pytest.mark.filterwarnings("ignore:X has feature names")
-@pytest.mark.parametrize("image_shape", [None, (1, 8, 8)])
-@pytest.mark.parametrize("kind", flat_kinds(np.zeros((1, 1))))
-def test_estimators_with_flat_rows(greys, digits, kind, image_shape):
-    rows = greys.reshape(80, 64).astype(np.float32) / 255
-    X = flat_kinds(rows)[kind]
-    net = ImageClassifier(
-        "mlp",
-        module__hidden=(8,),
-        max_epochs=1,
-        image_shape=image_shape,
-        random_state=0,
-    )
-    expected = net.fit(rows, digits.target[:80]).predict_proba(rows)
-    # Matrix products round differently where the memory is laid out differently.
-    rtol = 1e-5 if kind == "Fortran" else 0
-    assert_allclose(net.predict_proba(X), expected, rtol=rtol)
-    net.fit(X, digits.target[:80])
-    assert net.image_shape_ == (image_shape or (1, 1, 64))
-    assert_allclose(net.predict_proba(X), expected, rtol=rtol)
-    if kind == "frame":
-        assert list(net.feature_names_in_) == list(X.columns)
 
 
 # ------------------------------------------------------------------- layouts

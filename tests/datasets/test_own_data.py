@@ -1,0 +1,219 @@
+"""Tensors, data sets and arrays of users as X and y."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+
+from skvision.datasets import as_Xy
+from skvision.datasets._adapters import labels_of
+
+
+class Items(Dataset):
+    """A data set of the items of a list."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, row):
+        return self.items[row]
+
+
+# -------------------------------------------------------------------- tensors
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "float32", "float64", "float16", "bfloat16", "int64", "bool"]
+)
+@pytest.mark.parametrize("shape", [(9, 2, 6, 5), (9, 6, 5), (9, 7)], ids=str)
+def test_tensors(shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.rand(shape, generator=generator) * 3).to(getattr(torch, dtype))
+    X, y = as_Xy(TensorDataset(images, torch.arange(9) % 3))
+    n_rows, *image_shape = shape
+    if len(image_shape) < 3:
+        image_shape = [1] * (3 - len(image_shape)) + image_shape
+    assert X.shape == (n_rows, *image_shape)
+    assert X.flat == (len(shape) == 2)
+    values = images.double().reshape(n_rows, *image_shape).numpy()
+    assert_array_equal(np.asarray(X).astype(np.float64), values)
+    assert_array_equal(X[[4, 2]][0].astype(np.float64), values[4])
+    assert_array_equal(y, np.arange(9) % 3)
+
+
+def test_tensors_share_memory():
+    images = torch.rand(9, 1, 6, 5)
+    X, _ = as_Xy(Subset(TensorDataset(images, torch.arange(9)), range(4)))
+    assert np.shares_memory(X.reader.array, images.numpy())
+    images.requires_grad_()
+    assert_array_equal(as_Xy(TensorDataset(images, torch.arange(9)))[0][:4], X)
+
+
+def test_targets_of_tensors():
+    images = torch.rand(9, 1, 6, 5)
+    for y in (torch.rand(9), torch.rand(9, 2), torch.arange(9).to(torch.uint8)):
+        _, targets = as_Xy(TensorDataset(images, y))
+        assert_array_equal(targets, y)
+        assert targets.dtype == y.numpy().dtype
+    _, targets = as_Xy(TensorDataset(images, torch.arange(9), torch.rand(9)))
+    assert_array_equal(targets, np.arange(9))
+
+
+def test_subclass_of_tensors(assert_like_items):
+    class Doubled(TensorDataset):
+        def __getitem__(self, row):
+            image, label = super().__getitem__(row)
+            return image * 2, 10 - label
+
+    assert_like_items(Doubled(torch.rand(9, 1, 6, 5), torch.arange(9)))
+
+
+# --------------------------------------------------------------- data of users
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        Image.fromarray,
+        lambda pixels: Image.fromarray(pixels).convert("L"),
+        lambda pixels: Image.fromarray(pixels).convert("P"),
+        np.copy,
+        lambda pixels: pixels[..., 0],
+        lambda pixels: torch.from_numpy(np.moveaxis(pixels, 2, 0).copy()),
+        lambda pixels: np.moveaxis(pixels, 2, 0) / 255,
+    ],
+    ids=["RGB", "L", "P", "array", "grey array", "tensor", "channels first"],
+)
+@pytest.mark.parametrize(
+    "label",
+    [int, np.int64, torch.tensor, float, "class {}".format, lambda row: [row, -row]],
+    ids=["int", "int64", "tensor", "float", "str", "list"],
+)
+def test_own_data_set(rng, convert, label, assert_like_items):
+    pixels = rng.integers(0, 256, (7, 10, 8, 3), dtype=np.uint8)
+    items = [(convert(image), label(row % 3)) for row, image in enumerate(pixels)]
+    assert_like_items(Items(items))
+
+
+def test_own_data_set_with_targets(rng):
+    class WithTargets(Items):
+        reads = 0
+
+        def __getitem__(self, row):
+            self.reads += 1
+            return super().__getitem__(row)
+
+        @property
+        def targets(self):
+            return [label for _, label in self.items]
+
+    dataset = WithTargets([(image, 5) for image in rng.random((50, 10, 8))])
+    assert_array_equal(labels_of(dataset), [5] * 50)
+    assert dataset.reads < 10
+
+
+@pytest.mark.parametrize("name", ["targets", "labels", "y"])
+@pytest.mark.parametrize("value", [None, "abc", 3, [1, 2], np.zeros(()), {"a": 1}])
+def test_attributes_that_are_no_labels(rng, name, value):
+    dataset = Items([(image, row) for row, image in enumerate(rng.random((5, 10, 8)))])
+    setattr(dataset, name, value)
+    assert_array_equal(as_Xy(dataset)[1], np.arange(5))
+
+
+def test_names_of_classes_are_no_labels(rng):
+    # As many classes as images: what the items hold decides.
+    dataset = Items(
+        [(image, 4 - row) for row, image in enumerate(rng.random((5, 8, 8)))]
+    )
+    dataset.labels = ["a", "b", "c", "d", "e"]
+    assert_array_equal(as_Xy(dataset)[1], [4, 3, 2, 1, 0])
+
+
+def test_items_without_labels(rng):
+    for items in (
+        list(rng.random((5, 8, 8))),
+        [(image,) for image in rng.random((5, 8, 8))],
+    ):
+        assert labels_of(Items(items)) is None
+        with pytest.raises(ValueError, match="Items data set carry no labels"):
+            as_Xy(Items(items))
+    with pytest.raises(ValueError, match="carry no labels"):
+        as_Xy(TensorDataset(torch.rand(5, 1, 8, 8)))
+
+
+def test_what_is_no_data_set():
+    for X in ([(np.zeros((8, 8)), 0)], "path", None):
+        with pytest.raises(TypeError, match="as_Xy expects a data set .* got"):
+            as_Xy(X)
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(1, 8, 8), 0
+
+    class Counted(Stream):
+        def __len__(self):
+            return 1
+
+    for stream in (Stream(), Counted()):
+        with pytest.raises(TypeError, match=f"map-style .* {type(stream).__name__}"):
+            as_Xy(stream)
+
+
+def test_empty_data_sets():
+    for dataset in (Items([]), TensorDataset(torch.rand(0, 1, 8, 8), torch.arange(0))):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)|carry no labels"):
+            as_Xy(dataset)
+
+
+class TestArraysAndPaths:
+    @pytest.mark.parametrize(
+        ("shape", "options", "expected"),
+        [
+            ((6, 5, 4), {}, (6, 1, 5, 4)),
+            ((6, 5, 4, 3), {}, (6, 3, 5, 4)),
+            ((6, 3, 5, 5), {}, (6, 3, 5, 5)),
+            ((6, 3, 5, 3), {"channels": "last"}, (6, 3, 3, 5)),
+            ((6, 7), {}, (6, 1, 1, 7)),
+        ],
+    )
+    def test_layouts(self, shape, options, expected):
+        array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+        X, y = as_Xy(array, list("abcdef"), **options)
+        assert X.shape == expected
+        assert y.tolist() == list("abcdef")
+        assert X.reader.array is array
+        assert X[[1, 2]].reader.array is array  # Folds share it.
+
+    def test_paths(self, tmp_path):
+        paths = []
+        for i in range(3):
+            paths.append(tmp_path / f"{i}.png")
+            Image.fromarray(np.full((4, 5), i, dtype=np.uint8)).save(paths[-1])
+        X, _ = as_Xy(paths, [0, 1, 0])
+        assert X.shape == (3, 1, 4, 5)
+        assert as_Xy(paths, [0, 1, 0], cache=False)[0].reading == "each time"
+
+    def test_labels_of_ones_own(self):
+        data = TensorDataset(torch.rand(4, 1, 3, 3), torch.arange(4))
+        assert as_Xy(data, [3, 2, 1, 0])[1].tolist() == [3, 2, 1, 0]
+
+    @pytest.mark.parametrize(
+        ("X", "y", "error", "message"),
+        [
+            (np.zeros((2, 3, 3)), None, ValueError, "give them as y"),
+            (np.zeros((2, 3, 3)), [1], ValueError, "inconsistent"),
+            (np.zeros(3), [1, 2, 3], ValueError, r"got shape \(3,\)"),
+            (np.zeros((0, 3, 3)), [], ValueError, r"got shape \(0, 3, 3\)"),
+            (np.zeros((2, 5, 5, 5)), [1, 2], ValueError, "channels='first'"),
+            ([], [], TypeError, "got list"),
+            (3, [1], TypeError, "got int"),
+        ],
+    )
+    def test_errors(self, X, y, error, message):
+        with pytest.raises(error, match=message):
+            as_Xy(X, y)

@@ -1,0 +1,158 @@
+"""What cannot be written as an ONNX file, and how users are told."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.export import export_onnx
+
+for name in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(name)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Flattening(nn.Module):
+    """Linear on all pixels."""
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        n_values = int(np.prod(image_shape))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(n_values, n_outputs))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+class NoOperation(Flattening):
+    def forward(self, images):
+        return super().forward(torch.special.bessel_j0(images))
+
+
+class DataDependent(Flattening):
+    def forward(self, images):
+        outputs = super().forward(images)
+        return outputs if outputs.sum() > 0 else -outputs
+
+
+class RowByRow(Flattening):
+    def forward(self, images):
+        return torch.stack([super(RowByRow, self).forward(i[None])[0] for i in images])
+
+
+class Uncopyable(Flattening):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("there is only one of me.")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (NoOperation, "bessel_j0"),
+        (DataDependent, "data"),
+        (RowByRow, "a static shape of 2 for dimension"),
+        (Uncopyable, "only one of me"),
+    ],
+)
+def test_networks_that_onnx_cannot_express(module, reason, path, make_data, fitted):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, y), module=module, max_epochs=1)
+    path.write_bytes(b"old")
+    with pytest.raises(
+        ValueError, match=f"The network {module.__name__} .*{reason}"
+    ) as (error):
+        export_onnx(net, path, example=X)
+    assert error.value.__cause__ is not None
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b"old"
+    net.predict(X)
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+def test_not_fitted(kind, path):
+    with pytest.raises(NotFittedError, match=kind.__name__):
+        export_onnx(kind(), path)
+    net = kind("lenet" if kind is not ImageAutoencoder else "auto")
+    net.set_params(image_shape=(1, 28, 28))
+    if kind is not ImageAutoencoder:
+        net.set_params(module__n_outputs=3)
+    net.initialize()
+    with pytest.raises(NotFittedError, match="call fit before export_onnx"):
+        export_onnx(net, path, example=np.zeros((1, 28, 28), np.uint8))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (LogisticRegression(), "got LogisticRegression."),
+        (ImageClassifier, "got type."),
+        (None, "got NoneType."),
+        (
+            make_pipeline(StandardScaler(), ImageClassifier()),
+            "got Pipeline. Give its last step",
+        ),
+    ],
+)
+def test_other_estimators(other, message, path):
+    with pytest.raises(TypeError, match=message):
+        export_onnx(other, path)
+
+
+def test_the_best_of_a_search(path, make_data, exported):
+    X, y = make_data(n=24)
+    search = GridSearchCV(ImageClassifier("mlp", max_epochs=1), {"lr": [0.01]}, cv=2)
+    search.fit(X, y)
+    with pytest.raises(TypeError, match="got GridSearchCV. Give its best_estimator_"):
+        export_onnx(search, path)
+    exported(search.best_estimator_, path, X)
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_missing_extra(missing, trained, path, monkeypatch, make_data):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=r"pip install 'skvision\[onnx\]'"):
+        export_onnx(trained, path, example=make_data()[0])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"example": np.zeros((1, 5, 5), np.uint8)}, r"\(1, 5, 5\).*\(1, 12, 14\)"),
+        ({"example": np.zeros((0, 12, 14), np.uint8)}, "0 sample"),
+        ({"example": np.full((1, 12, 14), np.nan)}, "NaN"),
+        ({"opset_version": 0}, "'opset_version' parameter"),
+        ({"opset_version": "20"}, "'opset_version' parameter"),
+        ({"opset_version": 99}, "opset_version=99: .*opset_version="),
+    ],
+)
+def test_wrong_arguments(kwargs, message, trained, path, make_data):
+    with pytest.raises(ValueError, match=message):
+        export_onnx(trained, path, **{"example": make_data()[0]} | kwargs)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_paths(trained, tmp_path, make_data):
+    X, _ = make_data()
+    with pytest.raises(ValueError, match="'path' parameter"):
+        export_onnx(trained, 3, example=X)
+    with pytest.raises(FileNotFoundError):
+        export_onnx(trained, tmp_path / "no such folder" / "model.onnx", example=X)
+    assert list(tmp_path.iterdir()) == []
+    export_onnx(trained, str(tmp_path / "été.onnx"), example=X)
+    assert [file.name for file in tmp_path.iterdir()] == ["été.onnx"]
+
+
+def test_networks_that_are_too_large_for_a_file(trained, path, monkeypatch, make_data):
+    monkeypatch.setattr("skvision.export._onnx._MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="The network MLP .* less than 2 GB"):
+        export_onnx(trained, path, example=make_data()[0])
