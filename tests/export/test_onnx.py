@@ -1,6 +1,5 @@
 """ONNX files, run by onnxruntime beside the estimators that they come from."""
 
-import contextlib
 import copy
 import json
 import logging
@@ -459,16 +458,3 @@ def test_the_estimator_is_left_as_it_is(params, training, path, make_data, fitte
         assert torch.equal(value, weights[name]), name
     assert (net.module_._compiled_call_impl is not None) == net.compile
     net.partial_fit(X, y)
-
-
-@pytest.mark.parametrize("module", ["mlp", "DataDependent"])
-def test_nothing_is_printed(module, path, capfd, caplog, recwarn, make_data, fitted):
-    X, y = make_data()
-    network = globals().get(module, module)
-    net = fitted(ImageClassifier, (X, y), module=network, max_epochs=1)
-    recwarn.clear()
-    with caplog.at_level(logging.INFO), contextlib.suppress(ValueError):
-        export_onnx(net, path, example=X, opset_version=17)
-    assert capfd.readouterr() == ("", "")
-    assert [str(warning.message) for warning in recwarn] == []
-    assert [record.message for record in caplog.records] == []

@@ -1,5 +1,7 @@
 """What cannot be written as an ONNX file, and how users are told."""
 
+import contextlib
+import logging
 import sys
 
 import numpy as np
@@ -156,3 +158,15 @@ def test_networks_that_are_too_large_for_a_file(trained, path, monkeypatch, make
     monkeypatch.setattr("skvision.export._onnx._MOST_BYTES", 1000)
     with pytest.raises(ValueError, match="The network MLP .* less than 2 GB"):
         export_onnx(trained, path, example=make_data()[0])
+
+
+@pytest.mark.parametrize("module", ["mlp", DataDependent])
+def test_nothing_is_printed(module, path, capfd, caplog, recwarn, make_data, fitted):
+    X, y = make_data()
+    net = fitted(ImageClassifier, (X, y), module=module, max_epochs=1)
+    recwarn.clear()
+    with caplog.at_level(logging.INFO), contextlib.suppress(ValueError):
+        export_onnx(net, path, example=X, opset_version=17)
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in recwarn] == []
+    assert [record.message for record in caplog.records] == []
