@@ -398,9 +398,9 @@ class ImageNet(
             )
         nonlinearity = self._get_predict_nonlinearity()
         self._enter_mode(training=False)
-        data = self.get_dataset(X)
         outputs, n_done = torch.empty(0), 0
         with isolated_random_state(self.device_):
+            data = self.get_dataset(X)
             for out in self.forward_iter(data, training=False, device="cpu"):
                 part = nonlinearity(out[0] if isinstance(out, tuple) else out)
                 if not n_done:
