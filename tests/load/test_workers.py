@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,9 @@ def test_killed_parent_of_a_loader(start, tmp_path, wait_until, processes, are_g
         workers = processes.descendants(parent.pid)
         if not workers:
             os.kill(parent.pid, signal.SIGCONT)
+    # A worker notes at its start whose child it is.
+    time.sleep(2)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     # torch's workers look every five seconds if they have become orphans.
-    wait_until(lambda: are_gone(workers), 15)
+    wait_until(lambda: are_gone(workers), 30)

@@ -191,6 +191,11 @@ def test_wrong_images(images):
         RandomHorizontalFlip()(images)
 
 
+def test_base_class_is_abstract():
+    with pytest.raises(NotImplementedError):
+        BatchTransform()(some_images(1, 1, 2, 2))
+
+
 # -------------------------------------------------------------------- pixels
 
 
@@ -408,11 +413,3 @@ def test_transforms_can_be_searched_over():
     assert repr(search.best_params_["augment"]) == repr(values[2])
     nested = GridSearchCV(Augmented(dark), {"augment__high": [-0.3, 0.9]}, cv=2)
     assert nested.fit(X, y).best_params_ == {"augment__high": 0.9}
-
-
-# --------------------------------------------------------------------- expand
-
-
-def test_base_class_is_abstract():
-    with pytest.raises(NotImplementedError):
-        BatchTransform()(some_images(1, 1, 2, 2))

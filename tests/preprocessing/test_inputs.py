@@ -65,6 +65,12 @@ def save(tmp_path):
     return save_all
 
 
+def objects(items):
+    X = np.empty(len(items), dtype=object)
+    X[:] = list(items)
+    return X
+
+
 # --------------------------------------------------------- kinds of one value
 
 #: All that holds the same grey images, from an array of shape (n, H, W).
@@ -223,15 +229,6 @@ def test_pairs_are_read_as_the_data_set_is(rng, shape, channels):
         warnings.simplefilter("error")
         images = as_images(pairs, channels=channels)
     assert_array_equal(images, expected)
-
-
-# ----------------------------------------------------------------- flat rows
-
-
-def objects(items):
-    X = np.empty(len(items), dtype=object)
-    X[:] = list(items)
-    return X
 
 
 # ------------------------------------------------------------------- layouts

@@ -1,4 +1,4 @@
-"""scikit-learn's tools, on real images."""
+"""Searches of scikit-learn over image estimators, and several scorers at once."""
 
 import numpy as np
 import pytest
