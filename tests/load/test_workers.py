@@ -51,7 +51,7 @@ def test_killed_worker(kind, how, run, tmp_path, wait_until, are_gone):
     assert all("resource_tracker" in name for name in found["left"]), found["left"]
     assert found["again"] == found["alone"]
     assert len(found["seen"]) >= 4
-    assert wait_until(lambda: are_gone(found["seen"]), 10) < 10
+    assert wait_until(lambda: are_gone(found["seen"]), 30) < 30
 
 
 @pytest.mark.slow
