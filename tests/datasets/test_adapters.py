@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from skorch.helper import SliceDataset
-from torch.utils.data import ConcatDataset, Dataset, Subset, random_split
+from skvision_tests import Items
+from torch.utils.data import ConcatDataset, Subset, random_split
 from torchvision import datasets
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -68,19 +69,6 @@ ITEMWISE = {
 
 def labels_by_item(dataset):
     return [dataset[row][1] for row in range(len(dataset))]
-
-
-class Items(Dataset):
-    """A data set of the items of a list."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, row):
-        return self.items[row]
 
 
 # -------------------------------------------------------- torchvision: images

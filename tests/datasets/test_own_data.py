@@ -5,24 +5,11 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from skvision_tests import Items
+from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from skvision.datasets import as_Xy
 from skvision.datasets._adapters import labels_of
-
-
-class Items(Dataset):
-    """A data set of the items of a list."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, row):
-        return self.items[row]
-
 
 # -------------------------------------------------------------------- tensors
 

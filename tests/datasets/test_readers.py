@@ -13,24 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 from PIL import Image
-from torch.utils.data import Dataset
+from skvision_tests import Items
 
 from skvision.datasets import ImageSequence
 from skvision.datasets._readers import ArrayReader, DatasetReader, PathReader, to_chw
 from skvision.datasets._steps import PixelSteps
-
-
-class Items(Dataset):
-    """A data set of the items of a list."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, row):
-        return self.items[row]
 
 
 def save(path, pixels, mode=None, **kwargs):

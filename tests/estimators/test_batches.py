@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from skorch.callbacks import Callback, LRScheduler
+from skvision_tests import make_ordered_images
 from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
@@ -26,17 +27,9 @@ class BatchTimer(Callback):
         self.ended_ = time.perf_counter()
 
 
-def make_images(n=40, n_classes=3, shape=(8, 8)):
-    """Return images whose brightest row tells their class."""
-    y = np.arange(n) % n_classes
-    X = np.random.default_rng(0).random((n, *shape))
-    X[np.arange(n), ..., y, :] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
-    return make_images()
+    return make_ordered_images()
 
 
 # --------------------------------------------------------------- one row left over
@@ -46,7 +39,7 @@ def data():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("n_batches", [1, 3])
 def test_one_row_left_over_under_batch_normalisation(estimator, n_batches):
-    X, y = make_images(8 * n_batches + 1)
+    X, y = make_ordered_images(8 * n_batches + 1)
     options = {"module__batch_norm": True, "batch_size": 8, "random_state": 0}
     fitted = estimator(**SMALL | options).fit(X, y)
     sizes = fitted.history[0, "batches", :, "train_batch_size"]
@@ -63,7 +56,7 @@ def test_one_row_left_over_under_batch_normalisation(estimator, n_batches):
 
 @ignore_convergence
 def test_one_row_left_over_after_the_hold_out():
-    X, y = make_images(20, n_classes=2)
+    X, y = make_ordered_images(20, n_classes=2)
     fitted = ImageClassifier(
         **SMALL | {"module__batch_norm": True, "batch_size": 8},
         early_stopping=True,

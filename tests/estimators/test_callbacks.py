@@ -17,18 +17,9 @@ from skorch.callbacks import (
     ProgressBar,
 )
 from skorch.dataset import ValidSplit
+from skvision_tests import DOUBLE, NAMES, SMALL, make_images, make_targets, weights
 
 from skvision import ImageClassifier, ImageRegressor
-
-SMALL = {
-    "module": "mlp",
-    "module__hidden": (16,),
-    "max_epochs": 2,
-    "batch_size": 8,
-    "random_state": 0,
-}
-DOUBLE = SMALL | {"dtype": "float64"}
-NAMES = np.array(["red", "amber", "green"])
 
 # Short trainings, which are compared with each other, need not succeed.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -49,25 +40,9 @@ def recorded(estimator):
     return dict(estimator.callbacks_)["Record"]
 
 
-def make_targets(X, k=2):
-    """Return targets that are sums over parts of the images."""
-    targets = np.stack([X[:, i].sum(1) for i in range(k)], axis=1)
-    return (targets - targets.mean(0)) / targets.std(0)
-
-
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightest row tells their class."""
-    rng = np.random.default_rng(0)
-    y = rng.permutation(np.arange(40) % 3)
-    X = rng.random((40, 8, 8))
-    X[np.arange(40), y] += 1
-    return X, y
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_images()
 
 
 # ------------------------------------------------------------------ scores by epoch

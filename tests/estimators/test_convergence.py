@@ -7,6 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
+from skvision_tests import make_ordered_images
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
@@ -27,11 +28,7 @@ class Network(nn.Module):
 
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightest row tells their class."""
-    y = np.arange(40) % 3
-    X = np.random.default_rng(0).random((40, 8, 8))
-    X[np.arange(40), y] += 1
-    return X, y
+    return make_ordered_images()
 
 
 # ----------------------------------------------------------------------- divergence

@@ -8,6 +8,7 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
+from skvision_tests import Scaled, make_ordered_images, weights
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
@@ -17,17 +18,6 @@ SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size"
 
 # One or two epochs teach these networks little.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Scaled(nn.Module):
-    """A linear network with weights that are easy to recognise."""
-
-    def __init__(self, n_inputs=64, n_columns=3):
-        super().__init__()
-        self.linear = nn.Linear(n_inputs, n_columns)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
 
 
 class Snapshots(Callback):
@@ -44,22 +34,9 @@ class Snapshots(Callback):
         self.states.append(weights(net))
 
 
-def make_images(n=40, n_classes=3, shape=(8, 8)):
-    """Return images whose brightest row tells their class."""
-    y = np.arange(n) % n_classes
-    X = np.random.default_rng(0).random((n, *shape))
-    X[np.arange(n), ..., y, :] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
-    return make_images()
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_ordered_images()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -173,7 +150,7 @@ def torch_warns_always():
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 def test_arrays_of_the_user_are_not_changed(torch_warns_always, estimator, dtype):
-    X, y = make_images()
+    X, y = make_ordered_images()
     X = (100 * X).astype(dtype)
     if estimator is ImageRegressor:
         y = y.astype(np.float32)

@@ -10,6 +10,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
+from skvision_tests import DOUBLE, NAMES, SMALL, make_images, make_targets, weights
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 
@@ -17,43 +18,14 @@ from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
-SMALL = {
-    "module": "mlp",
-    "module__hidden": (16,),
-    "max_epochs": 2,
-    "batch_size": 8,
-    "random_state": 0,
-}
-DOUBLE = SMALL | {"dtype": "float64"}
-NAMES = np.array(["red", "amber", "green"])
 
 # Short trainings, which are compared with each other, need not succeed.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def make_images(n=40, n_classes=3, seed=0):
-    """Return images whose brightest row tells their class."""
-    rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % n_classes)
-    X = rng.random((n, 8, 8))
-    X[np.arange(n), y] += 1
-    return X, y
-
-
-def make_targets(X, k=2):
-    """Return targets that are sums over parts of the images."""
-    targets = np.stack([X[:, i].sum(1) for i in range(k)], axis=1)
-    return (targets - targets.mean(0)) / targets.std(0)
-
-
 @pytest.fixture(scope="module")
 def data():
     return make_images()
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
 
 
 # --------------------------------------------------------------------------- hold-outs

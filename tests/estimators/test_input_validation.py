@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
+from skvision_tests import make_ordered_images, weights
 from torch.utils.data import Dataset
 
 from skvision import ImageClassifier, ImageRegressor
@@ -34,22 +35,9 @@ class Images(Dataset):
         return self.X[i][None], self.y[i]
 
 
-def make_images(n=40, n_classes=3, shape=(8, 8)):
-    """Return images whose brightest row tells their class."""
-    y = np.arange(n) % n_classes
-    X = np.random.default_rng(0).random((n, *shape))
-    X[np.arange(n), ..., y, :] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
-    return make_images()
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_ordered_images()
 
 
 # ----------------------------------------------------------------- NaN and infinity
@@ -131,7 +119,7 @@ def test_numbers_that_are_not_finite_among_validation_rows(data, seed):
 
 
 def test_values_beyond_float32():
-    X, y = make_images()
+    X, y = make_ordered_images()
     X[0, 0, 0] = 1e300
     with pytest.raises(ValueError, match=r"infinity|too large"):
         ImageClassifier(**SMALL).fit(X, y)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from skvision_tests import make_ordered_images
 
 from skvision import ImageClassifier
 
@@ -24,17 +25,9 @@ ignore_convergence = pytest.mark.filterwarnings(
 )
 
 
-def make_images(n=40, n_classes=3, shape=(8, 8)):
-    """Return images whose brightest row tells their class."""
-    y = np.arange(n) % n_classes
-    X = np.random.default_rng(0).random((n, *shape))
-    X[np.arange(n), ..., y, :] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
-    return make_images()
+    return make_ordered_images()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +44,7 @@ def data():
     ],
 )
 def test_labels_of_any_kind(labels):
-    X, index = make_images(40, n_classes=5)
+    X, index = make_ordered_images(40, n_classes=5)
     y = labels[index]
     estimator = ImageClassifier(**LEARNER).fit(X, y)
     assert_array_equal(estimator.classes_, np.unique(labels))
@@ -67,7 +60,7 @@ def test_labels_of_any_kind(labels):
 
 @pytest.mark.parametrize("form", [list, torch.tensor, np.asarray])
 def test_booleans(form):
-    X, index = make_images(40, n_classes=2)
+    X, index = make_ordered_images(40, n_classes=2)
     y = [bool(i) for i in index]
     estimator = ImageClassifier(**LEARNER).fit(X, form(y))
     assert estimator.classes_.tolist() == [False, True]
@@ -79,7 +72,7 @@ def test_booleans(form):
 def test_other_forms_of_labels():
     import pandas as pd
 
-    X, index = make_images(40, n_classes=3)
+    X, index = make_ordered_images(40, n_classes=3)
     names = np.array(["a", "b", "c"])[index]
     for y in (
         names.tolist(),
@@ -103,7 +96,7 @@ def test_other_forms_of_labels():
 )
 def test_any_set_of_labels(labels):
     labels = list(labels)
-    X, index = make_images(4 * len(labels), n_classes=len(labels))
+    X, index = make_ordered_images(4 * len(labels), n_classes=len(labels))
     y = np.array(labels)[index]
     estimator = ImageClassifier(**LEARNER | {"max_epochs": 1}).fit(X, y)
     assert_array_equal(estimator.classes_, np.unique(labels))

@@ -2,13 +2,12 @@
 
 import inspect
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
-from torch import nn
+from skvision_tests import Scaled, make_ordered_images
 from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
@@ -18,17 +17,6 @@ SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size"
 
 # One or two epochs teach these networks little.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Scaled(nn.Module):
-    """A linear network with weights that are easy to recognise."""
-
-    def __init__(self, n_inputs=64, n_columns=3):
-        super().__init__()
-        self.linear = nn.Linear(n_inputs, n_columns)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
 
 
 class Probe(Callback):
@@ -44,11 +32,7 @@ def own_names(estimator):
 
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightest row tells their class."""
-    y = np.arange(40) % 3
-    X = np.random.default_rng(0).random((40, 8, 8))
-    X[np.arange(40), y] += 1
-    return X, y
+    return make_ordered_images()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

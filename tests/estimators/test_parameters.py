@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EpochScoring
+from skvision_tests import Scaled, make_ordered_images, weights
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
@@ -23,17 +24,6 @@ SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size"
 
 # One or two epochs teach these networks little.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Scaled(nn.Module):
-    """A linear network with weights that are easy to recognise."""
-
-    def __init__(self, n_inputs=64, n_columns=3):
-        super().__init__()
-        self.linear = nn.Linear(n_inputs, n_columns)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
 
 
 class Snapshots(Callback):
@@ -49,16 +39,7 @@ class Snapshots(Callback):
 
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightest row tells their class."""
-    y = np.arange(40) % 3
-    X = np.random.default_rng(0).random((40, 8, 8))
-    X[np.arange(40), y] += 1
-    return X, y
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_ordered_images()
 
 
 def own_names(estimator):

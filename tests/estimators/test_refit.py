@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from skorch.dataset import ValidSplit
-from torch import nn
+from skvision_tests import Scaled, make_ordered_images, weights
 from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
@@ -16,40 +16,16 @@ SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size"
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-class Scaled(nn.Module):
-    """A linear network with weights that are easy to recognise."""
-
-    def __init__(self, n_inputs=64, n_columns=3):
-        super().__init__()
-        self.linear = nn.Linear(n_inputs, n_columns)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
-
-
-def make_images(n=40, n_classes=3, shape=(8, 8)):
-    """Return images whose brightest row tells their class."""
-    y = np.arange(n) % n_classes
-    X = np.random.default_rng(0).random((n, *shape))
-    X[np.arange(n), ..., y, :] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
-    return make_images()
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_ordered_images()
 
 
 # ----------------------------------------- a fit that fails leaves what was there
 
 
 def failing_fits():
-    X, y = make_images()
+    X, y = make_ordered_images()
     nan = X.copy()
     nan[3, 0, 0] = np.nan
     yield "name of an argument", {"module__hiden": (8,)}, (X, y)
@@ -88,7 +64,7 @@ def failing_fits():
 def test_a_failing_fit_leaves_a_fitted_estimator_as_it_was(
     estimator, parameters, arguments, assert_same_weights
 ):
-    X, y = make_images()
+    X, y = make_ordered_images()
     fitted = estimator(**SMALL, random_state=0).fit(X, y)
     predictions = fitted.predict(X)
     before, history = weights(fitted), list(fitted.history)

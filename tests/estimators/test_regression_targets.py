@@ -5,18 +5,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import r2_score
+from skvision_tests import DOUBLE, SMALL, make_images, make_targets, weights
 from torch import nn
 
 from skvision import ImageRegressor
-
-SMALL = {
-    "module": "mlp",
-    "module__hidden": (16,),
-    "max_epochs": 2,
-    "batch_size": 8,
-    "random_state": 0,
-}
-DOUBLE = SMALL | {"dtype": "float64"}
 
 # Short trainings, which are compared with each other, need not succeed.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -24,23 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightest row tells their class."""
-    rng = np.random.default_rng(0)
-    y = rng.permutation(np.arange(40) % 3)
-    X = rng.random((40, 8, 8))
-    X[np.arange(40), y] += 1
-    return X, y
-
-
-def make_targets(X, k=2):
-    """Return targets that are sums over parts of the images."""
-    targets = np.stack([X[:, i].sum(1) for i in range(k)], axis=1)
-    return (targets - targets.mean(0)) / targets.std(0)
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_images()
 
 
 def test_shapes_of_regression_targets(data, assert_same_weights):

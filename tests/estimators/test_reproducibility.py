@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 from skorch.callbacks import Callback, EpochScoring
+from skvision_tests import SMALL, disturb, losses, make_images, same, weights
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -19,13 +20,6 @@ from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
-SMALL = {
-    "module": "mlp",
-    "module__hidden": (16,),
-    "max_epochs": 2,
-    "batch_size": 8,
-    "random_state": 0,
-}
 DROPOUT = SMALL | {"module__dropout": 0.5}
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -53,44 +47,9 @@ class Augmenting(Dataset):
         return self.X[i][None] + self.noise(), int(self.y[i])
 
 
-def make_images(n=40, n_classes=3, seed=0):
-    """Return images whose brightest row tells their class."""
-    rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % n_classes)
-    X = rng.random((n, 8, 8))
-    X[np.arange(n), y] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
     return make_images()
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
-
-
-def same(first, second):
-    first, second = weights(first), weights(second)
-    assert first.keys() == second.keys()
-    return all(np.array_equal(first[name], second[name]) for name in first)
-
-
-def losses(estimator):
-    return [
-        [batch["train_loss"] for batch in epoch["batches"] if "train_loss" in batch]
-        for epoch in estimator.history
-    ]
-
-
-def disturb(seed):
-    """Do what others may do with the global generators."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.rand(seed % 5)
 
 
 def global_state():

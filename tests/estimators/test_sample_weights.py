@@ -10,41 +10,19 @@ from sklearn.model_selection import cross_validate
 from sklearn.utils.class_weight import compute_sample_weight
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import predefined_split
+from skvision_tests import DOUBLE, NAMES, SMALL, make_images, weights
 
 from skvision import ImageClassifier, ImageRegressor
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
-SMALL = {
-    "module": "mlp",
-    "module__hidden": (16,),
-    "max_epochs": 2,
-    "batch_size": 8,
-    "random_state": 0,
-}
-DOUBLE = SMALL | {"dtype": "float64"}
-NAMES = np.array(["red", "amber", "green"])
 
 # Short trainings, which are compared with each other, need not succeed.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def make_images(n=40, n_classes=3, seed=0):
-    """Return images whose brightest row tells their class."""
-    rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % n_classes)
-    X = rng.random((n, 8, 8))
-    X[np.arange(n), y] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
     return make_images()
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
 
 
 # -------------------------------------------------------------------- weights of rows

@@ -9,19 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.dataset import ValidSplit
+from skvision_tests import DOUBLE, SMALL, make_images, weights
 from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
-SMALL = {
-    "module": "mlp",
-    "module__hidden": (16,),
-    "max_epochs": 2,
-    "batch_size": 8,
-    "random_state": 0,
-}
-DOUBLE = SMALL | {"dtype": "float64"}
 
 # Short trainings, which are compared with each other, need not succeed.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -29,17 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightest row tells their class."""
-    rng = np.random.default_rng(0)
-    y = rng.permutation(np.arange(40) % 3)
-    X = rng.random((40, 8, 8))
-    X[np.arange(40), y] += 1
-    return X, y
-
-
-def weights(estimator):
-    state = estimator.module_.state_dict()
-    return {name: value.numpy().copy() for name, value in state.items()}
+    return make_images()
 
 
 # ------------------------------------------------------------------ saved parameters

@@ -7,22 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose, assert_array_equal
+from skvision_tests import make_ordered_images
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
 
 
-def make_images(n=40, n_classes=3, shape=(8, 8)):
-    """Return images whose brightest row tells their class."""
-    y = np.arange(n) % n_classes
-    X = np.random.default_rng(0).random((n, *shape))
-    X[np.arange(n), ..., y, :] += 1
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def data():
-    return make_images()
+    return make_ordered_images()
 
 
 class Network(nn.Module):
@@ -76,7 +69,7 @@ def softmax_warnings(estimator, *arguments):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("network", SOFTMAX + LOG_SOFTMAX)
 def test_softmax_under_cross_entropy(network, n_classes):
-    X, y = make_images(n_classes=n_classes)
+    X, y = make_ordered_images(n_classes=n_classes)
     estimator = ImageClassifier(network, max_epochs=3, early_stopping=True)
     for _ in range(2):  # Each fit says it, and says it once.
         (message,) = softmax_warnings(estimator, X, y)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from skvision_tests import Flattening
 from torch import nn
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -51,18 +52,6 @@ class Own(nn.Module):
         attention = places.mean(1, keepdim=True).softmax(-1)
         pooled = (places * attention).sum(-1)
         return self.head(nn.functional.dropout(pooled, 0.5, self.training)), pooled
-
-
-class Flattening(nn.Module):
-    """Linear on all pixels."""
-
-    def __init__(self, image_shape, n_outputs):
-        super().__init__()
-        n_values = int(np.prod(image_shape))
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(n_values, n_outputs))
-
-    def forward(self, images):
-        return self.layers(images)
 
 
 class LogSoftmax(Flattening):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
+from skvision_tests import Flattening
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.export import export_onnx
@@ -21,18 +21,6 @@ for name in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(name)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Flattening(nn.Module):
-    """Linear on all pixels."""
-
-    def __init__(self, image_shape, n_outputs):
-        super().__init__()
-        n_values = int(np.prod(image_shape))
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(n_values, n_outputs))
-
-    def forward(self, images):
-        return self.layers(images)
 
 
 class NoOperation(Flattening):

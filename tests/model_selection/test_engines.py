@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from skvision_tests import Calling
 from torch import nn
 
 from skvision.model_selection import _engines
@@ -10,19 +11,6 @@ from skvision.model_selection._optimizers import _side_by_side
 from skvision.model_selection._stack import _stacked
 
 N_NETWORKS, N_ROWS = 3, 4
-
-
-class Calling(nn.Module):
-    """Layers, and a forward of one's own."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self._forward = forward
-
-    def forward(self, x):
-        return self._forward(self, x)
 
 
 def sequence(*layers):

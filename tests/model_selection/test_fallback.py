@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EpochScoring, GradientNormClipping
+from skvision_tests import small
 from torch import nn
 
 from skvision import ImageClassifier
@@ -27,19 +28,6 @@ pytestmark = [
 ]
 ONE_BY_ONE = "Some fits are made one by one, since they cannot be stacked: "
 RATES = {"lr": [0.03, 0.003]}
-
-
-def small(cls=ImageClassifier, **params):
-    defaults = {
-        "module": "mlp",
-        "module__hidden": (8,),
-        "lr": 0.03,
-        "max_epochs": 2,
-        "batch_size": 16,
-        "random_state": 0,
-        "dtype": "float64",
-    }
-    return cls(**defaults | params)
 
 
 @pytest.fixture

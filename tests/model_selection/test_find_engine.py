@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from skvision_tests import Calling
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,19 +10,6 @@ from skvision import ImageClassifier
 from skvision.model_selection._engines import Grouped, Vmapped
 from skvision.model_selection._member import Member
 from skvision.model_selection._stack import NotStackable, find_engine
-
-
-class Calling(nn.Module):
-    """Layers, and a forward of one's own."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self._forward = forward
-
-    def forward(self, x):
-        return self._forward(self, x)
 
 
 def members(build, small_digits, n=2, **params):

@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     cross_val_score,
 )
+from skvision_tests import small
 from torch.utils.data import TensorDataset
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -32,19 +33,6 @@ pytestmark = [
     pytest.mark.filterwarnings("error:Some fits are made one by one"),
 ]
 RATES = {"lr": [0.03, 0.003]}
-
-
-def small(cls=ImageClassifier, **params):
-    defaults = {
-        "module": "mlp",
-        "module__hidden": (8,),
-        "lr": 0.03,
-        "max_epochs": 2,
-        "batch_size": 16,
-        "random_state": 0,
-        "dtype": "float64",
-    }
-    return cls(**defaults | params)
 
 
 @pytest.fixture

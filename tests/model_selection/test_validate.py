@@ -13,6 +13,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     cross_validate,
 )
+from skvision_tests import small
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.model_selection import stacked_cross_validate
@@ -21,19 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("error:Some fits are made one by one"),
 ]
-
-
-def small(cls=ImageClassifier, **params):
-    defaults = {
-        "module": "mlp",
-        "module__hidden": (8,),
-        "lr": 0.03,
-        "max_epochs": 2,
-        "batch_size": 16,
-        "random_state": 0,
-        "dtype": "float64",
-    }
-    return cls(**defaults | params)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.model_selection import GridSearchCV
+from skvision_tests import generator, some_images
 from torch.testing import assert_close
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
@@ -43,16 +44,6 @@ ALL = [
     RandomErasing(p=0.9, value="random"),
 ]
 every_transform = pytest.mark.parametrize("transform", ALL, ids=repr)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def some_images(*shape, dtype=torch.float32):
-    """Images whose pixels all differ, without 0 and 1."""
-    images = torch.rand(shape, generator=generator(99), dtype=dtype)
-    return images * 0.8 + 0.1
 
 
 # ------------------------------------------------------------ all transforms

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from skvision_tests import some_images
 from torchvision.transforms import v2
 
 from skvision.datasets import as_Xy
@@ -16,16 +17,6 @@ from skvision.preprocessing._geometry import (
     RandomShift,
 )
 from skvision.preprocessing._pixels import GaussianNoise, UniformNoise
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def some_images(*shape, dtype=torch.float32):
-    """Images whose pixels all differ, without 0 and 1."""
-    images = torch.rand(shape, generator=generator(99), dtype=dtype)
-    return images * 0.8 + 0.1
 
 
 def as_given(images, layout, dtype):

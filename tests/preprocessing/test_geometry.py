@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skvision_tests import generator, some_images
 from torch.nn.functional import pad
 from torch.testing import assert_close
 from torchvision.transforms import v2
@@ -16,16 +17,6 @@ from skvision.preprocessing._geometry import (
     RandomRotation,
     RandomShift,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def some_images(*shape, dtype=torch.float32):
-    """Images whose pixels all differ, without 0 and 1."""
-    images = torch.rand(shape, generator=generator(99), dtype=dtype)
-    return images * 0.8 + 0.1
 
 
 def test_flip():

@@ -9,7 +9,8 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 from skorch.helper import SliceDataset
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from skvision_tests import Items
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
@@ -22,19 +23,6 @@ from skvision.preprocessing._inputs import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Items(Dataset):
-    """A data set of the items of a list."""
-
-    def __init__(self, items):
-        self.items = items
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, row):
-        return self.items[row]
 
 
 @pytest.fixture
