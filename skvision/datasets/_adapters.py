@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from skvision._random import isolated_random_state
+from skvision.datasets._files import is_path
 from skvision.datasets._layout import layout_of
 from skvision.datasets._readers import (
     ArrayReader,
@@ -25,7 +25,7 @@ from skvision.datasets._readers import (
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._transforms import SplitTransform, split_transform
 
-__all__ = ["as_Xy", "images_of", "is_dataset", "is_path", "labels_of"]
+__all__ = ["as_Xy", "images_of", "is_dataset", "labels_of"]
 
 _CPU = torch.device("cpu")
 _TRANSFORMS = {"transform", "transforms", "target_transform"}
@@ -193,11 +193,6 @@ def labels_of(dataset: Any) -> np.ndarray | None:
             return None
         return np.asarray([item[1] for item in items])
     return labels if rows is None else labels[rows]
-
-
-def is_path(x: Any) -> bool:
-    """Whether x is the path of a file."""
-    return isinstance(x, (str, os.PathLike))
 
 
 def _is_slice_dataset(X):

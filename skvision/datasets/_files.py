@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["is_shortage", "open_image"]
+__all__ = ["is_path", "is_shortage", "open_image"]
 
 
 def open_image(path: str | os.PathLike[str]) -> Image:
@@ -49,3 +49,8 @@ def is_shortage(error: Exception) -> bool:
     """Whether an error says that memory or open files have run out."""
     lacking = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacking
+
+
+def is_path(x: Any) -> bool:
+    """Whether x is the path of a file."""
+    return isinstance(x, (str, os.PathLike))

@@ -10,15 +10,13 @@ import numpy as np
 import torch
 
 from skvision.datasets._cache import PixelCache
-from skvision.datasets._files import open_image
+from skvision.datasets._files import is_path, open_image
 from skvision.datasets._maps import MapReference, reference_to
 from skvision.datasets._steps import PixelSteps
 
 __all__ = ["ArrayReader", "DatasetReader", "PathReader", "Reader", "to_chw"]
 
 Cache = bool | Literal["auto"]
-
-_AS_THEY_ARE = frozenset(map(np.dtype, (np.uint8, np.float32, np.float64)))
 
 
 class Reader(Protocol):
@@ -258,7 +256,7 @@ class PathReader(_ItemReader):
 
     def __init__(self, paths: Any, cache: Cache = "auto") -> None:
         for i, path in enumerate(paths):
-            if not isinstance(path, (str, os.PathLike)):
+            if not is_path(path):
                 raise TypeError(
                     "Expected paths of image files, each a str or os.PathLike; item "
                     f"{i} is {path!r}."
@@ -345,8 +343,6 @@ def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Share or copy an array's memory; what networks cannot take becomes a float."""
     if isinstance(array, torch.Tensor):
         tensor = array
-    elif array.dtype in _AS_THEY_ARE and array.flags.carray:
-        return torch.from_numpy(array)
     else:
         if array.dtype.kind not in "buif":
             raise TypeError(f"Expected numbers; got an array of dtype {array.dtype}.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.utils._param_validation import Interval
 
 from skvision.model_selection._member import Member
 from skvision.model_selection._plan import (
@@ -29,7 +31,10 @@ from skvision.model_selection._trainer import (
     warn_of,
 )
 
-__all__ = ["StackedFits"]
+__all__ = ["MAX_STACK", "StackedFits"]
+
+#: What the parameter of this name may be.
+MAX_STACK = [Interval(Integral, 1, None, closed="left"), None]
 
 # Networks that are measured; more would take longer, and tell little more.
 _N_MEASURED = 8

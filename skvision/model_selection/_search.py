@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,12 +17,11 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.utils import check_random_state, indexable
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
-from skvision.model_selection._fits import StackedFits
+from skvision.model_selection._fits import MAX_STACK, StackedFits
 from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
 from skvision.model_selection._trainer import Request
 
@@ -32,9 +30,6 @@ __all__ = [
     "StackedHalvingGridSearchCV",
     "StackedRandomizedSearchCV",
 ]
-
-
-_MAX_STACK = [Interval(Integral, 1, None, closed="left"), None]
 
 
 class _OrdinarySearch(Exception):
@@ -230,7 +225,7 @@ class StackedGridSearchCV(StackedSearchMixin, GridSearchCV):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **GridSearchCV._parameter_constraints,
-        "max_stack": _MAX_STACK,
+        "max_stack": MAX_STACK,
         "calibrate": ["boolean"],
     }
 
@@ -303,7 +298,7 @@ error_score, return_train_score
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **RandomizedSearchCV._parameter_constraints,
-        "max_stack": _MAX_STACK,
+        "max_stack": MAX_STACK,
         "calibrate": ["boolean"],
     }
 
@@ -391,7 +386,7 @@ scoring, refit, error_score, return_train_score, random_state, n_jobs, verbose
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **HalvingGridSearchCV._parameter_constraints,
-        "max_stack": _MAX_STACK,
+        "max_stack": MAX_STACK,
     }
     _continuing = True
 

@@ -11,12 +11,12 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv, cross_validate
 from sklearn.utils import indexable
 from sklearn.utils._metadata_requests import _routing_enabled
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import validate_params
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
-from skvision.model_selection._fits import StackedFits
+from skvision.model_selection._fits import MAX_STACK, StackedFits
 from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
 from skvision.model_selection._trainer import Request
 
@@ -26,7 +26,7 @@ __all__ = ["stacked_cross_validate"]
 @validate_params(
     {
         "n_jobs": [Integral, None],
-        "max_stack": [Interval(Integral, 1, None, closed="left"), None],
+        "max_stack": MAX_STACK,
         "calibrate": ["boolean"],
     },
     # cross_validate checks the others.

@@ -11,7 +11,8 @@ from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
-from skvision.datasets._adapters import images_of, is_dataset, is_path, labels_of
+from skvision.datasets._adapters import images_of, is_dataset, labels_of
+from skvision.datasets._files import is_path
 from skvision.datasets._layout import layout_of
 from skvision.datasets._readers import ArrayReader, PathReader, to_chw
 from skvision.datasets._sequence import ImageSequence
