@@ -18,6 +18,17 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from skvision._warnings import warn
+from skvision.estimators._accepted import (
+    ESTIMATOR,
+    INSTANCE,
+    RUN_TIME,
+    RUN_TIME_PREFIXES,
+    accepted_parameters,
+    is_own_module,
+    is_run_time,
+    missed,
+)
 from skvision.estimators._autoencoder import ImageAutoencoder
 from skvision.estimators._base import ImageNet
 from skvision.estimators._build import build_network, network_shape, resolve_device
@@ -32,12 +43,12 @@ from skvision.estimators._contents import (
 )
 from skvision.estimators._regressor import ImageRegressor
 from skvision.estimators._resume import set_callback_states, set_optimizer_state
-from skvision.estimators._saving import ESTIMATOR, INSTANCE, PARTS
+from skvision.estimators._saving import PARTS
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
 from skvision.storage._format import read_file
-from skvision.storage._objects import is_harmless, resolve_name, restore
-from skvision.storage._tree import Made, Name
+from skvision.storage._objects import resolve_name, restore
+from skvision.storage._tree import Made
 
 __all__ = ["load"]
 
@@ -54,6 +65,7 @@ def load(
     *,
     module: Any = None,
     trusted: Collection[str] = (),
+    **settings: Any,
 ) -> ImageNet:
     """Return the fitted estimator in a file that ``save`` has written.
 
@@ -69,17 +81,26 @@ def load(
     trusted : collection of str, default=()
         Names ("package.module.Class") that may be imported where the file has them:
         a network's class, a criterion, a function. To import is to run code.
+    **settings : dict
+        Parameters that no file may set, since they belong to a machine or a session:
+        ``device``, ``compile``, ``checkpoint``, ``checkpoint_steps``, ``verbose``,
+        ``callbacks``, ``iterator_train`` and ``iterator_valid``, all names that begin
+        with these, and ``pretrained``. They have their defaults otherwise.
 
     Returns
     -------
     estimator : ImageClassifier, ImageRegressor or ImageAutoencoder
-        As it was saved; on the CPU where its device does not exist.
+        As it was saved.
 
     Raises
     ------
     FormatError
         If the file is damaged, was not written by ``save``, contradicts itself, or
         names what is not trusted.
+    TypeError
+        If `settings` has a parameter that the file sets.
+    ValueError
+        If the device does not exist.
     OSError
         If there is no such file, or it cannot be read.
 
@@ -107,9 +128,10 @@ def load(
             f"trusted={trusted!r} should be a list of names, [{trusted!r}] for one."
         )
     trusted = frozenset(trusted)
+    device = _check_settings(settings)
     tree = read_file(path, "estimator")
     try:
-        return _estimator(tree, module, trusted)
+        return _estimator(tree, module, trusted, settings, device)
     except (ImportError, MemoryError):
         raise
     except Exception as error:
@@ -118,12 +140,42 @@ def load(
         raise FormatError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error
 
 
-def _estimator(tree: Any, module: Any, trusted: Collection[str]) -> ImageNet:
-    params = _parameters(tree["params"], module, trusted)
+def _check_settings(settings: Mapping[str, Any]) -> torch.device:
+    """Check what the caller sets, and return the device."""
+    for name in settings:
+        if name != "pretrained" and not is_run_time(name):
+            raise TypeError(
+                f"load got {name}={settings[name]!r}, which the file sets. It takes "
+                f"{', '.join(sorted({*RUN_TIME, 'pretrained'}))} and names that begin "
+                f"with {', '.join(sorted(p + '__' for p in RUN_TIME_PREFIXES))}; "
+                "change others by set_params afterwards."
+            )
+    return resolve_device(settings.get("device", "auto"))
+
+
+def _estimator(
+    tree: Any,
+    module: Any,
+    trusted: Collection[str],
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> ImageNet:
     kind = _OWN.get(tree["class"].name) or resolve_name(tree["class"].name, trusted)
     if not (isinstance(kind, type) and issubclass(kind, ImageNet)):
         raise FormatError(f"the class {tree['class'].name!r} is no estimator")
-    net: Any = kind(**params)
+    # What is not skvision's own may run any code, so that it need not be watched.
+    given = {} if module is None else {"module": "auto"}  # Put in its place later.
+    own = module is None and is_own_module(tree["params"]["module"])
+    described = accepted_parameters(
+        kind, {**tree["params"], **given}, trusted, own_module=own
+    )
+    params = _parameters(described, module, trusted, device)
+    if names := sorted(set(missed(tree["params"])) - settings.keys()):
+        warn(
+            f"The file's {', '.join(names)} is not taken, though a later fit depends "
+            "on it: give it to skvision.load, or to set_params.",
+        )
+    net: Any = kind(**{**params, **settings})
     net._validate_params()
     net._check_parameters()
     facts = check_facts(net, tree["facts"])
@@ -131,14 +183,9 @@ def _estimator(tree: Any, module: Any, trusted: Collection[str]) -> ImageNet:
     net.n_features_in_ = math.prod(net.image_shape_)
     if "classes_inferred_" in facts:
         net._set_classes(facts["classes_inferred_"])
-    try:
-        net.device_ = resolve_device(net.device)
-    except ValueError:
-        net.device_ = torch.device("cpu")
+    net.device_ = device
     net._start_randomness(facts["_seed"])
     net._pretrained_names = {str(name) for name in tree["pretrained_names"]}
-    # What is not skvision's own may run any code, so that it need not be watched.
-    own = module is None and _is_own(tree["params"]["module"])
     net._stored = partial(_network, state=tree["module_"], own=own)
     try:
         net.initialize()
@@ -149,7 +196,10 @@ def _estimator(tree: Any, module: Any, trusted: Collection[str]) -> ImageNet:
 
 
 def _parameters(
-    described: Mapping[str, Any], module: Any, trusted: Collection[str]
+    described: Mapping[str, Any],
+    module: Any,
+    trusted: Collection[str],
+    device: torch.device,
 ) -> dict[str, Any]:
     described = dict(described)
     instance = described["module"]
@@ -168,14 +218,8 @@ def _parameters(
     if module is not None:
         params["module"] = module
     if isinstance(pretrained, Made) and pretrained.name == ESTIMATOR:
-        params["pretrained"] = _estimator(pretrained.params, None, trusted)
+        params["pretrained"] = _estimator(pretrained.params, None, trusted, {}, device)
     return params
-
-
-def _is_own(module: Any) -> bool:
-    return isinstance(module, str) or (
-        isinstance(module, Name) and is_harmless(module.name)
-    )
 
 
 # ------------------------------------------------------------------ the network

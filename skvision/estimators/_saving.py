@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,23 @@ import skorch
 import torch
 from torch import nn
 
+from skvision._warnings import warn
+from skvision.estimators._accepted import (
+    ESTIMATOR,
+    INSTANCE,
+    accepted_parameters,
+    is_own_module,
+    is_run_time,
+    missed,
+)
 from skvision.estimators._contents import REMEMBERED
 from skvision.estimators._resume import callback_states
+from skvision.exceptions import FormatError
 from skvision.storage._format import write_file
 from skvision.storage._objects import describe
-from skvision.storage._tree import Made
+from skvision.storage._tree import Made, decode, encode
 
-__all__ = ["ESTIMATOR", "FACTS", "INSTANCE", "PARTS", "SavingMixin"]
+__all__ = ["FACTS", "PARTS", "SavingMixin"]
 
 #: Attributes of fitted estimators that are plain values.
 FACTS = (
@@ -40,10 +51,6 @@ FACTS = (
 )
 #: What has a state of its own.
 PARTS = ("module_", "criterion_", "optimizer_")
-#: What stands in the place of a network, which only code can make again.
-INSTANCE = "torch.nn.Module"
-#: What stands in the place of a fitted estimator that gave its weights.
-ESTIMATOR = "skvision.estimator"
 
 
 class SavingMixin:
@@ -55,6 +62,12 @@ class SavingMixin:
         The file holds parameters, weights, the state of the optimizer, classes, shapes,
         history and versions, as data: nothing in it is code, and nothing is run when it
         is loaded. After that, ``partial_fit`` goes on as it would have done here.
+
+        What belongs to a machine or a session is not kept, and has its default after
+        `skvision.load`, which may be given it: ``device``, ``compile``, ``checkpoint``,
+        ``checkpoint_steps``, ``verbose``, ``callbacks``, ``iterator_train`` and
+        ``iterator_valid``, all names that begin with these, and a path as
+        ``pretrained``. There is a warning where a later fit would depend on it.
 
         Parameters
         ----------
@@ -69,6 +82,8 @@ class SavingMixin:
         TypeError
             If a parameter is no data, such as a callback or a lambda; the message names
             it.
+        ValueError
+            If a parameter is larger than files may have it.
         OSError
             If the file cannot be written.
 
@@ -95,10 +110,7 @@ class SavingMixin:
 def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
     """Return a fitted estimator as plain data, `Name` and `Made`."""
     estimator.check_is_fitted()
-    params = {
-        name: _describe_parameter(name, value, what)
-        for name, value in estimator.get_params(deep=False).items()
-    }
+    params = _describe_parameters(estimator, what)
     parts = {
         name: part.state_dict()
         for name in PARTS
@@ -125,6 +137,47 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         },
         **parts,
     }
+
+
+def _describe_parameters(estimator: Any, what: str) -> dict[str, Any]:
+    params = estimator.get_params(deep=False)
+    # Without them, training that goes on would be another one.
+    describe(params["callbacks"], f"{what}callbacks")
+    if names := missed(params):
+        warn(
+            f"The file will not keep {', '.join(what + name for name in names)}, which "
+            "a later fit depends on. Give it to skvision.load, or to set_params after "
+            "that.",
+        )
+    params = {
+        name: _describe_parameter(name, value, what)
+        for name, value in params.items()
+        if not is_run_time(name, value)
+    }
+    tensors: dict[str, torch.Tensor] = {}
+    seen = decode(encode(params, tensors), tensors)
+    try:
+        own = is_own_module(seen["module"])
+        accepted_parameters(type(estimator), seen, _Everything(), own_module=own)
+    except FormatError as error:
+        raise ValueError(
+            f"{type(estimator).__name__} cannot be saved, since {error}: that is more "
+            "than a file may set."
+        ) from error
+    return params
+
+
+class _Everything(Collection[str]):
+    """All names, whom the owner of an estimator trusts."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 def _describe_parameter(name: str, value: Any, what: str) -> Any:

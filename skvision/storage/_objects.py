@@ -15,15 +15,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from skvision import networks, preprocessing
 from skvision.exceptions import FormatError
 from skvision.preprocessing._base import BatchTransform
 from skvision.storage._tree import Made, Name, encode
-from skvision.training import BatchLoader
 
-__all__ = ["describe", "is_harmless", "register", "resolve_name", "restore"]
+__all__ = [
+    "GENERATOR",
+    "check_name",
+    "describe",
+    "is_harmless",
+    "register",
+    "resolve_name",
+    "restore",
+]
+
+#: The name of NumPy's generators.
+GENERATOR = "numpy.random.RandomState"
 
 #: What makes objects of plain values, by name; `register` adds to it.
 _MAKERS: dict[str, Callable[..., Any]] = {}
@@ -111,9 +120,32 @@ def restore(value: Any, trusted: Collection[str]) -> Any:
     return value
 
 
-def is_harmless(name: str) -> bool:
-    """Whether a class may be made by a file: what it does then is known."""
-    return name in _harmless()
+def is_harmless(name: str, base: type = object) -> bool:
+    """Whether a class may be made by a file: what it does then is known.
+
+    Parameters
+    ----------
+    name : str
+    base : type, default=object
+        Which it has to be derived from.
+    """
+    return name in _harmless() and issubclass(_harmless()[name], base)
+
+
+def check_name(name: str, trusted: Collection[str]) -> None:
+    """Check that a file may name a class or a function.
+
+    Raises
+    ------
+    FormatError
+        If it would have to be imported, and is not trusted.
+    """
+    if not is_harmless(name) and name not in trusted:
+        raise FormatError(
+            f"The file names {name!r}, which would have to be imported. If it is your "
+            f"own network, load with module=...; if you trust it, with "
+            f"trusted=[{name!r}]."
+        )
 
 
 def resolve_name(name: str, trusted: Collection[str]) -> Any:
@@ -126,14 +158,9 @@ def resolve_name(name: str, trusted: Collection[str]) -> Any:
     ImportError
         If it is trusted, but not to be found.
     """
+    check_name(name, trusted)
     if is_harmless(name):
         return _harmless()[name]
-    if name not in trusted:
-        raise FormatError(
-            f"The file names {name!r}, which would have to be imported. If it is your "
-            f"own network, load with module=...; if you trust it, with "
-            f"trusted=[{name!r}]."
-        )
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
         with contextlib.suppress(AttributeError, ModuleNotFoundError, ValueError):
@@ -163,7 +190,7 @@ def _parts(value: Any) -> tuple[str, dict[str, Any]] | None:
         return _qualified(type(value)), value.get_params(deep=False)
     if isinstance(value, np.random.RandomState):
         kind, keys, *rest = value.get_state(legacy=True)
-        return _GENERATOR, {"state": (str(kind), np.asarray(keys), *rest)}
+        return GENERATOR, {"state": (str(kind), np.asarray(keys), *rest)}
     if not isinstance(value, type) and hasattr(value, "made_by"):
         return value.made_by
     return None
@@ -193,10 +220,9 @@ def _harmless() -> dict[str, type]:
         *_subclasses(torch.optim, torch.optim.Optimizer),
         *_subclasses(networks, nn.Module),
         *_subclasses(preprocessing, BatchTransform),
-        BatchLoader,
-        DataLoader,
     ]
-    return {_qualified(kind): kind for kind in kinds}
+    # It would spread its work over all GPUs.
+    return {_qualified(kind): kind for kind in kinds if kind is not nn.DataParallel}
 
 
 def _subclasses(package: Any, base: type) -> list[type]:
@@ -225,5 +251,4 @@ def _generator(state: Any = None) -> np.random.RandomState:
     return generator
 
 
-_GENERATOR = "numpy.random.RandomState"
-register(_GENERATOR, _generator)
+register(GENERATOR, _generator)

@@ -191,15 +191,34 @@ def test_other_trees(tree, tmp_path):
         {"module": Made("torch.nn.Module", {"class": "Net"})},
         {"criterion": Name("os.system")},
         {"optimizer": Name("evil.Net")},
-        {"iterator_train": Name("subprocess.Popen")},
-        {"iterator_train__collate_fn": Name("evil.Net")},
         {"predict_nonlinearity": Name("evil.Net")},
         {"epoch_scoring": [Made("evil.Net", {})]},
         {"augment": [Made("skvision.preprocessing._geometry.RandomShift", {"x": 1})]},
         {"augment": [Name("evil.Net")]},
-        {"callbacks": [Name("evil.Net")]},
         {"module__weights": "../../evil", "module": "resnet18"},
         {"no_such_parameter": 1},
+        {"no_such__parameter": 1},
+        {"optimizer": Name("torch.nn.modules.linear.Linear")},
+        {"criterion": Name("torch.nn.modules.linear.Linear")},
+        {"criterion": Name("torch.nn.modules.loss.L1Loss.__init__")},
+        {"module": Name("torch.optim.sgd.SGD")},
+        {"module": Name("torch.nn.parallel.data_parallel.DataParallel")},
+        {"module__hidden": [[[[[[[4]]]]]]]},
+        {"module__activation": "x" * 10**6},
+        {"predict_nonlinearity": Name("torch.nn.modules.activation.ReLU")},
+        {"train_split": Name("torch.nn.modules.activation.ReLU")},
+        {"augment": [Made("skvision.metrics.top_k_scorer", {"k": 3})]},
+        {"augment": [Made("numpy.random.RandomState", {})]},
+        {"epoch_scoring": [Made("numpy.random.RandomState", {})]},
+        {"random_state": Made("skvision.metrics.top_k_scorer", {"k": 3})},
+        {"random_state": -1},
+        {"batch_size": HUGE},
+        {"max_epochs": 10**400},
+        {"lr": float("nan")},
+        {"image_shape": (1, 8, HUGE)},
+        {"freeze": ["*a" * 1000]},
+        {"class_weight": {1: "x"}},
+        {"normalize": (0.5, [1.0, "x"])},
         {"__class__": 1},
         {"__init__": 1},
     ],
@@ -209,6 +228,46 @@ def test_parameters(trees, params, data, tmp_path, evil):
     tree = trees[0]
     tree = {**tree, "params": tree["params"] | params}
     assert not check(tree, tmp_path / "net", data[0])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"compile": True, "compile__options": {"cpp.cxx": ["sh -c 'touch x' y"]}},
+        {"compile__backend": "evil"},
+        {"compile__mode": Name("evil.Net")},
+        {"device": "meta"},
+        {"device": torch.device("cpu")},
+        {"checkpoint": "/tmp/elsewhere", "checkpoint_steps": 1},
+        {"iterator_train": Name("subprocess.Popen"), "iterator_valid": "evil.Net"},
+        {"iterator_train__collate_fn": Name("evil.Net")},
+        {"iterator_valid__num_workers": 40},
+        {"iterator_valid__shuffle": True, "iterator_valid__batch_size": HUGE},
+        {"callbacks": [Name("evil.Net")], "verbose": HUGE},
+        {"callbacks__print_log__sink": Name("evil.Net")},
+        {"callbacks__early_stopping": Made("evil.Net", {})},
+        {"pretrained": "/dev/zero"},
+    ],
+    ids=repr,
+)
+@pytest.mark.filterwarnings("ignore:The file's .* not taken")
+def test_settings_of_a_session_are_not_heard(trees, params, data, tmp_path, evil):
+    """Such as those of the compiler, which can name programs that are to be run."""
+    tree = trees[0]
+    good = {name: v for name, v in tree["params"].items() if name != "checkpoint"}
+    for pretrained in (False, True):
+        changed = {**tree, "params": good | params}
+        if pretrained:
+            changed = Made("skvision.estimator", changed)
+            changed = {**tree, "params": tree["params"] | {"pretrained": changed}}
+        write_file(tmp_path / "net", "estimator", changed)
+        net = skvision.load(tmp_path / "net")
+        net = net.pretrained if pretrained else net
+        new = ImageClassifier().get_params()
+        found = net.get_params()
+        assert {k: found.get(k) for k in params} == {k: new.get(k) for k in params}
+        assert net.module_._compiled_call_impl is None
+        assert net.predict(data[0]).shape == (60,)
 
 
 @pytest.mark.parametrize("name", ["os.system", "evil.Net", "", ".", "..", "a b", "é.ü"])

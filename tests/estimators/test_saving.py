@@ -1,10 +1,13 @@
 """Saved estimators come back as they were."""
 
+import copy
 import functools
+import inspect
 import json
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -14,9 +17,13 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import LRScheduler
 from skorch.helper import predefined_split
 from torch import nn
+from torch.utils.data import DataLoader
 
 import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.estimators._accepted import ACCEPTED, ACCEPTED_PREFIXES, RUN_TIME_PREFIXES
+from skvision.estimators._accepted import RUN_TIME as RUN_TIME_NAMES
+from skvision.estimators._parameters import PREFIXES
 from skvision.exceptions import FormatError
 from skvision.metrics import cross_entropy_scorer, top_k_scorer
 from skvision.networks import MLP
@@ -32,6 +39,12 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="module")
 def data(digits):
     return digits.data[:120], digits.target[:120]
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    net = ImageClassifier("mlp", module__hidden=(4,), max_epochs=1, random_state=0)
+    return net.fit(*data)
 
 
 def flat(X):
@@ -85,7 +98,6 @@ CASES = {
             class_weight={i: 1 + i for i in range(10)},
             epoch_scoring={"top": top_k_scorer(3), "entropy": cross_entropy_scorer()},
             early_stopping=True,
-            callbacks__print_log=None,
             random_state=np.random.RandomState(3),
         ),
         None,
@@ -266,6 +278,59 @@ class TestOwnNetworks:
         loaded = skvision.load(tmp_path / "net", trusted=[name])
         assert type(loaded) is Subclass
         assert_same(net, loaded, data[0])
+
+
+#: Settings of a machine or a session, and whether a fit depends on them.
+RUN_TIME = [
+    ({"compile": True, "compile__options": {"max_autotune": False}}, False),
+    ({"device": "cpu", "verbose": 1, "checkpoint_steps": 7}, False),
+    ({"checkpoint": "elsewhere"}, False),
+    ({"iterator_valid__num_workers": 40, "iterator_train__pin_memory": True}, False),
+    ({"callbacks__print_log": None}, False),
+    ({"callbacks__train_loss__name": "x"}, True),
+    ({"callbacks": "disable"}, True),
+    ({"iterator_train": DataLoader, "iterator_train__shuffle": True}, True),
+    ({"iterator_train__collate_fn": lambda batch: batch}, True),
+    ({"pretrained": "weights.pt"}, True),
+]
+
+
+@pytest.mark.parametrize(("params", "warns"), RUN_TIME, ids=repr)
+def test_settings_of_a_session_are_not_kept(fitted, params, warns, tmp_path):
+    net = copy.deepcopy(fitted).set_params(**params)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        net.save(tmp_path / "net")
+    messages = [str(warning.message) for warning in found]
+    assert len(messages) == warns
+    assert all(name in message for message in messages for name in params)
+    assert skvision.load(tmp_path / "net").get_params() == fitted.get_params()
+    # Whoever loads the file may set them.
+    mine = skvision.load(tmp_path / "net", **params).get_params()
+    assert {name: mine[name] for name in params} == params
+
+
+def test_what_a_file_sets_is_not_given_to_load(fitted, tmp_path):
+    fitted.save(tmp_path / "net")
+    with pytest.raises(TypeError, match="max_epochs=3.*device.*iterator_valid__"):
+        skvision.load(tmp_path / "net", max_epochs=3)
+    with pytest.raises(ValueError, match="cuda:7"):
+        skvision.load(tmp_path / "net", device="cuda:7")
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+def test_every_parameter_is_kept_or_not(kind):
+    """A new parameter needs a line there: what a file may set it to, if anything."""
+    names = set(inspect.signature(kind).parameters)
+    assert names <= {*ACCEPTED, *RUN_TIME_NAMES}
+    assert set(PREFIXES) == {*ACCEPTED_PREFIXES, *RUN_TIME_PREFIXES}
+
+
+def test_what_a_file_may_not_set_is_not_saved(fitted, tmp_path):
+    net = copy.deepcopy(fitted).set_params(max_epochs=10**12)
+    with pytest.raises(ValueError, match="max_epochs=1000000000000"):
+        net.save(tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

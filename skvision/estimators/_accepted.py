@@ -1,0 +1,388 @@
+"""Which parameters a file of an estimator keeps, and what it may set them to.
+
+A file may come from anybody, so this is a list of what is accepted, not of what is
+refused: what a prediction and an ordinary fit need, in ranges. How and where the work
+is done (compilers, devices, processes, folders, callbacks) is for the machine's owner
+to say: such settings are neither written nor read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skvision import preprocessing
+from skvision._warnings import warn
+from skvision.exceptions import FormatError
+from skvision.networks import list_networks
+from skvision.preprocessing._base import BatchTransform
+from skvision.storage._objects import GENERATOR, check_name, is_harmless
+from skvision.storage._tree import Made, Name
+from skvision.training import BatchLoader
+from skvision.training._losses import CRITERIA, OPTIMIZERS
+
+__all__ = [
+    "ACCEPTED",
+    "ACCEPTED_PREFIXES",
+    "ESTIMATOR",
+    "INSTANCE",
+    "RUN_TIME",
+    "RUN_TIME_PREFIXES",
+    "accepted_parameters",
+    "is_own_module",
+    "is_run_time",
+    "missed",
+    "shown",
+]
+
+#: What stands in the place of a network, which only code can make again.
+INSTANCE = "torch.nn.Module"
+#: What stands in the place of a fitted estimator that gave its weights.
+ESTIMATOR = "skvision.estimator"
+
+#: Settings that belong to a machine or to a session.
+RUN_TIME = frozenset(
+    {
+        "callbacks",
+        "checkpoint",
+        "checkpoint_steps",
+        "compile",
+        "device",
+        "iterator_train",
+        "iterator_valid",
+        "verbose",
+    }
+)
+RUN_TIME_PREFIXES = frozenset(
+    {"callbacks", "compile", "iterator_train", "iterator_valid"}
+)
+
+#: Arguments of iterators that change nothing but the time that things take.
+_SPEED = {
+    "multiprocessing_context",
+    "num_workers",
+    "persistent_workers",
+    "pin_memory",
+    "prefetch_factor",
+    "timeout",
+}
+
+_LONGEST_TEXT, _DEEPEST, _MOST_ITEMS = 1000, 5, 10_000
+_Check = Callable[[Any, Collection[str]], bool]
+
+
+def is_run_time(name: str, value: Any = None) -> bool:
+    """Whether a parameter is for the machine's owner to set."""
+    if name == "pretrained":
+        # A path would make a later fit open whatever the file's author names.
+        return isinstance(value, (str, os.PathLike))
+    prefix, _, rest = name.partition("__")
+    return name in RUN_TIME or (rest != "" and prefix in RUN_TIME_PREFIXES)
+
+
+def is_own_module(module: Any) -> bool:
+    """Whether a network in a file is one of skvision's, torchvision's or torch's."""
+    return isinstance(module, str) or _is_class(nn.Module, module)
+
+
+def missed(params: Mapping[str, Any]) -> list[str]:
+    """Return the settings that no file keeps and that a later fit depends on."""
+    return [
+        name
+        for name, value in params.items()
+        if is_run_time(name, value)
+        and name.startswith(("callbacks", "iterator_", "pretrained"))
+        and not name.startswith("callbacks__print_log")
+        and name.partition("__")[2] not in _SPEED
+        and not _is_default(name, value)
+    ]
+
+
+def _is_default(name: str, value: Any) -> bool:
+    if "__" in name:
+        return False
+    kind = f"{BatchLoader.__module__}.{BatchLoader.__qualname__}"
+    empty = isinstance(value, (list, tuple)) and not value
+    return empty or value is None or value is BatchLoader or value == Name(kind)
+
+
+def accepted_parameters(
+    kind: Any, params: Mapping[str, Any], trusted: Collection[str], *, own_module: bool
+) -> dict[str, Any]:
+    """Return what a file says of an estimator's parameters, as far as it is heard.
+
+    Parameters
+    ----------
+    kind : class of the estimator
+    params : dict
+        As they stand in the file, with `Name` and `Made`.
+    trusted : collection of str
+    own_module : bool
+        Whether the network is one of skvision's, torchvision's or torch's. Any other
+        gets from the file what its author wrote for it.
+
+    Raises
+    ------
+    FormatError
+        If a value is none that the parameter may have.
+    """
+    is_trusted = f"{kind.__module__}.{kind.__qualname__}" in trusted
+    accepted = {}
+    for name, value in params.items():
+        if is_run_time(name, value):
+            continue  # Files of skvision 0.1 have them.
+        prefix, _, rest = name.partition("__")
+        check = ACCEPTED_PREFIXES.get(prefix) if prefix and rest else ACCEPTED.get(name)
+        if check is None and not is_trusted:
+            if name in kind._own_names():
+                warn(
+                    f"The file's {name}={shown(value)} is not taken: {name} is no "
+                    "parameter that files may set. Set it by set_params.",
+                )
+                continue
+            raise FormatError(f"there is no parameter {name!r}")
+        if prefix == "module" and rest and not own_module:
+            check = None
+        if check is not None and not check(value, trusted):
+            if isinstance(value, Name):
+                check_name(value.name, trusted)
+            raise FormatError(f"it has {name}={shown(value)}")
+        accepted[name] = value
+    return accepted
+
+
+def shown(value: Any) -> str:
+    """Return the beginning of a value's repr."""
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]}..."
+
+
+# ------------------------------------------------------------------- the values
+
+
+def _none_or(check: _Check) -> _Check:
+    return lambda value, trusted: value is None or check(value, trusted)
+
+
+def _one_of(*values: str) -> _Check:
+    return lambda value, trusted: isinstance(value, str) and value in values
+
+
+def _number(low: float, high: float) -> _Check:
+    return lambda value, trusted: _is_real(value) and low <= value <= high
+
+
+def _integer(low: int, high: int) -> _Check:
+    return lambda value, trusted: type(value) is int and low <= value <= high
+
+
+def _is_real(value: Any) -> bool:
+    # An int beyond the floats is a Real that isfinite cannot take.
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_finite(value: Any, trusted: Collection[str]) -> bool:
+    return _is_real(value)
+
+
+def _is_bool(value: Any, trusted: Collection[str]) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any, trusted: Collection[str] = ()) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _is_trusted(value: Any, trusted: Collection[str]) -> bool:
+    return isinstance(value, Name) and value.name in trusted
+
+
+def _some(check: _Check, most: int = _MOST_ITEMS) -> _Check:
+    """Accept a value, or a list of them."""
+
+    def check_all(value: Any, trusted: Collection[str]) -> bool:
+        if isinstance(value, (np.ndarray, torch.Tensor)):
+            value = value.tolist()
+        if not isinstance(value, (list, tuple)):
+            return check(value, trusted)
+        return len(value) <= most and all(check(item, trusted) for item in value)
+
+    return check_all
+
+
+def _is_module(value: Any, trusted: Collection[str]) -> bool:
+    if isinstance(value, str):
+        return value == "auto" or value in list_networks()
+    if isinstance(value, Made):
+        return value.name == INSTANCE
+    return _is_class(nn.Module, value) or _is_trusted(value, trusted)
+
+
+def _is_class(base: type, value: Any) -> bool:
+    return isinstance(value, Name) and is_harmless(value.name, base)
+
+
+def _is_criterion(value: Any, trusted: Collection[str]) -> bool:
+    # Any module could stand there, of any size, before a single weight is compared.
+    losses = nn.modules.loss.__name__
+    known = _is_class(nn.Module, value) and value.name.rpartition(".")[0] == losses
+    return (
+        (isinstance(value, str) and value in CRITERIA)
+        or known
+        or _is_trusted(value, trusted)
+    )
+
+
+def _is_optimizer(value: Any, trusted: Collection[str]) -> bool:
+    return (
+        (isinstance(value, str) and value in OPTIMIZERS)
+        or _is_class(torch.optim.Optimizer, value)
+        or _is_trusted(value, trusted)
+    )
+
+
+def _is_normalize(value: Any, trusted: Collection[str]) -> bool:
+    if isinstance(value, str):
+        return value == "channel"
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(_some(_is_finite)(part, trusted) for part in value)
+    )
+
+
+def _is_shape(value: Any, trusted: Collection[str]) -> bool:
+    check = _integer(1, 2**31)
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and all(check(item, trusted) for item in value)
+    )
+
+
+def _is_transform(value: Any, trusted: Collection[str]) -> bool:
+    if isinstance(value, Made):
+        own = {
+            f"{kind.__module__}.{kind.__qualname__}"
+            for kind in vars(preprocessing).values()
+            if isinstance(kind, type) and issubclass(kind, BatchTransform)
+        }
+        return value.name in own and _is_plain(value.params, trusted)
+    return value is None or _is_trusted(value, trusted)
+
+
+def _is_transforms(value: Any, trusted: Collection[str]) -> bool:
+    # An entry may be a list itself.
+    return _some(_some(_is_transform, 100), 100)(value, trusted)
+
+
+def _is_scorer(value: Any, trusted: Collection[str]) -> bool:
+    made = isinstance(value, Made) and value.name.startswith("skvision.metrics.")
+    return (
+        value is None
+        or _is_text(value)
+        or (made and _is_plain(value.params, trusted))
+        or _is_trusted(value, trusted)
+    )
+
+
+def _is_scoring(value: Any, trusted: Collection[str]) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_text, value)) and _is_scoring([*value.values()], trusted)
+    return _some(_is_scorer, 100)(value, trusted)
+
+
+def _is_class_weight(value: Any, trusted: Collection[str]) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(weight, Real) for weight in value.values())
+    return isinstance(value, str) and value == "balanced"
+
+
+def _is_pretrained(value: Any, trusted: Collection[str]) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(item, torch.Tensor) for item in value.values())
+    return isinstance(value, Made) and value.name == ESTIMATOR
+
+
+def _is_generator(value: Any, trusted: Collection[str]) -> bool:
+    seed = _integer(0, 2**32 - 1)(value, trusted)
+    return seed or (isinstance(value, Made) and value.name == GENERATOR)
+
+
+def _is_nonlinearity(value: Any, trusted: Collection[str]) -> bool:
+    return value == "auto" or _is_trusted(value, trusted)
+
+
+def _is_plain(value: Any, trusted: Collection[str], depth: int = _DEEPEST) -> bool:
+    """Whether a value is plain data of a size that a person would write."""
+    if isinstance(value, Mapping):
+        value = [part for pair in value.items() for part in pair]
+    if isinstance(value, (list, tuple)):
+        return (
+            depth > 0
+            and len(value) <= _MOST_ITEMS
+            and all(_is_plain(item, trusted, depth - 1) for item in value)
+        )
+    if value is None or isinstance(value, bool) or _is_text(value):
+        return True
+    return _is_real(value) and abs(value) < 2**53
+
+
+def _is_argument(value: Any, trusted: Collection[str]) -> bool:
+    """Whether a network of skvision or torch may be given a value."""
+    layer = _is_class(nn.Module, value) or _is_trusted(value, trusted)
+    return layer or _is_plain(value, trusted)
+
+
+def _is_option(value: Any, trusted: Collection[str]) -> bool:
+    """Whether a loss or an optimizer may be given a value."""
+    return isinstance(value, (torch.Tensor, np.ndarray)) or _is_plain(value, trusted)
+
+
+_FRACTION = _number(0, 1)
+_POSITIVE = _integer(1, 2**31)
+
+#: What each parameter may be.
+ACCEPTED: dict[str, _Check] = {
+    "module": _is_module,
+    "criterion": _is_criterion,
+    "optimizer": _is_optimizer,
+    "lr": _number(0, 1e9),
+    "max_epochs": _POSITIVE,
+    "batch_size": _integer(-1, 2**31),
+    "normalize": _none_or(_is_normalize),
+    "channels": _one_of("auto", "first", "last"),
+    "image_shape": _none_or(_is_shape),
+    "augment": _is_transforms,
+    "noise": _is_transforms,
+    "reduction": _one_of("mean", "sum"),
+    "class_weight": _none_or(_is_class_weight),
+    "early_stopping": _is_bool,
+    "validation_fraction": _FRACTION,
+    "n_iter_no_change": _POSITIVE,
+    "epoch_scoring": _is_scoring,
+    "pretrained": _none_or(_is_pretrained),
+    "pretrained_mix": _FRACTION,
+    "pretrained_lr_mult": _number(0, 1e9),
+    "freeze": _none_or(_some(_is_text)),
+    "dtype": _one_of("float32", "float64"),
+    "amp": _is_bool,
+    "memory_format": _one_of("auto", "channels_last", "contiguous"),
+    "random_state": _none_or(_is_generator),
+    "warm_start": _is_bool,
+    "train_split": _none_or(_is_trusted),
+    "predict_nonlinearity": _none_or(_is_nonlinearity),
+}
+#: The same for what stands behind a prefix.
+ACCEPTED_PREFIXES: dict[str, _Check] = {
+    "module": _is_argument,
+    "criterion": _is_option,
+    "optimizer": _is_option,
+}
