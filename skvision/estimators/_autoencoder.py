@@ -19,6 +19,7 @@ from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
+from skvision.estimators._parameters import RoutingMixin
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.preprocessing._inputs import appearance
 from skvision.training._batches import BatchLoader
@@ -27,7 +28,11 @@ __all__ = ["ImageAutoencoder"]
 
 
 class ImageAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ImageNet, NeuralNet
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ImageNet,
+    NeuralNet,
+    RoutingMixin,
 ):
     """Learn short codes of images by reconstructing them.
 

@@ -23,7 +23,7 @@ from skvision.estimators._build import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._checks import check_settings, try_loss
+from skvision.estimators._checks import check_batches, check_settings, try_loss
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
@@ -39,7 +39,7 @@ from skvision.training._batches import (
     ImageDataset,
     ScoringDataset,
 )
-from skvision.training._losses import CRITERIA, OPTIMIZERS, reduce_loss
+from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions, reduce_loss
 from skvision.training._malloc import keep_freed_memory
 
 __all__ = ["ImageNet"]
@@ -73,8 +73,8 @@ class ImageNet(
 
     _parameter_constraints: dict[str, Any] = {
         "module": [str, callable, nn.Module],
-        "criterion": [StrOptions(set(CRITERIA)), callable, nn.Module],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "criterion": [NameOptions(set(CRITERIA)), callable, nn.Module],
+        "optimizer": [NameOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [
@@ -182,8 +182,8 @@ class ImageNet(
         if not goes_on:
             self._find_checkpoint(data)
         split = self._split(data)
-        for training in (True, False):
-            self.get_iterator(split.train, training=training)
+        check_batches(self, self.get_iterator(split.train, training=True))
+        self.get_iterator(split.train)
         if not goes_on:
             self.initialize()
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)

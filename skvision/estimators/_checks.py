@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 
 from skvision.preprocessing._augment import check_transforms
 
-__all__ = ["check_class_weight", "check_settings", "try_loss"]
+__all__ = ["check_batches", "check_class_weight", "check_settings", "try_loss"]
 
 
 def check_settings(net: Any) -> None:
@@ -66,6 +66,22 @@ def _check_contradictions(net: Any) -> None:
         raise ValueError(
             "early_stopping=True works by a callback; callbacks='disable' "
             "contradicts it."
+        )
+
+
+def check_batches(net: Any, loader: Any) -> None:
+    """Check that there is a batch to train on.
+
+    Raises
+    ------
+    ValueError
+        If all rows are left out.
+    """
+    if hasattr(loader.loader, "__len__") and len(loader) == 0:
+        raise ValueError(
+            f"There is no batch: batch_size={net.batch_size} is more than the rows of "
+            "X, and iterator_train__drop_last=True leaves out what is less. Choose a "
+            "smaller batch_size, or iterator_train__drop_last=False."
         )
 
 

@@ -17,12 +17,13 @@ from torch import nn
 
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_class_weight
+from skvision.estimators._parameters import RoutingMixin
 from skvision.training._batches import BatchLoader
 
 __all__ = ["ImageClassifier"]
 
 
-class ImageClassifier(ImageNet, NeuralNetClassifier):
+class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     """Classify images by a neural network.
 
     A `skorch.NeuralNetClassifier` that keeps scikit-learn's contract: it takes arrays,

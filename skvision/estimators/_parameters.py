@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.setter import optimizer_setter
 from skorch.utils import params_for
 
-__all__ = ["ParametersMixin", "check_names", "nearest"]
+__all__ = ["ParametersMixin", "RoutingMixin", "check_names", "nearest"]
 
 #: What may stand before a double underscore.
 PREFIXES = (
@@ -166,6 +166,17 @@ class ParametersMixin:
             {name: getattr(self, name) for name in self._own_names()},
             caller_name=type(self).__name__,
         )
+
+
+class RoutingMixin:
+    """Lets scikit-learn route metadata to subclasses of skorch's nets.
+
+    Stands right of a skorch net among an estimator's bases.
+    """
+
+    # skorch's nets take `classes` back from what partial_fit requests, which is an
+    # error where its signature never had it.
+    __metadata_request__partial_fit = {"classes": None}
 
 
 def check_names(

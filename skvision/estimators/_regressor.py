@@ -13,12 +13,13 @@ from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 
 from skvision.estimators._base import ImageNet
+from skvision.estimators._parameters import RoutingMixin
 from skvision.training._batches import BatchLoader
 
 __all__ = ["ImageRegressor"]
 
 
-class ImageRegressor(ImageNet, NeuralNetRegressor):
+class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     """Predict continuous targets from images by a neural network.
 
     A `skorch.NeuralNetRegressor` that keeps scikit-learn's contract, see

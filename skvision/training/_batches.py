@@ -139,11 +139,11 @@ class BatchLoader(DataLoader):
         Or any data set that takes a slice or an array of rows as index.
     batch_size : int, default=128
         A single row left over for the last batch joins the batch before it, since
-        batch normalisation cannot train on one row.
+        batch normalisation cannot train on one row, unless `drop_last` leaves it out.
     shuffle : bool, default=False
         Whether the rows are drawn in random order.
     drop_last : bool, default=False
-        Whether a smaller last batch is left out.
+        Whether a smaller last batch is left out, so that all are of `batch_size`.
     generator : torch.Generator, default=None
         Draws the order; None means torch's default generator.
     num_workers : int, default=0
@@ -261,10 +261,10 @@ class _BatchRows(Sampler):
         self.shuffle = shuffle
         self.generator = generator
         self.ends = [*range(batch_size, n, batch_size), n] if n else []
-        if len(self.ends) > 1 and n % batch_size == 1:
-            del self.ends[-2]
-        elif drop_last and n % batch_size:
+        if drop_last and n % batch_size:
             del self.ends[-1]
+        elif len(self.ends) > 1 and n % batch_size == 1:
+            del self.ends[-2]
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 __all__ = [
     "CRITERIA",
     "FUSED",
     "OPTIMIZERS",
+    "NameOptions",
     "constant_loss",
     "output_kind",
     "reduce_loss",
@@ -35,9 +37,17 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
+class NameOptions(StrOptions):
+    """Names in whatever capitals, among the parameters that are valid."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is one of the names."""
+        return isinstance(val, str) and val.lower() in self.options
+
+
 def resolve(value: Any, names: dict[str, Any]) -> Any:
     """Return what a name stands for; anything but a string stands for itself."""
-    return names[value] if isinstance(value, str) else value
+    return names[value.lower()] if isinstance(value, str) else value
 
 
 def reduce_loss(

@@ -2,7 +2,9 @@
 
 import inspect
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skorch.callbacks import Callback
@@ -161,3 +163,24 @@ def test_invalid_values_are_found_at_fit_only(data):
     estimator.set_params(batch_size=-5)
     with pytest.raises(ValueError, match="The '.*' parameter of ImageClassifier must"):
         estimator.fit(*data)
+
+
+@pytest.mark.parametrize(
+    ("params", "attribute", "kind"),
+    [
+        ({"optimizer": "Adam"}, "optimizer_", torch.optim.Adam),
+        ({"optimizer": "AdamW"}, "optimizer_", torch.optim.AdamW),
+        ({"optimizer": "SGD"}, "optimizer_", torch.optim.SGD),
+        ({"optimizer": "RMSprop"}, "optimizer_", torch.optim.RMSprop),
+        ({"criterion": "Cross_Entropy"}, "criterion_", torch.nn.CrossEntropyLoss),
+    ],
+)
+def test_names_in_any_capitals(params, attribute, kind):
+    X, y = np.random.default_rng(0).random((20, 4, 4)), np.arange(20) % 2
+    net = ImageClassifier("mlp", max_epochs=1, **params).fit(X, y)
+    assert type(getattr(net, attribute)) is kind
+
+
+def test_names_that_there_are_not():
+    with pytest.raises(ValueError, match=r"'optimizer'.*'adamw'.*'Adamm'"):
+        ImageClassifier(optimizer="Adamm").fit(np.zeros((4, 2, 2)), [0, 1, 0, 1])

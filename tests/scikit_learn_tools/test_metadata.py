@@ -7,11 +7,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skvision import ImageClassifier
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -114,3 +115,23 @@ def test_weights_into_a_pipeline(rows, small):
     old_style = make_pipeline(StandardScaler(), small(normalize=None))
     old_style.fit(rows.X, rows.y, imageclassifier__sample_weight=weight)
     assert_array_equal(old_style.classes_, range(5))
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+def test_every_estimator_can_request_weights(kind):
+    X = np.random.default_rng(0).random((20, 4, 4))
+    y, weight = np.arange(20) % 2, np.ones(20)
+    with config_context(enable_metadata_routing=True):
+        net = kind(max_epochs=1)
+        assert net.get_metadata_routing()
+        net.set_fit_request(sample_weight=True)
+        net.set_partial_fit_request(sample_weight=True)
+        if kind is not ImageAutoencoder:  # It scores without weights.
+            net.set_score_request(sample_weight=True)
+        params = {"sample_weight": weight}
+        cross_validate(net, X, y, cv=2, params=params, error_score="raise")
+        request = net._get_metadata_request()
+        assert request.partial_fit.requests == {"sample_weight": True}
+        if kind is ImageAutoencoder:
+            head = LogisticRegression().set_fit_request(sample_weight=True)
+            make_pipeline(net, head).fit(X, y, sample_weight=weight)

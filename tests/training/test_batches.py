@@ -75,11 +75,8 @@ def test_each_row_once_per_epoch(n, batch_size, seed):
 def test_drop_last(n, batch_size):
     batches = rows_of(BatchLoader(numbered(n), batch_size, drop_last=True))
     assert len(batches) == n // batch_size
-    assert all(len(batch) >= batch_size for batch in batches)
-    dropped = n - sum(len(batch) for batch in batches)
-    # A single row joins the batch before it, where there is one.
-    single = n % batch_size == 1 and n > batch_size
-    assert dropped == (0 if single else n % batch_size)
+    # A single row that is left over joins no batch, either.
+    assert all(len(batch) == batch_size for batch in batches)
 
 
 @pytest.mark.parametrize(
@@ -299,3 +296,11 @@ def test_batch_normalisation_with_one_row_left(digits):
     net.set_params(iterator_train__drop_last=False, batch_size=-1)
     net.fit(digits.data[:501], digits.target[:501])
     assert net.history[0, "batches", :, "train_batch_size"] == [501]
+
+
+@pytest.mark.parametrize("loader", [BatchLoader, DataLoader])
+def test_no_batch_at_all(loader):
+    net = ImageClassifier("mlp", iterator_train=loader, iterator_train__drop_last=True)
+    with pytest.raises(ValueError, match=r"no batch.*batch_size=128.*drop_last"):
+        net.fit(np.zeros((40, 8, 8)), np.arange(40) % 2)
+    assert not hasattr(net, "module_")
