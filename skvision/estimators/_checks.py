@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 
+from skvision.estimators._callbacks import is_callback
 from skvision.preprocessing._augment import check_transforms
 
 __all__ = ["check_batches", "check_class_weight", "check_settings", "try_loss"]
@@ -43,11 +43,11 @@ def check_settings(net: Any) -> None:
         check_transforms(getattr(net, name, None), name)
     for callback in () if net.callbacks in (None, "disable") else net.callbacks:
         one = callback[1] if isinstance(callback, tuple) else callback
-        kind = one if isinstance(one, type) else type(one)
-        if not issubclass(kind, Callback):
+        if not is_callback(one):
             raise TypeError(
                 f"callbacks should hold skorch's callbacks, or pairs of a name and a "
-                f"callback; got {callback!r}."
+                f"callback; got {callback!r}. What is to be one of them needs the "
+                "methods of skorch.callbacks.Callback."
             )
 
 

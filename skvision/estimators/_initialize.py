@@ -23,6 +23,7 @@ from skvision.estimators._build import (
     probe_network,
     resolve_device,
 )
+from skvision.estimators._callbacks import CallbackCopies
 from skvision.estimators._parameters import check_names, nearest
 from skvision.estimators._transfer import (
     encoder_names,
@@ -89,8 +90,13 @@ class InitializeMixin:
 
     def initialize_callbacks(self):
         # The user's instances stay as they are; callbacks_ holds those that ran.
-        given = self.callbacks
-        self.callbacks = copy.deepcopy(list(given or []))
+        given = self.callbacks, self._prefixed
+        copies = CallbackCopies()
+        self.callbacks = copies.of(list(self.callbacks or []))
+        self._prefixed = {
+            key: copies.of(value) if key.startswith("callbacks__") else value
+            for key, value in self._prefixed.items()
+        }
         try:
             names = [name for name, *_ in self._uniquely_named_callbacks()]
             for key in self.get_params_for("callbacks"):
@@ -101,7 +107,7 @@ class InitializeMixin:
                     )
             return super().initialize_callbacks()
         finally:
-            self.callbacks = given
+            self.callbacks, self._prefixed = given
 
     def get_default_callbacks(self):
         callbacks = dict(super().get_default_callbacks())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import math
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvision._warnings import warn
+from skvision.estimators._callbacks import raised_by_callback
 from skvision.exceptions import DivergedError
 from skvision.training._batches import ScoringDataset
 from skvision.training._losses import constant_loss
@@ -22,9 +22,6 @@ __all__ = ["LoopMixin", "StopTraining"]
 # Mean cross-entropy, relative to the untrained network's, beyond which training
 # does not come back: a learning rate far too high gives 1e5 and then ln(k) for ever.
 _DIVERGED = 100.0
-
-
-_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class StopTraining(Exception):
@@ -51,7 +48,7 @@ class LoopMixin:
                 method(self, **cb_kwargs)
             except KeyboardInterrupt as error:
                 # skorch's callbacks end a training by raising this error.
-                if not _raised_by(error, callback):
+                if not raised_by_callback(error):
                     raise
                 stop = True
         if method_name == "on_epoch_end" and self._checkpoint_path is not None:
@@ -166,16 +163,3 @@ def _counts_steps(callback):
     return type(callback) is LRScheduler and not isinstance(
         callback.lr_scheduler_, ReduceLROnPlateau
     )
-
-
-def _raised_by(error, callback):
-    """Whether a callback's own ``raise`` statement raised an error.
-
-    A signal that arrives while a callback runs comes from any other instruction.
-    """
-    traceback = error.__traceback__
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    instruction = frame.f_code.co_code[traceback.tb_lasti]
-    return frame.f_locals.get("self") is callback and instruction == _RAISE

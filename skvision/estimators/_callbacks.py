@@ -1,0 +1,121 @@
+"""Callbacks of the user's: what counts as one, and the copies of them that run."""
+
+from __future__ import annotations
+
+import copy
+import dis
+from functools import partial
+from types import MethodType
+from typing import Any
+
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+__all__ = ["CallbackCopies", "is_callback", "raised_by_callback"]
+
+#: What skorch's loop calls.
+_CALLED = ("initialize", "set_params", *(n for n in vars(Callback) if n[:3] == "on_"))
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+def is_callback(value: Any) -> bool:
+    """Whether an object or a class has all that skorch calls of a callback."""
+    if isinstance(value, NeuralNet):
+        return False  # It hears the same, but of its own training.
+    return all(callable(getattr(value, name, None)) for name in _CALLED)
+
+
+class CallbackCopies:
+    """Shallow copies of callbacks, one of each.
+
+    A list, an open writer or a study that a callback holds is shared with its owner. A
+    callback that another one holds is the copy that runs.
+    """
+
+    def __init__(self) -> None:
+        # With the originals, whose numbers would else be given away again.
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, given: Any) -> Any:
+        """Return a callback's copy, what it is in a pair, and anything else as it is.
+
+        Parameters
+        ----------
+        given : object
+            A callback, a pair (name, callback), a class of callbacks, or a list of
+            these.
+        """
+        if type(given) is list:
+            return [self.of(item) for item in given]
+        if isinstance(given, (tuple, list)):
+            return type(given)(self.of(item) for item in given)
+        if isinstance(given, type) or not is_callback(given):
+            return given
+        return self._copy(given)
+
+    def _copy(self, callback: Any) -> Any:
+        if id(callback) not in self._made:
+            other = _shallow(callback)
+            self._made[id(callback)] = callback, other
+            held = vars(other)
+            for name, value in held.items():
+                held[name] = self._within(value)
+        return self._made[id(callback)][1]
+
+    def _within(self, value: Any, *, nested: bool = False) -> Any:
+        """Return what a callback holds, with copies in the place of callbacks."""
+        if id(value) in self._made:
+            return self._made[id(value)][1]
+        # By the class, since to ask an object for a name may do anything.
+        if is_callback(type(value)) and not isinstance(value, (type, NeuralNet)):
+            return self._copy(value)
+        if isinstance(value, MethodType):
+            owner = self._within(value.__self__, nested=True)
+            return (
+                value if owner is value.__self__ else MethodType(value.__func__, owner)
+            )
+        if nested or type(value) not in (list, tuple, dict, partial):
+            return value
+        return self._renewed(value)
+
+    def _renewed(self, value: Any) -> Any:
+        """Return a container, another one only if there are callbacks in it."""
+        if isinstance(value, partial):
+            old = [value.func, *value.args, *value.keywords.values()]
+        else:
+            old = list(value.values() if isinstance(value, dict) else value)
+        new = [self._within(item, nested=True) for item in old]
+        if all(a is b for a, b in zip(old, new, strict=True)):
+            return value
+        if isinstance(value, dict):
+            return dict(zip(value, new, strict=True))
+        if isinstance(value, partial):
+            n = 1 + len(value.args)
+            names = dict(zip(value.keywords, new[n:], strict=True))
+            return partial(new[0], *new[1:n], **names)
+        return type(value)(new)
+
+
+def _shallow(callback: Any) -> Any:
+    kind = type(callback)
+    if "__copy__" in dir(kind) or any(
+        "__slots__" in vars(k) for k in kind.__mro__[:-1]
+    ):
+        return copy.copy(callback)
+    # What a callback leaves out of its pickles, as an open file, it needs here.
+    other = object.__new__(kind)
+    vars(other).update(vars(callback))
+    return other
+
+
+def raised_by_callback(error: BaseException) -> bool:
+    """Whether a ``raise`` statement in a method of a callback raised an error.
+
+    A signal that arrives while a callback runs comes from any other instruction.
+    """
+    traceback: Any = error.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    frame = traceback.tb_frame
+    instruction = frame.f_code.co_code[traceback.tb_lasti]
+    return instruction == _RAISE and is_callback(frame.f_locals.get("self"))
