@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -25,13 +26,16 @@ PREFIXES = (
     "compile",
 )
 
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 class ParametersMixin:
     """get_params, set_params and validation that follow scikit-learn's contract.
 
     skorch derives parameter names from ``__dict__`` and acts on fitted parts in
-    ``set_params``. Here names come from the constructor's signature, with any
-    ``prefix__name`` beside them, and ``set_params`` changes nothing that is fitted,
+    ``set_params``. Here names come from the constructor's signature, and where it
+    hands ``**kwargs`` on from those of the classes after it, with any
+    ``prefix__name`` beside them; ``set_params`` changes nothing that is fitted,
     except that a new learning rate reaches the optimizer that ``partial_fit``
     goes on with.
     """
@@ -62,12 +66,16 @@ class ParametersMixin:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        whole = _whole_signature(cls)
+        if whole != inspect.signature(cls.__init__):
+            # Tools, the representation among them, look at the constructor.
+            init = _announcing(cls.__init__, whole)
+            cls.__init__ = init  # type: ignore[method-assign]
         # Tools read the parameters from the class's signature; its **kwargs takes
         # prefix__name alone and is no parameter called "kwargs".
-        signature = inspect.signature(cls.__init__)
-        _, *own = signature.parameters.values()
-        cls.__signature__ = signature.replace(
-            parameters=[p for p in own if p.kind is not p.VAR_KEYWORD]
+        _, *own = whole.parameters.values()
+        cls.__signature__ = whole.replace(
+            parameters=[p for p in own if p.kind not in _VARIABLE]
         )
 
     def _store_params(self, values: dict[str, Any]) -> None:
@@ -90,15 +98,11 @@ class ParametersMixin:
 
     @classmethod
     def _own_names(cls) -> list[str]:
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return sorted(
-            p.name
-            for p in parameters
-            if p.name != "self" and p.kind is not p.VAR_KEYWORD
-        )
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        return sorted(p.name for p in parameters if p.kind not in _VARIABLE)
 
     def _get_param_names(self) -> list[str]:
-        return self._own_names() + sorted(self._prefixed)
+        return sorted({*self._own_names(), *self._prefixed})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get parameters, double-underscore ones that were set among them.
@@ -177,6 +181,57 @@ class RoutingMixin:
     # skorch's nets take `classes` back from what partial_fit requests, which is an
     # error where its signature never had it.
     __metadata_request__partial_fit = {"classes": None}
+
+
+def _constructors(cls: type) -> Iterator[Callable[..., None]]:
+    """Yield the constructors that keyword arguments reach, one after the other."""
+    for base in cls.__mro__:
+        init = vars(base).get("__init__")
+        if init is None:
+            continue
+        yield init
+        kinds = {p.kind for p in inspect.signature(init).parameters.values()}
+        code = getattr(inspect.unwrap(init), "__code__", None)
+        if inspect.Parameter.VAR_KEYWORD not in kinds or (
+            code is not None and "_store_params" in code.co_names
+        ):
+            return
+
+
+def _whole_signature(cls: type) -> inspect.Signature:
+    """Return the signature of a constructor with what it hands on to others."""
+    named: dict[str, inspect.Parameter] = {}
+    variable: dict[str, inspect.Parameter] = {}
+    passes_on = True
+    has_default = False
+    for init in _constructors(cls):
+        own, *parameters = inspect.signature(init).parameters.values()
+        if not named:
+            named[own.name] = own
+        for p in parameters:
+            if p.kind in _VARIABLE:
+                variable.setdefault(p.kind.name, p)
+            elif p.name not in named:
+                if p.kind is not p.KEYWORD_ONLY:
+                    has_default |= p.default is not p.empty
+                    if not passes_on or (has_default and p.default is p.empty):
+                        p = p.replace(kind=p.KEYWORD_ONLY)
+                named[p.name] = p
+        passes_on &= any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return inspect.Signature(
+        sorted((*named.values(), *variable.values()), key=lambda p: p.kind)
+    )
+
+
+def _announcing(init: Callable[..., None], whole: inspect.Signature) -> Any:
+    """Return a constructor that does the same and tells of its whole signature."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+
+    __init__.__signature__ = whole  # type: ignore[attr-defined]
+    return __init__
 
 
 def check_names(
