@@ -8,11 +8,10 @@ from fnmatch import fnmatch
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from skvision.exceptions import FormatError
+from skvision.networks._weights import check_weights, read_weights
 
 __all__ = [
     "encoder_names",
@@ -44,7 +43,7 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
     Raises
     ------
     ValueError
-        If the weights do not fit; the message lists the names.
+        If the weights do not fit, or are no finite numbers; the message has the names.
     """
     source = _state_of(pretrained)
     target = network.state_dict()
@@ -71,12 +70,19 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
             f"The pretrained weights do not fit the network {type(network).__name__}: "
             f"{'; '.join(problems)}."
         )
+    is_file = isinstance(pretrained, (str, os.PathLike))
+    shown = f"={os.fspath(pretrained)!r}" if is_file else ""
+    error = FormatError if is_file else ValueError
+    check_weights(candidate, target, f"pretrained{shown}", error)
     with torch.no_grad():
         for name, value in candidate.items():
             own = target[name]
             value = value.to(own)
-            # lerp gives exactly the pretrained weights at mix=1.
-            own.copy_(own.lerp(value, mix) if own.is_floating_point() else value)
+            if own.is_floating_point():
+                # lerp gives exactly the pretrained weights at mix=1, and NaN of two
+                # values that are infinite, as in masks.
+                value = torch.where(own == value, own, own.lerp(value, mix))
+            own.copy_(value)
     return set(candidate)
 
 
@@ -193,26 +199,7 @@ def _state_of(pretrained):
             "pretrained expects a fitted estimator, a module, a state_dict or a file; "
             f"got {type(pretrained).__name__}."
         )
-    path = os.fspath(pretrained)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"pretrained={path!r}: there is no such file.")
-    if path.endswith(".safetensors"):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise FormatError(f"pretrained={path!r} is damaged: {error}") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise FormatError(
-            f"pretrained={path!r} is not a file of weights: expected what "
-            f"torch.save(module.state_dict(), path) writes. {error}"
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
-    ):
-        raise FormatError(f"pretrained={path!r} holds no state_dict of tensors.")
-    return state
+    return read_weights(pretrained, f"pretrained={os.fspath(pretrained)!r}")
 
 
 def _misfits(source, target, names):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Iterator
+import re
 from typing import Any
 
 import torch
@@ -18,13 +16,13 @@ from skvision.networks._layers import (
     check_int,
     unknown_network,
 )
+from skvision.networks._weights import check_weights
 from skvision.preprocessing._scaling import InputSpec
 
 __all__ = ["torchvision_model", "torchvision_names"]
 
-_lock = threading.Lock()
-_n_loading = 0
-_found: str | None = None
+# torchvision's files of DenseNet's weights have names of layers with one more dot.
+_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 
 
 def torchvision_names() -> list[str]:
@@ -84,7 +82,8 @@ def torchvision_model(
     Raises
     ------
     TypeError
-        If the weights are those of another network, or none.
+        If the weights are those of another network, or none, or if the builder does
+        not take an argument. Weights are asked for by `weights` alone.
     FormatError
         If the file of weights is damaged. No code in it is run.
     OSError
@@ -111,6 +110,7 @@ def torchvision_model(
         raise unknown_network(name, names)
     image_shape = check_image_shape(image_shape)
     check_int(n_outputs, "n_outputs")
+    _check_arguments(name, kwargs)
     if weights is not None:
         weights = _known_weights(name, weights)
     network: Any = None
@@ -121,7 +121,7 @@ def torchvision_model(
         if network is None:
             options = _builder_options(name, image_shape) | kwargs
             network = torchvision.models.get_model(
-                name, num_classes=n_outputs, **options
+                name, weights=None, num_classes=n_outputs, **options
             )
         else:
             _replace_outputs(network, n_outputs)
@@ -158,60 +158,62 @@ def _known_weights(name: str, weights: Any) -> Any:
 
 def _pretrained(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
     """Build a network with weights, from torch's cache or by a download."""
-    from torchvision.models import get_model
-
+    network = _unfilled(name, weights, kwargs)
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     file = os.path.join(folder, os.path.basename(weights.url))
+    progress = kwargs.get("progress", True)
     try:
-        with _nothing_unpickled():
-            return get_model(name, weights=weights, **kwargs)
+        # Not by the builder, which unpickles whatever is in the file.
+        state = weights.get_state_dict(
+            progress=progress, check_hash=True, weights_only=True
+        )
+        # Names of DenseNet's layers, and outputs that only training has.
+        state = {
+            _DENSE_LAYER.sub(r"\1\2", key): value
+            for key, value in state.items()
+            if not (name == "googlenet" and key.startswith("aux"))
+        }
+        network.load_state_dict(state)
+        check_weights(state, network.state_dict(), "It")
     except OSError as error:
         raise OSError(
             f"The weights {weights.name} of {name} could not be downloaded: {error}. "
             f"Put the file {weights.url} into {folder}."
         ) from error
-    except (TypeError, ValueError):
-        raise  # An argument that the builder does not take.
     except Exception as error:
         raise FormatError(
             f"The file {file!r} does not hold the weights {weights.name} of {name}: "
             f"{error}. Remove it, and it is downloaded again."
         ) from error
+    return network
 
 
 def _unfilled(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
     """Build the network that weights are made for, without them."""
     from torchvision.models import get_model
 
-    options: dict[str, Any] = {"num_classes": len(weights.meta["categories"])}
+    options: dict[str, Any] = {}
+    if weights.meta["categories"] is not None:
+        options["num_classes"] = len(weights.meta["categories"])
     if name in ("googlenet", "inception_v3"):
         aux = name == "inception_v3"
         options |= {"transform_input": True, "aux_logits": aux, "init_weights": False}
+    if name.startswith("vgg"):
+        options["init_weights"] = False
     if name.startswith("vit_"):
         options["image_size"] = weights.meta["min_size"][0]
-    return get_model(name, **options | kwargs)
+    return get_model(name, weights=None, **options | kwargs)
 
 
-@contextlib.contextmanager
-def _nothing_unpickled() -> Iterator[None]:
-    """Keep torch from running code that is in a downloaded file."""
-    # torchvision's builders have no argument for it. Of threads that load at the same
-    # time, the last one puts back what the first one found.
-    global _n_loading, _found
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    with _lock:
-        if not _n_loading:
-            _found = os.environ.get(name)
-        _n_loading += 1
-        os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        with _lock:
-            _n_loading -= 1
-            if not _n_loading:
-                del os.environ[name]
-                os.environ |= {} if _found is None else {name: _found}
+def _check_arguments(name: str, kwargs: dict[str, Any]) -> None:
+    """Check that nothing but `weights` asks for weights."""
+    for key in kwargs:
+        # The keywords of older releases go past what is checked here.
+        if "pretrained" in key or (key != "init_weights" and "weights" in key):
+            raise TypeError(
+                f"{name} takes no argument {key!r}; pretrained weights are chosen by "
+                "weights, such as weights='DEFAULT'."
+            )
 
 
 def _input_spec(weights: Any, channels: int, resize: bool) -> InputSpec:

@@ -187,8 +187,11 @@ def test_nothing_in_the_file_is_run(weights_file, data, tmp_path):
     torch.save({"fc.weight": Trap(tmp_path / "sprung")}, weights_file)
     with pytest.raises(FormatError, match=r"resnet18-\w+\.pth' does not hold the weig"):
         ImageClassifier(**RESNET).fit(*data)
+    # Nor by the keyword of older releases of torchvision.
+    params = {"module": "resnet18", "module__pretrained": True, "max_epochs": 1}
+    with pytest.raises(TypeError, match="'pretrained'"):
+        ImageClassifier(**params).fit(*data)
     assert not (tmp_path / "sprung").exists()
-    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"PK\x03\x04" + bytes(100)])

@@ -1,6 +1,9 @@
 """Pretrained weights and frozen parameters."""
 
+import math
+import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -150,6 +153,79 @@ def test_files_are_not_executed(data, tmp_path):
 def test_missing_file(data):
     with pytest.raises(FileNotFoundError, match=r"no-such\.pt"):
         ImageClassifier(pretrained="no-such.pt").fit(*data)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_what_is_no_file(name, data, tmp_path):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "folder.pt").mkdir()
+    for path in (tmp_path / name, tmp_path / "folder.pt"):
+        with pytest.raises(FormatError, match=f"{path.name}' is not a file"):
+            ImageClassifier(pretrained=path).fit(*data)
+
+
+def test_compressed_files(trained, data, tmp_path):
+    """A few bytes of a compressed file might become any number of zeros."""
+    as_file(trained, tmp_path)
+    with (
+        zipfile.ZipFile(tmp_path / "weights.pt") as old,
+        zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(FormatError, match=r"small\.pt.*compressed"):
+        untouched(pretrained=tmp_path / "small.pt").fit(*data)
+
+
+def with_one(value):
+    def change(tensor):
+        tensor = tensor.double()
+        tensor[0, 0, 1, 1] = value
+        return tensor
+
+    return change
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_one(math.nan), "1 of 36 values that are NaN or infinite"),
+        (with_one(-math.inf), "1 of 36 values that are NaN or infinite"),
+        (with_one(1e300), "infinite as torch.float32"),
+        (lambda tensor: tensor + 1j, "complex"),
+        (lambda tensor: tensor.to_sparse(), "torch.sparse_coo"),
+        (lambda tensor: tensor.to("meta"), "meta device"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "quan"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize:DeprecationWarning", "ignore:.*Typed")
+def test_what_are_no_weights(change, message, from_file, trained, data, tmp_path):
+    name = "encoder.0.weight"
+    state = trained.module_.state_dict()
+    assert state[name].shape == (4, 1, 3, 3)
+    state[name] = change(state[name])
+    if from_file:
+        torch.save(state, tmp_path / "weights.pt")
+        state = tmp_path / "weights.pt"
+    net = untouched(pretrained=state)
+    with pytest.raises(ValueError, match=rf"pretrained.*'{name}'.*{message}"):
+        net.fit(*data)
+
+
+def test_masks_may_be_infinite(data):
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+            self.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+
+        def forward(self, images):
+            return self.layer(images.flatten(1)) + self.mask[0]
+
+    net = ImageClassifier(Masked, pretrained=Masked(), max_epochs=1).fit(*data)
+    assert net.module_.mask.tolist() == [0.0, -math.inf]
 
 
 def test_wrong_type(data):

@@ -1,8 +1,11 @@
+import re
+
 import pytest
 import torch
 import torchvision
 from torchvision.models import WeightsEnum
 
+from skvision.exceptions import FormatError
 from skvision.networks import torchvision_model
 
 
@@ -128,3 +131,47 @@ def test_other_arguments_are_checked():
         torchvision_model("resnet18", (3, 32, 32), 10, weights="imagenet")
     with pytest.raises(ValueError, match="n_outputs must be an int"):
         torchvision_model("resnet18", (3, 32, 32), 0)
+
+
+def test_densenets_old_names(stored, tmp_path):
+    theirs = stored("densenet121").state_dict()
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", name): value
+        for name, value in theirs.items()
+    }
+    assert old.keys() != theirs.keys()
+    torch.save(old, tmp_path / "weights.pt")
+    network = torchvision_model("densenet121", (3, 32, 32), 5, weights="DEFAULT")
+    for key, value in network.state_dict().items():
+        assert key.startswith("classifier") or torch.equal(value, theirs[key])
+
+
+@pytest.mark.parametrize("weights", [None, "DEFAULT"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pretrained": True},
+        {"pretrained": False},
+        {"pretrained_backbone": True},
+        {"weights_backbone": "DEFAULT"},
+        {"backbone_weights": "DEFAULT"},
+    ],
+    ids=repr,
+)
+def test_weights_come_by_one_name(monkeypatch, weights, arguments):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("something was loaded")
+
+    monkeypatch.setattr(torch, "load", forbidden)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", forbidden)
+    (name,) = arguments
+    with pytest.raises(TypeError, match=f"no argument '{name}'.*weights='DEFAULT'"):
+        torchvision_model("resnet18", (3, 32, 32), 5, weights=weights, **arguments)
+
+
+def test_weights_that_are_no_numbers(stored, tmp_path):
+    state = stored("resnet18").state_dict()
+    state["layer2.0.conv1.weight"][3, 1, 0, 0] = torch.nan
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(FormatError, match=r"'layer2\.0\.conv1\.weight' has 1 of \d+"):
+        torchvision_model("resnet18", (3, 32, 32), 5, weights="DEFAULT")
