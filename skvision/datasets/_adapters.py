@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import StrOptions, validate_params
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from skvision._random import isolated_random_state
 from skvision.datasets._files import is_path
+from skvision.datasets._labels import labels_of
 from skvision.datasets._layout import layout_of
 from skvision.datasets._readers import (
     ArrayReader,
@@ -23,12 +23,18 @@ from skvision.datasets._readers import (
     Reader,
 )
 from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._transforms import SplitTransform, split_transform
+from skvision.datasets._transforms import SplitTransform
+from skvision.datasets._unwrap import is_dataset, unwrap
+from skvision.datasets._vision import (
+    faithful,
+    is_unchanged,
+    visible_split,
+    with_transform,
+)
 
-__all__ = ["as_Xy", "images_of", "is_dataset", "labels_of"]
+__all__ = ["as_Xy", "images_of"]
 
 _CPU = torch.device("cpu")
-_TRANSFORMS = {"transform", "transforms", "target_transform"}
 
 
 @validate_params(
@@ -154,182 +160,26 @@ def _images_without_labels(X: Any, cache: Cache, channels: str) -> ImageSequence
     )
 
 
-def is_dataset(X: Any) -> bool:
-    """Whether X is a map-style data set or skorch's SliceDataset."""
-    return isinstance(X, Dataset) or _is_slice_dataset(X)
-
-
 def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:
     """Return the images of a data set as an `ImageSequence`."""
-    base, rows = _unwrap(dataset)
+    base, rows = unwrap(dataset)
     if len(base) == 0 or (rows is not None and len(rows) == 0):
         raise ValueError(
             f"Found array with 0 sample(s): {type(base).__name__} data set is empty."
         )
     with isolated_random_state(_CPU):  # The first items may be random.
-        split = _visible_split(base)
+        split = visible_split(base)
         if (reader := _memory_reader(base, split)) is not None:
             return ImageSequence(reader, rows)
+        if cache == "auto" and not is_unchanged(base):
+            cache = False
+        base = faithful(base)
+        split = visible_split(base)
         if rows is not None:
             # Nothing need be kept of images that are not meant.
             kept, rows = np.unique(rows, return_inverse=True)
             return ImageSequence(_item_reader(base, kept, split, cache), rows)
         return ImageSequence(_item_reader(base, None, split, cache))
-
-
-def labels_of(dataset: Any) -> np.ndarray | None:
-    """Return the labels of a data set, or None where its items carry none.
-
-    Images are decoded only where no ``targets`` or ``labels`` are to be had.
-    """
-    base, rows = _unwrap(dataset)
-    with isolated_random_state(_CPU):
-        labels = _stored_labels(base)
-        if labels is None:
-            rows = np.arange(len(base)) if rows is None else rows
-            items = [base[int(row)] for row in rows]
-    if labels is None:
-        if not all(isinstance(item, (tuple, list)) and len(item) > 1 for item in items):
-            return None
-        return np.asarray([item[1] for item in items])
-    return labels if rows is None else labels[rows]
-
-
-def _is_slice_dataset(X):
-    # By its attributes, since skorch.helper is slow to import and rarely needed.
-    return all(hasattr(X, name) for name in ("dataset", "idx", "indices_"))
-
-
-def _is_plain(slice_dataset):
-    """Whether a SliceDataset leaves its items as they are."""
-    return type(slice_dataset).transform.__module__ == "skorch.helper"
-
-
-def _unwrap(dataset):
-    """Return the innermost data set and the rows of it that are meant."""
-    rows = None
-    while True:
-        if _is_slice_dataset(dataset) and _is_plain(dataset):
-            if dataset.idx != 0:
-                raise ValueError(
-                    f"Got a SliceDataset with idx={dataset.idx}, which holds no "
-                    "images; X expects one with idx=0."
-                )
-            indices = dataset.indices_
-        elif (
-            isinstance(dataset, Subset)
-            and type(dataset).__getitem__ is Subset.__getitem__
-        ):
-            indices = dataset.indices
-        else:
-            break
-        indices = np.asarray(indices, dtype=np.int64)
-        rows = indices if rows is None else indices[rows]
-        dataset = dataset.dataset
-    if (
-        not hasattr(dataset, "__len__")
-        or type(dataset).__getitem__ is Dataset.__getitem__
-    ):
-        raise TypeError(
-            f"Expected a map-style data set, with __len__ and __getitem__; the "
-            f"{type(dataset).__name__} data set has not both, as an IterableDataset."
-        )
-    return dataset, rows
-
-
-def _stored_labels(dataset):
-    """Return labels that need no decoding of images, or None."""
-    if _is_own(dataset, "torchvision.datasets.folder"):
-        labels = [label for _, label in dataset.samples]
-    elif type(dataset) is TensorDataset:
-        labels = dataset.tensors[1] if len(dataset.tensors) > 1 else None
-    else:
-        names = ("targets", "labels", "y")
-        stored = (getattr(dataset, name, None) for name in names)
-        labels = next((value for value in stored if value is not None), None)
-    if labels is None:
-        return None
-    if isinstance(labels, torch.Tensor):
-        labels = labels.detach().cpu()
-    labels = np.asarray(labels)
-    if labels.ndim == 0 or len(labels) != len(dataset):
-        return None
-    transform = getattr(dataset, "target_transform", None)
-    if transform is not None and labels.ndim > 1:
-        return None
-    if transform is not None:
-        labels = np.asarray([transform(label) for label in labels.tolist()])
-    if type(dataset) is TensorDataset or (
-        labels.ndim == 1 and _is_own(dataset, "torchvision.datasets.")
-    ):
-        return labels
-    return labels if _labels_agree(labels, dataset) else None
-
-
-def _is_own(dataset, module):
-    """Whether a data set gives its items as some module has it."""
-    return type(dataset).__getitem__.__module__.startswith(module)
-
-
-def _labels_agree(labels, dataset):
-    # What a class of the user's calls targets may be anything.
-    for row in {0, len(dataset) // 2, len(dataset) - 1}:
-        item = dataset[row]
-        if not isinstance(item, (tuple, list)) or len(item) < 2:
-            return False
-        if not np.array_equal(np.asarray(item[1]), labels[row]):
-            return False
-    return True
-
-
-def _visible_split(dataset):
-    """Split the transform of one of torchvision's data sets; None if it is not seen."""
-    names = _names_in_getitem(dataset)
-    if "transforms" in names:
-        joint = getattr(dataset, "transforms", None)
-        if joint is not None and type(joint).__name__ != "StandardTransform":
-            return None  # It sees the label, too.
-        return split_transform(joint and joint.transform)
-    if "transform" not in names:
-        return None
-    return split_transform(getattr(dataset, "transform", None))
-
-
-def _names_in_getitem(dataset):
-    """Return what a data set of torchvision's looks up to give an item."""
-    if not _is_own(dataset, "torchvision.datasets."):
-        return set()  # A class of the user's may do anything in __getitem__.
-    return set(inspect.unwrap(type(dataset).__getitem__).__code__.co_names)
-
-
-def _with_transform(dataset, parts):
-    """Return a shallow copy that has other transforms."""
-    from torchvision.transforms import Compose
-
-    dataset = copy.copy(dataset)
-    transform = Compose(parts) if parts else None
-    if "transforms" in _names_in_getitem(dataset):
-        dataset.transforms = copy.copy(dataset.transforms)
-        dataset.transforms.transform = transform
-    else:
-        dataset.transform = transform
-    return dataset
-
-
-def _is_unchanged(dataset):
-    """Whether nothing of the user's, such as a loader, takes part in reading items."""
-    names = _names_in_getitem(dataset)
-    for kind in type(dataset).__mro__:
-        if kind.__module__.startswith("torchvision.datasets."):
-            break
-        if names & vars(kind).keys():
-            return False
-    values = [vars(dataset).get(name) for name in names - _TRANSFORMS]
-    return all(
-        (getattr(value, "__module__", None) or "").startswith("torchvision.")
-        for value in values
-        if callable(value)
-    )
 
 
 def _memory_reader(dataset: Any, split: SplitTransform | None) -> Reader | None:
@@ -365,7 +215,7 @@ def _item_reader(
     """Read a data set item by item, but do in whole batches what can be done so."""
     if split is None:
         return DatasetReader(dataset, rows, cache=cache is True)
-    if cache == "auto" and not (split.is_deterministic and _is_unchanged(dataset)):
+    if cache == "auto" and not split.is_deterministic:
         cache = False
     with isolated_random_state(_CPU, 0):
         # What is kept must not mix with what another transform gives later on.
@@ -374,7 +224,7 @@ def _item_reader(
         return whole
     try:
         with isolated_random_state(_CPU, 0):
-            dataset = _with_transform(dataset, split.per_image)
+            dataset = with_transform(dataset, split.per_image)
             parted = DatasetReader(dataset, rows, steps=split.steps, cache=cache)
         return parted if _agrees(parted, whole) else whole
     except Exception:

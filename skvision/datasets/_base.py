@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils import resample
 from sklearn.utils._param_validation import Interval, RealNotInt
+
+from skvision._warnings import warn
 
 __all__ = ["CHOICE_CONSTRAINTS", "choose"]
 
@@ -30,8 +33,10 @@ def choose(
     classes: Any,
     n_samples: Any,
     random_state: Any,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and the class names that `classes` and `n_samples` choose.
+    *,
+    absent: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows that `classes` and `n_samples` choose, and their classes.
 
     Parameters
     ----------
@@ -41,20 +46,23 @@ def choose(
         Name of each label's class.
     classes, n_samples, random_state
         As given to a fetcher.
+    absent : bool, default=False
+        Whether `classes` may name some that there are not.
 
     Returns
     -------
     rows : ndarray of int
         In increasing order.
+    codes : ndarray of int64
+        Positions in `target_names` of the classes of these rows.
     target_names : ndarray of str
-        In the order of the labels.
+        In the order of the labels; with absent ones, in that of the alphabet.
     """
-    if classes is None:
-        labels = sorted(names)
-        rows = np.arange(len(target))
-    else:
-        labels = _chosen_labels(classes, names)
-        rows = np.flatnonzero(np.isin(target, labels))
+    chosen: list[int | str] = sorted(names)
+    if classes is not None:
+        chosen = _chosen(classes, names, absent)
+    labels = np.array([key if key in names else -1 for key in chosen])
+    rows = np.flatnonzero(np.isin(target, labels[labels >= 0]))
     if n_samples is not None:
         if n_samples > len(rows):
             raise ValueError(
@@ -71,23 +79,46 @@ def choose(
             random_state=random_state,
         )
         rows.sort()
-    return rows, np.array([names[label] for label in labels])
+    order = np.argsort(labels)
+    codes = order[np.searchsorted(labels, target[rows], sorter=order)]
+    target_names = np.array([names.get(key, key) for key in chosen])  # type: ignore
+    return rows, codes.astype(np.int64), target_names
 
 
-def _chosen_labels(classes: Any, names: dict[int, str]) -> list[int]:
+def _chosen(classes: Any, names: dict[int, str], absent: bool) -> list[int | str]:
+    """Return the labels of classes in their order, and the names of absent ones."""
     known: dict[Any, int] = {label: label for label in names}
     known |= {name: label for label, name in names.items()}
-    labels = set()
-    for name in classes:
+    given = list(classes)
+    found, lacking = set(), set()
+    for name in given:
         # A bool would pass as label 0 or 1 where a mask was meant.
         is_key = isinstance(name, (str, Integral)) and not isinstance(name, bool)
-        if not is_key or name not in known:
-            available = ", ".join(f"{key} ({names[key]})" for key in sorted(names))
-            raise ValueError(
-                f"classes={classes!r} contains {name!r}, which is neither the label "
-                f"nor the name of a class. Available are {available}."
-            )
-        labels.add(known[name])
-    if not labels:
+        if is_key and name in known:
+            found.add(known[name])
+        elif absent and isinstance(name, str):
+            lacking.add(str(name))
+        else:
+            raise _unknown(classes, name, names)
+    if not given:
         raise ValueError("classes is empty; expected at least one label or name.")
-    return sorted(labels)
+    if not found:
+        raise _unknown(classes, given[0], names)
+    others = [name for label, name in names.items() if label not in found]
+    for name in sorted(lacking):
+        for other in difflib.get_close_matches(name, others, n=1, cutoff=0.8):
+            warn(
+                f"classes has {name!r}, of which there are no images, but lacks "
+                f"{other!r}, of which there are. Is it misspelt?"
+            )
+    if not lacking:
+        return sorted(found)
+    return sorted([*found, *lacking], key=lambda key: names.get(key, key))  # type: ignore
+
+
+def _unknown(classes: Any, name: Any, names: dict[int, str]) -> ValueError:
+    available = ", ".join(f"{key} ({names[key]})" for key in sorted(names))
+    return ValueError(
+        f"classes={classes!r} contains {name!r}, which is neither the label nor the "
+        f"name of a class. Available are {available}."
+    )

@@ -34,8 +34,8 @@ def load_digits_images(
     Parameters
     ----------
     classes : array-like of int or str, default=None
-        Labels or names of the classes to load; None means all. The targets keep
-        their labels.
+        Labels or names of the classes to load; None means all. The targets are
+        counted anew: positions in `target_names`, which keeps the classes' order.
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
@@ -57,7 +57,7 @@ def load_digits_images(
             The images. The 17 grey values of the original, 0 to 16, are spread
             over 0 to 255, like those of other uint8 images.
         target : ndarray of shape (n,), dtype=int64
-            The digits.
+            Positions in `target_names`: the digits, unless `classes` are chosen.
         target_names : ndarray of str
             Names of the chosen classes, in the order of their labels.
         DESCR : str
@@ -87,15 +87,14 @@ def load_digits_images(
     >>> digits = load_digits_images(classes=[3, 8])
     >>> digits.data.shape, digits.data.dtype
     ((357, 8, 8), dtype('uint8'))
-    >>> digits.target[:5]
-    array([3, 8, 3, 8, 3])
+    >>> digits.target[:5], digits.target_names
+    (array([0, 1, 0, 1, 0]), array(['3', '8'], dtype='<U1'))
     """
     digits = load_digits()
     target = digits.target.astype(np.int64)
     names = {label: str(label) for label in range(10)}
-    rows, target_names = choose(target, names, classes, n_samples, random_state)
+    rows, target, target_names = choose(target, names, classes, n_samples, random_state)
     data = np.round(digits.images[rows] * (255 / 16)).astype(np.uint8)
-    target = target[rows]
     if return_X_y:
         return data, target
     return Bunch(

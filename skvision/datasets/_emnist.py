@@ -55,8 +55,8 @@ def fetch_emnist(
             default="balanced"
         Which of the data set's six selections to load. "byclass" has digits, upper
         and lower case letters; in "bymerge" and "balanced", letters whose cases look
-        alike are one class; in "letters", all cases are merged, and the labels start
-        at 1.
+        alike are one class; in "letters", all cases are merged. Labels that `classes`
+        chooses there start at 1, as those of its files do; targets start at 0.
 
     data_home : str or path-like, default=None
         Folder of the data, laid out as torchvision does it: the files lie in
@@ -69,8 +69,8 @@ def fetch_emnist(
         test images.
 
     classes : array-like of int or str, default=None
-        Labels or names of the classes to load; None means all. The targets keep
-        their labels.
+        Labels or names of the classes to load; None means all. The targets are
+        counted anew: positions in `target_names`, which keeps the classes' order.
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
@@ -95,7 +95,7 @@ def fetch_emnist(
         data : ndarray of shape (n, 28, 28), dtype=uint8
             The images, upright, white on black.
         target : ndarray of shape (n,), dtype=int64
-            Labels, counted from 0, in ``split="letters"`` from 1.
+            Positions in `target_names`.
         target_names : ndarray of str
             Names of the chosen classes, in the order of their labels, which is that
             of an estimator's ``classes_``.

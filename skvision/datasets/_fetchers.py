@@ -37,8 +37,8 @@ def fetch(
     data, target, names = read_torchvision(
         name, data_home, subset, download_if_missing, **split
     )
-    rows, target_names = choose(target, names, classes, n_samples, random_state)
-    data, target = np.ascontiguousarray(data[rows]), target[rows]
+    rows, target, target_names = choose(target, names, classes, n_samples, random_state)
+    data = np.ascontiguousarray(data[rows])
     if return_X_y:
         return data, target
     return Bunch(data=data, target=target, target_names=target_names, DESCR=descr)
@@ -79,8 +79,8 @@ def fetch_mnist(
         test images.
 
     classes : array-like of int or str, default=None
-        Labels or names of the classes to load; None means all. The targets keep
-        their labels.
+        Labels or names of the classes to load; None means all. The targets are
+        counted anew: positions in `target_names`, which keeps the classes' order.
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
@@ -105,7 +105,7 @@ def fetch_mnist(
         data : ndarray of shape (n, 28, 28), dtype=uint8
             The images, white on black.
         target : ndarray of shape (n,), dtype=int64
-            The digits.
+            Positions in `target_names`: the digits, unless `classes` are chosen.
         target_names : ndarray of str
             Names of the chosen classes, such as "3 - three", in the order of their
             labels, which is that of an estimator's ``classes_``.
@@ -190,8 +190,8 @@ def fetch_fashion_mnist(
         test images.
 
     classes : array-like of int or str, default=None
-        Labels or names of the classes to load; None means all. The targets keep
-        their labels.
+        Labels or names of the classes to load; None means all. The targets are
+        counted anew: positions in `target_names`, which keeps the classes' order.
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
@@ -216,7 +216,7 @@ def fetch_fashion_mnist(
         data : ndarray of shape (n, 28, 28), dtype=uint8
             The images, bright on black.
         target : ndarray of shape (n,), dtype=int64
-            Labels from 0 to 9.
+            Positions in `target_names`: 0 to 9, unless `classes` are chosen.
         target_names : ndarray of str
             Names of the chosen classes, in the order of their labels, which is that
             of an estimator's ``classes_``.
@@ -252,7 +252,7 @@ def fetch_fashion_mnist(
     ...     classes=["Sandal", "Sneaker", "Ankle boot"], n_samples=600, random_state=0
     ... )  # doctest: +SKIP
     >>> np.unique(shoes.target, return_counts=True)  # doctest: +SKIP
-    (array([5, 7, 9]), array([200, 200, 200]))
+    (array([0, 1, 2]), array([200, 200, 200]))
     """
     return fetch(
         "FashionMNIST",
@@ -303,8 +303,8 @@ def fetch_cifar10(
         test images.
 
     classes : array-like of int or str, default=None
-        Labels or names of the classes to load; None means all. The targets keep
-        their labels.
+        Labels or names of the classes to load; None means all. The targets are
+        counted anew: positions in `target_names`, which keeps the classes' order.
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
@@ -329,7 +329,7 @@ def fetch_cifar10(
         data : ndarray of shape (n, 32, 32, 3), dtype=uint8
             The images, with red, green and blue in the last axis.
         target : ndarray of shape (n,), dtype=int64
-            Labels from 0 to 9.
+            Positions in `target_names`: 0 to 9, unless `classes` are chosen.
         target_names : ndarray of str
             Names of the chosen classes, in the order of their labels, which is that
             of an estimator's ``classes_``.

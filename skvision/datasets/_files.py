@@ -1,48 +1,106 @@
-"""Decoding of image files."""
+"""Files of images and their paths."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+import stat
+from collections.abc import Iterator
+from typing import Any
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+import numpy as np
 
-__all__ = ["is_path", "is_shortage", "open_image"]
+from skvision.datasets._decode import UnsuitableImage, pixels_of
+
+__all__ = [
+    "OtherSize",
+    "errors_of",
+    "is_path",
+    "is_shortage",
+    "open_image",
+    "read_image",
+]
 
 
-def open_image(path: str | os.PathLike[str]) -> Image:
-    """Return a decoded image of 8 bits per pixel, in the mode of its file.
+# Pixels of an image that may be decoded only to tell whether its file is damaged.
+_MODERATE = 1 << 22
+
+
+class OtherSize(Exception):
+    """An image has another size than was asked for; the argument is its own."""
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    mode: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Return the pixels of an image file.
+
+    Parameters
+    ----------
+    path : str or path-like
+    mode : {"RGB", "L"}, default=None
+        Whether the pixels become coloured or grey; None leaves that to the file.
+    size : tuple of int (height, width), default=None
+        Large images of another one are not decoded, as that may need much memory.
+        Images that are to be turned may have the two in either order.
+
+    Returns
+    -------
+    pixels : ndarray of shape (H, W) or (H, W, 3)
+        Upright and at the depth of the file, see `pixels_of`.
 
     Raises
     ------
     OSError
-        If the file is missing or damaged, or too many files are open.
+        If the file is missing (FileNotFoundError) or damaged, is no regular file, or
+        too many files are open.
     ValueError
-        If it has more than 8 bits per pixel.
+        If its pixels cannot be read at their depth or turned into the mode.
+    OtherSize
+        If `size` is not that of the image, and the file is not damaged.
     """
+    with open_image(path) as image:
+        fits = size is None or sorted(size) == sorted(image.size)
+        if fits or image.height * image.width <= _MODERATE:
+            with errors_of(path):
+                pixels = pixels_of(image, mode, where=os.fspath(path))
+        if not fits:
+            raise OtherSize((image.height, image.width))
+    return pixels
+
+
+def open_image(path: str | os.PathLike[str]) -> Any:
+    """Return an image file as a PIL image that is not decoded yet."""
     # Pillow, which torchvision depends on, is needed only here.
     from PIL import Image
 
+    with errors_of(path):
+        # To open a pipe would wait for somebody who writes.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is no regular file")
+        return Image.open(path)
+
+
+@contextlib.contextmanager
+def errors_of(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in whatever is raised."""
     path = os.fspath(path)
     try:
-        with Image.open(path) as image:
-            image.load()
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} cannot be read as an image: there is no such file."
+        ) from error
     except Exception as error:
-        if is_shortage(error):
+        if is_shortage(error) or isinstance(error, UnsuitableImage):
             raise  # The file may be as it should be.
         # Which exception Pillow raises depends on the format and on the damage.
         raise OSError(
             f"{path} cannot be read as an image: {error}. Delete or replace it."
         ) from error
-    if image.mode.startswith(("I", "F")):
-        # Pillow would clip such pixels at 255.
-        raise ValueError(
-            f"{path} has more than 8 bits per pixel (mode {image.mode}). Convert it to "
-            "8 bits first."
-        )
-    return image
 
 
 def is_shortage(error: Exception) -> bool:

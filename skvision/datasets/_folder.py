@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
-from skvision.datasets._files import is_shortage, open_image
+from skvision.datasets._files import OtherSize, is_shortage, read_image
 
 __all__ = ["load_image_folder"]
 
 # Skipped files that a warning names.
 _N_NAMED = 3
+# What systems and programs put into folders, beside names that begin with a dot.
+_NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
 
 
 @validate_params(
@@ -49,11 +52,16 @@ def load_image_folder(
     ----------
     path : str or path-like
         The folder. Names of its sub-folders are the names of the classes; images
-        may also lie deeper within them.
+        may also lie deeper within them. What is hidden, as its name begins with a dot,
+        is left out, and so is what systems add (such as ``__MACOSX``). Links that lead
+        back to a folder in which they lie are not followed.
 
     classes : array-like of int or str, default=None
-        Labels or names of the classes to load; None means all. The targets keep
-        their labels.
+        Names of the classes to load, or their positions in the sorted list of all
+        sub-folders; None means all. The targets are counted anew: positions in
+        `target_names`, the sorted names of these classes. Names that have no images
+        here, but have others elsewhere, count as well, so that
+        ``classes=train.target_names`` gives the labels of the training images.
 
     n_samples : int or float, default=None
         Size of a random subset in which the classes keep their proportions, as a
@@ -74,10 +82,10 @@ def load_image_folder(
 
     on_error : {"raise", "skip"}, default="raise"
         What happens where an image cannot be read: its file is damaged, or may not be
-        opened, or has more than 8 bits per pixel and channel. "raise" ends with an
-        error that names the file. "skip" leaves the image out, and a warning says how
-        many there were. It is an error nevertheless if a class loses all its images,
-        since what is then learnt is another problem, and if images differ in size,
+        opened, or cannot be turned into `mode`. "raise" ends with an error that names
+        the file. "skip" leaves the image out, and a warning says how many there were.
+        It is an error nevertheless if a class loses all its images, since what is then
+        learnt is another problem, and if images differ in size or in bits per channel,
         which is no damage.
 
     return_X_y : bool, default=False
@@ -88,12 +96,14 @@ def load_image_folder(
     images : :class:`~sklearn.utils.Bunch`
         Dictionary-like object, with the following attributes.
 
-        data : ndarray of shape (n, H, W, 3) or (n, H, W), dtype=uint8
-            The images; without a last axis if ``mode="L"``.
+        data : ndarray of shape (n, H, W, 3) or (n, H, W)
+            The images, turned as their EXIF data say; without a last axis if
+            ``mode="L"``. uint8, but uint16 if the files have 16 bits per channel, and
+            int32 or float32 if they hold such numbers.
         target : ndarray of shape (n,), dtype=int64
-            Labels: positions in the sorted list of all sub-folders.
+            Positions in `target_names`.
         target_names : ndarray of str
-            Names of the chosen classes, in the order of their labels.
+            Names of the chosen classes, sorted.
         filenames : ndarray of str, shape (n,)
             Path of each image.
         skipped : ndarray of str, shape (n_skipped,)
@@ -111,14 +121,14 @@ def load_image_folder(
     OSError
         If an image cannot be read or, with ``on_error="skip"``, no image of a class.
     ValueError
-        If the images differ in size and `image_size` is None, if an image has more
-        than 8 bits per pixel and channel (unless skipped), if a class is unknown, or
-        if `n_samples` is more than there are.
+        If the images differ in size and `image_size` is None, if they differ in bits
+        per channel, if an image cannot be turned into `mode` (unless skipped), if none
+        of the classes is known, or if `n_samples` is more than there are.
 
     See Also
     --------
     sklearn.datasets.load_files : The same for texts.
-    torchvision.datasets.ImageFolder : Finds the images.
+    torchvision.datasets.ImageFolder : The same as a data set of torch.
 
     Notes
     -----
@@ -141,26 +151,18 @@ def load_image_folder(
     >>> images.target_names[images.target]
     array(['blue', 'red'], dtype='<U4')
     """
-    from torchvision.datasets import ImageFolder
-
     _check_image_size(image_size)
-    try:
-        folder = ImageFolder(path)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise FileNotFoundError(
-            f"path={os.fspath(path)!r} should be a folder that has a sub-folder with "
-            f"images for each class. {exc}"
-        ) from exc
-    target = np.array(folder.targets, dtype=np.int64)
-    names = dict(enumerate(folder.classes))
-    rows, target_names = choose(target, names, classes, n_samples, random_state)
-    target = target[rows]
-    filenames = [folder.samples[row][0] for row in rows]
+    names, found = _find_images(path, may_be_empty=classes is not None)
+    every = np.array([label for label, _ in found], dtype=np.int64)
+    rows, target, target_names = choose(
+        every, names, classes, n_samples, random_state, absent=True
+    )
+    filenames = [found[row][1] for row in rows]
     data, errors = _read_images(filenames, mode, image_size, on_error)
     skipped = list(errors)
     read = np.delete(target, skipped)
     if errors:
-        lost = [names[label] for label in np.setdiff1d(target, read)]
+        lost = target_names[np.setdiff1d(target, read)].tolist()
         _report(path, filenames, errors, lost)
     if return_X_y:
         return data, read
@@ -173,6 +175,80 @@ def load_image_folder(
         DESCR=f"{len(data)} images of {len(target_names)} classes from the folder "
         f"{os.fspath(path)}.",
     )
+
+
+def _find_images(
+    path: str | os.PathLike[str], may_be_empty: bool
+) -> tuple[dict[int, str], list[tuple[int, str]]]:
+    """Return names of classes by their labels, and label and path of each image."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    root = os.fspath(path)
+    what = (
+        f"path={root!r} should be a folder that has a sub-folder with images for each "
+        "class."
+    )
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"{what} There is no such folder.")
+    above = _identities_above(root)
+    folders = [entry.name for entry in os.scandir(root) if entry.is_dir()]
+    classes = [
+        name
+        for name in sorted(folders)
+        if not _is_hidden(name) and _identity(os.path.join(root, name)) not in above
+    ]
+    if not classes:
+        raise FileNotFoundError(f"{what} Couldn't find any class folder.")
+    found = [
+        (label, file)
+        for label, name in enumerate(classes)
+        for file in _files_in(os.path.join(root, name))
+        if file.lower().endswith(IMG_EXTENSIONS)
+    ]
+    empty = {*range(len(classes))} - {label for label, _ in found}
+    if not found or (empty and not may_be_empty):
+        raise FileNotFoundError(
+            f"{what} Found no valid file for the classes "
+            f"{', '.join(classes[label] for label in sorted(empty))}. Supported "
+            f"extensions are: {', '.join(IMG_EXTENSIONS)}"
+        )
+    return dict(enumerate(classes)), found
+
+
+def _files_in(folder: str) -> list[str]:
+    """Return the paths of all files in a folder and those below, each folder once."""
+
+    def fail(error: OSError) -> None:
+        raise error  # os.walk would leave out what may not be opened.
+
+    seen = _identities_above(folder)
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        below = []
+        for name in sorted(folders):
+            identity = _identity(os.path.join(place, name))
+            if not _is_hidden(name) and identity not in seen:
+                seen.add(identity)
+                below.append(name)
+        folders[:] = below
+        kept = sorted(name for name in files if not _is_hidden(name))
+        found.append((place, [os.path.join(place, name) for name in kept]))
+    return [file for _, files in sorted(found) for file in files]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _NOT_THE_USERS
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _identities_above(folder: str) -> set[tuple[int, int]]:
+    """Return what tells a folder, and those in which it lies, from others."""
+    place = Path(folder).resolve()
+    return {_identity(str(one)) for one in (place, *place.parents)}
 
 
 def _check_image_size(image_size: Any) -> None:
@@ -197,8 +273,11 @@ def _read_images(
     first = ""
     errors: dict[int, str] = {}
     for row, filename in enumerate(filenames):
+        size = None if data is None or image_size is not None else data.shape[1:3]
         try:
-            image = _read_image(filename, mode, image_size)
+            image = _resized(read_image(filename, mode, size), image_size)
+        except OtherSize as error:
+            raise _difference(filename, error.args[0], first, size) from None
         except (OSError, ValueError) as error:
             if on_error == "raise" or is_shortage(error):
                 raise
@@ -206,12 +285,13 @@ def _read_images(
             continue
         if data is None:
             first = filename
-            data = np.empty((len(filenames), *image.shape), dtype=np.uint8)
+            data = np.empty((len(filenames), *image.shape), dtype=image.dtype)
         if image.shape != data.shape[1:]:
+            raise _difference(filename, image.shape[:2], first, data.shape[1:3])
+        if image.dtype != data.dtype:
             raise ValueError(
-                f"{filename} has {image.shape[:2]} pixels (height, width), but "
-                f"{first} has {data.shape[1:3]}. Pass image_size=(height, width) to "
-                "resize all images."
+                f"{filename} has {_depth(image.dtype)} per channel, but {first} has "
+                f"{_depth(data.dtype)}. Convert all images to one depth."
             )
         data[row - len(errors)] = image
     if data is None:
@@ -222,23 +302,36 @@ def _read_images(
     return data[: len(filenames) - len(errors)], errors
 
 
-def _read_image(
-    filename: str, mode: str, image_size: tuple[int, int] | None
-) -> np.ndarray:
-    image = open_image(filename)
-    try:
-        image = image.convert(mode)
-    except ValueError as error:
-        raise ValueError(
-            f"{filename} cannot be turned into mode={mode!r}: {error}. Save it in that "
-            "mode first."
-        ) from error
-    if image_size is not None:
-        from PIL.Image import Resampling
+def _difference(one: str, size: Any, other: str, expected: Any) -> ValueError:
+    return ValueError(
+        f"{one} has {tuple(size)} pixels (height, width), but {other} has "
+        f"{tuple(expected)}. Pass image_size=(height, width) to resize all images."
+    )
 
-        height, width = image_size
-        image = image.resize((width, height), Resampling.BILINEAR)
-    return np.asarray(image)
+
+def _depth(dtype: np.dtype) -> str:
+    kind = "bits" if dtype.kind == "u" else f"bits ({dtype})"
+    return f"{8 * dtype.itemsize} {kind}"
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    if size is None:
+        return pixels
+    from PIL import Image
+
+    shape = (size[1], size[0])
+    bilinear = Image.Resampling.BILINEAR
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).resize(shape, bilinear))
+    # Pillow resizes deeper ones as floats, and one channel at a time.
+    channels = [
+        np.asarray(Image.fromarray(channel).resize(shape, bilinear))
+        for channel in np.moveaxis(np.atleast_3d(pixels), 2, 0).astype(np.float32)
+    ]
+    resized = np.stack(channels, axis=-1) if pixels.ndim == 3 else channels[0]
+    if pixels.dtype.kind != "f":
+        resized = resized.round()
+    return resized.astype(pixels.dtype)
 
 
 def _report(

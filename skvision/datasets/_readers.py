@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from skvision.datasets._cache import PixelCache
-from skvision.datasets._files import is_path, open_image
+from skvision.datasets._decode import is_pil, pixels_of
+from skvision.datasets._files import OtherSize, is_path, read_image
 from skvision.datasets._maps import MapReference, reference_to
 from skvision.datasets._steps import PixelSteps
 
@@ -158,10 +159,7 @@ class _ItemReader:
         image = self._image(row)
         where = self._where(row)
         if tuple(image.shape) != self.image_shape:
-            raise ValueError(
-                f"{where[0].upper()}{where[1:]} has shape {tuple(image.shape)}, the "
-                f"first one {self.image_shape}. {self.advice}"
-            )
+            raise self._wrong_shape(where, tuple(image.shape))
         if image.is_floating_point() and not torch.isfinite(image).all():
             raise ValueError(f"Input X contains NaN or infinity, in {where}.")
         one_type = self._cache.enabled or self.steps is not None
@@ -171,6 +169,12 @@ class _ItemReader:
                 f"{self._stored}. Give all images one type, or set cache=False."
             )
         return image
+
+    def _wrong_shape(self, where: str, shape: tuple[int, ...]) -> ValueError:
+        return ValueError(
+            f"{where[0].upper()}{where[1:]} has shape {shape}, the first one "
+            f"{self.image_shape}. {self.advice}"
+        )
 
 
 class DatasetReader(_ItemReader):
@@ -218,7 +222,8 @@ class DatasetReader(_ItemReader):
             where = self._where(row)
             if isinstance(error, OSError) and error.errno is None:
                 # Pillow names no file, as the system does.
-                raise OSError(
+                missing = isinstance(error, FileNotFoundError)
+                raise (FileNotFoundError if missing else OSError)(
                     f"{where[0].upper()}{where[1:]} cannot be read: {error}. Replace "
                     "it, or leave it out with torch.utils.data.Subset."
                 ) from error
@@ -247,7 +252,7 @@ class PathReader(_ItemReader):
     ----------
     paths : ndarray of shape (n,), dtype=object
         Of str or os.PathLike. The first image decides whether all are read as
-        grey or as RGB images.
+        grey or as RGB images. They are turned as their EXIF data say.
     cache : {"auto", True, False}, default="auto"
         Which images are kept when they have been read, see `PixelCache`.
     """
@@ -262,9 +267,9 @@ class PathReader(_ItemReader):
                     f"{i} is {path!r}."
                 )
         self.paths = paths
-        self.mode: str | None = None
+        self._grey: bool | None = None
         self._begin(cache)
-        self.mode = "L" if self.image_shape[0] == 1 else "RGB"
+        self._grey = self.image_shape[0] == 1
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -273,17 +278,21 @@ class PathReader(_ItemReader):
         return f"the image file {os.fspath(self.paths[row])!r}"
 
     def _image(self, row: int) -> torch.Tensor:
-        path = os.fspath(self.paths[row])
-        image = open_image(path)
-        grey = image.mode in ("1", "L", "LA")
-        if self.mode == "L" and not grey:
+        path = self.paths[row]
+        known = self._grey is not None
+        try:
+            pixels = read_image(path, size=self.image_shape[1:] if known else None)
+        except OtherSize as error:
+            shape = (self.image_shape[0], *error.args[0])
+            raise self._wrong_shape(self._where(row), shape) from None
+        if self._grey and pixels.ndim == 3:
             raise ValueError(
-                f"The image file {path!r} has colours (mode {image.mode}), but the "
-                f"first one, {os.fspath(self.paths[0])!r}, is grey. Convert the files "
-                "to one mode."
+                f"The image file {os.fspath(path)!r} has colours where the first one, "
+                f"{os.fspath(self.paths[0])!r}, is grey. Convert the files to one mode."
             )
-        pixels = image.convert(self.mode or ("L" if grey else "RGB"))
-        return to_chw(pixels, where=path)
+        tensor = _channels_first(_to_tensor(pixels))
+        # Of grey images among coloured ones.
+        return tensor.expand(self.image_shape[0], -1, -1) if known else tensor
 
 
 def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
@@ -292,8 +301,9 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
     Parameters
     ----------
     image : PIL.Image.Image, torch.Tensor or ndarray
-        Tensors are taken as (C, H, W) or (H, W), other arrays as (H, W, C), (C, H, W)
-        or (H, W), the channel axis being the one of length 1, 3 or 4.
+        PIL images are turned as their EXIF data say. Tensors are taken as (C, H, W) or
+        (H, W), other arrays as (H, W, C), (C, H, W) or (H, W), the channel axis being
+        the one of length 1, 3 or 4.
     where : str, default="the image"
         What error messages call it.
 
@@ -301,9 +311,8 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
     -------
     image : torch.Tensor of shape (C, H, W)
     """
-    is_pil = hasattr(image, "getbands")
-    if is_pil and image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB", "PA", "1", "LA"):
-        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    if is_pil(image):
+        return _channels_first(_to_tensor(pixels_of(image, alpha=True, where=where)))
     if isinstance(image, torch.Tensor):
         # Subclasses, such as torchvision's, make every operation slow.
         plain = image.detach().cpu().as_subclass(torch.Tensor)
@@ -324,9 +333,13 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
             f"{tuple(tensor.shape)}."
         )
     channels_last = not isinstance(image, torch.Tensor) and (
-        is_pil or (tensor.shape[0] not in (1, 3, 4) and tensor.shape[2] in (1, 3, 4))
+        tensor.shape[0] not in (1, 3, 4) and tensor.shape[2] in (1, 3, 4)
     )
-    return tensor.permute(2, 0, 1) if channels_last else tensor
+    return _channels_first(tensor) if channels_last else tensor
+
+
+def _channels_first(image: torch.Tensor) -> torch.Tensor:
+    return image.unsqueeze(0) if image.ndim == 2 else image.permute(2, 0, 1)
 
 
 def _image_shape(shape: tuple[int, ...], layout: str) -> tuple[int, int, int]:

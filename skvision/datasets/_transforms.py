@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from skvision.datasets._decode import is_pil, upright
 from skvision.datasets._steps import PixelSteps
 
-__all__ = ["SplitTransform", "split_transform"]
+__all__ = ["SplitTransform", "Upright", "split_transform"]
 
 #: torchvision's transforms that draw no random numbers.
 DETERMINISTIC = {
@@ -57,7 +58,10 @@ def split_transform(transform: Any) -> SplitTransform:
         per_image,
         PixelSteps(**steps) if steps else None,
         is_pixelwise=start == 0,
-        is_deterministic=all(_name(part) in DETERMINISTIC for part in parts[:start]),
+        is_deterministic=all(
+            _name(part) in DETERMINISTIC or isinstance(part, Upright)
+            for part in parts[:start]
+        ),
     )
 
 
@@ -123,6 +127,13 @@ def _is_to_unit(part: Any, name: str | None) -> bool:
         and part.dtype == torch.float32
         and (name == "ConvertImageDtype" or part.scale)
     )
+
+
+class Upright:
+    """Turn PIL images as their EXIF data say; everything else is left as it is."""
+
+    def __call__(self, image: Any) -> Any:
+        return upright(image) if is_pil(image) else image
 
 
 class _ToPixels:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
-from skvision.datasets._adapters import images_of, is_dataset
+from skvision.datasets._adapters import images_of
 from skvision.datasets._layout import CHANNELS
 from skvision.datasets._readers import ArrayReader
 from skvision.datasets._sequence import ImageSequence
+from skvision.datasets._unwrap import is_dataset
 from skvision.preprocessing._inputs import as_images, is_flat, without_labels
 
 __all__ = [

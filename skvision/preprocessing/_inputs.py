@@ -11,11 +11,13 @@ from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
-from skvision.datasets._adapters import images_of, is_dataset, labels_of
+from skvision.datasets._adapters import images_of
 from skvision.datasets._files import is_path
+from skvision.datasets._labels import labels_of
 from skvision.datasets._layout import layout_of
 from skvision.datasets._readers import ArrayReader, PathReader, to_chw
 from skvision.datasets._sequence import ImageSequence
+from skvision.datasets._unwrap import is_dataset
 
 __all__ = [
     "appearance",

@@ -6,6 +6,7 @@ import pickle
 import struct
 import threading
 import urllib.request
+import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import URLError
@@ -13,6 +14,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from PIL import Image
 from torchvision import datasets
 
 from skvision.datasets import ImageSequence, as_Xy
@@ -284,6 +286,68 @@ def requests(monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", local_only)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return urls
+
+
+@pytest.fixture(scope="session")
+def save_png():
+    """Function that writes PNG files of any depth and number of channels."""
+
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    def save(path, pixels, exif=b""):
+        height, width, n_channels = pixels.shape
+        depth, colour = 8 * pixels.dtype.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[n_channels]
+        header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+        rows = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1)
+        content = rows.view(np.uint8).copy()
+        # Half of the rows as differences from the pixel before.
+        n_bytes = pixels.itemsize * n_channels
+        content[1::2, n_bytes:] -= rows.view(np.uint8)[1::2, :-n_bytes]
+        filters = np.arange(height, dtype=np.uint8)[:, None] % 2
+        content = zlib.compress(np.hstack([filters, content]).tobytes())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header)
+            + (chunk(b"eXIf", exif) if exif else b"")
+            + chunk(b"IDAT", content)
+            + chunk(b"IEND", b"")
+        )
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def save_turned():
+    """Function that saves a photo as cameras do, and returns how it is to be seen."""
+    stored_from = {
+        1: lambda image: image,
+        2: lambda image: image[:, ::-1],
+        3: lambda image: image[::-1, ::-1],
+        4: lambda image: image[::-1],
+        5: lambda image: image.swapaxes(0, 1),
+        6: lambda image: np.rot90(image, 1),
+        7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+        8: lambda image: np.rot90(image, -1),
+    }
+
+    def save(path, orientation, shape=(24, 40, 3)):
+        # Smooth, so that lossy formats change it little.
+        height, width = shape[:2]
+        seen = np.zeros(shape, dtype=np.uint8)
+        seen[..., 0] = np.linspace(0, 250, height)[:, None]
+        seen[..., 1] = np.linspace(0, 250, width)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stored = np.ascontiguousarray(stored_from[orientation](seen))
+        Image.fromarray(stored).save(path, exif=exif)
+        return seen
+
+    return save
 
 
 @pytest.fixture

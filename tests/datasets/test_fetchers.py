@@ -72,7 +72,7 @@ def test_fashion_mnist_classes_and_stratified_subset():
         random_state=0,
     )
     labels, counts = np.unique(shoes.target, return_counts=True)
-    assert labels.tolist() == [5, 7, 9]
+    assert labels.tolist() == [0, 1, 2]
     assert counts.tolist() == [200, 200, 200]
     assert shoes.target_names.tolist() == ["Sandal", "Sneaker", "Ankle boot"]
     assert shoes.data.shape == (600, 28, 28)
@@ -145,7 +145,7 @@ def test_emnist_splits(tmp_path, split, emnist_files, write):
     assert bunch.target_names.tolist() == datasets.EMNIST.classes_split_dict[split]
 
 
-def test_emnist_letters_start_at_one(tmp_path, images_of, to_idx, write):
+def test_emnist_letters_have_names_by_their_targets(tmp_path, images_of, to_idx, write):
     images, labels = images_of("train")
     prefix = "emnist-letters-train"
     files = {
@@ -155,11 +155,15 @@ def test_emnist_letters_start_at_one(tmp_path, images_of, to_idx, write):
     write(tmp_path / "EMNIST" / "raw", files)
     fetch = partial(fetch_emnist, split="letters", data_home=tmp_path)
     bunch = fetch()
-    assert bunch.target.min() == 1
+    # In the files, labels start at 1.
+    assert_array_equal(bunch.target, labels)
     assert "".join(bunch.target_names) == "abcdefghijklmnopqrstuvwxyz"
-    bunch = fetch(classes=["b", "a"])
-    assert set(bunch.target) == {1, 2}
-    assert bunch.target_names.tolist() == ["a", "b"]
+    for classes in (["c", "b"], [3, 2]):
+        bunch = fetch(classes=classes)
+        chosen = images[np.isin(labels, [1, 2])]
+        assert_array_equal(bunch.data, chosen.swapaxes(1, 2))
+        assert set(bunch.target) == {0, 1}
+        assert bunch.target_names.tolist() == ["b", "c"]
     with pytest.raises(ValueError, match=r"contains 0, .* Available are 1 \(a\), 2"):
         fetch(classes=[0])
 
@@ -168,13 +172,15 @@ def test_emnist_letters_start_at_one(tmp_path, images_of, to_idx, write):
     "classes",
     [[9, 1, 3], ["truck", "automobile", "cat"], ["cat", 9, np.int64(1), 1], {1, 3, 9}],
 )
-def test_classes_keep_labels_and_order(home, classes):
+def test_chosen_classes_are_named_by_their_targets(home, classes):
     every = fetch_cifar10(data_home=home)
     bunch = fetch_cifar10(data_home=home, classes=classes)
     kept = np.isin(every.target, [1, 3, 9])
     assert_array_equal(bunch.data, every.data[kept])
-    assert_array_equal(bunch.target, every.target[kept])
+    assert set(bunch.target) == {0, 1, 2}
     assert bunch.target_names.tolist() == ["automobile", "cat", "truck"]
+    names = every.target_names[every.target]
+    assert_array_equal(bunch.target_names[bunch.target], names[kept])
 
 
 @pytest.mark.parametrize("unknown", [10, -1, "tiger", 1.0, True, [1], None])
@@ -258,7 +264,8 @@ def test_choose_keeps_proportions(counts, fraction, seed):
     target = np.repeat(np.arange(len(counts)), counts)
     names = {label: f"class {label}" for label in range(len(counts))}
     n_samples = max(1, int(fraction * len(target)))
-    rows, _ = choose(target, names, None, n_samples, seed)
+    rows, codes, _ = choose(target, names, None, n_samples, seed)
+    np.testing.assert_array_equal(codes, target[rows])
     assert len(set(rows)) == len(rows) == n_samples
     got = np.bincount(target[rows], minlength=len(counts))
     assert np.all(np.abs(got - n_samples * np.array(counts) / len(target)) < 1)

@@ -86,10 +86,10 @@ def test_file_formats(tmp_path):
     assert np.abs(X.astype(int) - 100).max() <= 2
 
 
-def test_classes_keep_labels(folder, pixels):
+def test_chosen_classes_are_named_by_their_targets(folder, pixels):
     bunch = load_image_folder(folder, classes=[2, "cats"])
     chosen = [0, 2] if sorted(CLASSES)[0] == "cats" else [1, 2]
-    assert_array_equal(bunch.target, np.repeat(chosen, 4))
+    assert_array_equal(bunch.target, np.repeat([0, 1], 4))
     assert_array_equal(bunch.data, pixels[chosen].reshape(8, 6, 8, 3))
     assert bunch.target_names.tolist() == [sorted(CLASSES)[i] for i in chosen]
 
@@ -158,8 +158,8 @@ def damage(path, how):
         rng = np.random.default_rng(0)
         save(path, rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
         path.write_bytes(path.read_bytes()[:1000])
-    elif how == "16 bits":
-        save(path, np.full((6, 8), 1000, dtype=np.uint16))
+    elif how == "pipe":
+        os.mkfifo(path)
     elif how == "dangling link":
         path.symlink_to(path.parent / "nowhere.png")
     elif how == "no permission":
@@ -176,7 +176,7 @@ DAMAGES = [
     ("truncated JPEG", "weiß.jpg", "cannot be read as an image"),
     ("empty", "name with spaces .png", "cannot be read as an image"),
     ("text", "文字.png", "cannot be read as an image"),
-    ("16 bits", "%s {0}.png", "more than 8 bits"),
+    ("pipe", "%s {0}.png", "no regular file"),
     ("dangling link", "link.png", "cannot be read as an image"),
     ("no permission", "locked.png", "Permission denied"),
 ]
@@ -301,13 +301,127 @@ def test_mode_that_cannot_be_converted(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("dtype, suffix", [("uint16", "png"), ("float32", "tif")])
+@pytest.mark.parametrize(
+    "dtype, suffix", [("uint16", "png"), ("int32", "tif"), ("float32", "tif")]
+)
 def test_deep_pixels_are_not_clipped(tmp_path, dtype, suffix, mode):
     path = tmp_path / "cats" / f"0.{suffix}"
-    save(path, np.full((4, 4), 1000, dtype=dtype))
-    with pytest.raises(ValueError, match="more than 8 bits") as error:
-        load_image_folder(tmp_path, mode=mode)
-    assert str(path) in str(error.value)
+    values = np.array([[1000, 3], [300, 40_000]], dtype=dtype)
+    save(path, values)
+    data = load_image_folder(tmp_path, mode=mode).data
+    assert data.dtype == dtype
+    assert_array_equal(data[0], np.stack([values] * 3, -1) if mode == "RGB" else values)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("first", ["grey8", "grey16", "colour8", "colour16"])
+def test_images_of_different_depth(tmp_path, save_png, first, mode):
+    channels = 3 if "colour" in first else 1
+    for i, depth in enumerate((16, 8) if "16" in first else (8, 16)):
+        pixels = np.full((4, 4, channels), 200, f"uint{depth}")
+        save_png(tmp_path / "cats" / f"{i}.png", pixels)
+    for on_error in ("raise", "skip"):
+        with pytest.raises(ValueError, match=r"1\.png has .*0\.png has") as error:
+            load_image_folder(tmp_path, mode=mode, on_error=on_error)
+        assert "16 bits" in str(error.value)
+        assert "8 bits" in str(error.value)
+
+
+def test_deep_images_are_resized(tmp_path, save_png):
+    halves = np.zeros((8, 16, 3), dtype=np.uint16)
+    halves[:, 8:] = [1000, 40_000, 65_535]
+    save_png(tmp_path / "a" / "0.png", halves)
+    (image,) = load_image_folder(tmp_path, image_size=(4, 8)).data
+    assert image.dtype == np.uint16
+    assert image.shape == (4, 8, 3)
+    assert_array_equal(image[:, [0, 7]], halves[:4, [0, 15]])
+
+
+def test_hidden_things_are_no_classes_and_no_images(folder, pixels):
+    for name in (".ipynb_checkpoints", ".git", "__MACOSX"):
+        save(folder / name / "0.png", pixels[0, 0])
+        save(folder / "cats" / name / "deeper" / "0.png", pixels[0, 0])
+    (folder / "cats" / "._ß0.png").write_bytes(b"what macOS adds")
+    bunch = load_image_folder(folder)
+    assert bunch.target_names.tolist() == sorted(CLASSES)
+    assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
+
+
+def test_a_folder_in_hidden_ones_is_not_hidden(tmp_path, pixels):
+    save(tmp_path / ".cache" / "data" / "a" / "0.png", pixels[0, 0])
+    assert len(load_image_folder(tmp_path / ".cache" / "data").data) == 1
+
+
+def test_links_that_loop(folder, pixels):
+    cats = folder / "cats"
+    (cats / "to itself").symlink_to(cats, target_is_directory=True)
+    (cats / "to all").symlink_to(folder, target_is_directory=True)
+    (cats / "above").symlink_to(folder.parent, target_is_directory=True)
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (cats / "deep").mkdir()
+    (cats / "deep" / "back").symlink_to(cats, target_is_directory=True)
+    bunch = load_image_folder(folder)
+    assert bunch.target_names.tolist() == sorted(CLASSES)
+    assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
+
+
+def test_links_to_other_places_are_followed(tmp_path, pixels):
+    save(tmp_path / "elsewhere" / "0.png", pixels[0, 0])
+    save(tmp_path / "elsewhere" / "deep" / "1.png", pixels[0, 1])
+    (tmp_path / "all" / "b").mkdir(parents=True)
+    for name in ("a", "b/link"):
+        (tmp_path / "all" / name).symlink_to(tmp_path / "elsewhere")
+    bunch = load_image_folder(tmp_path / "all")
+    assert_array_equal(bunch.target, [0, 0, 1, 1])
+    assert_array_equal(bunch.data, pixels[0, [0, 1, 0, 1]])
+
+
+def test_labels_of_other_folders(tmp_path, pixels):
+    parts = {"train": ["apple", "banana", "cherry"], "test": ["banana", "cherry"]}
+    for part, names in parts.items():
+        for name in names:
+            save(tmp_path / part / name / "0.png", pixels[0, 0])
+    train = load_image_folder(tmp_path / "train")
+    assert_array_equal(train.target, [0, 1, 2])
+    for part, names in parts.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            bunch = load_image_folder(tmp_path / part, classes=train.target_names)
+        assert_array_equal(bunch.target_names, train.target_names)
+        assert bunch.target_names[bunch.target].tolist() == names
+    # Folders without images are like those that are not there.
+    (tmp_path / "test" / "apple").mkdir()
+    bunch = load_image_folder(tmp_path / "test", classes=train.target_names)
+    assert_array_equal(bunch.target, [1, 2])
+    with pytest.raises(FileNotFoundError, match="no valid file for the classes apple"):
+        load_image_folder(tmp_path / "test")
+
+
+def test_names_of_classes_that_are_misspelt(folder):
+    with pytest.warns(UserWarning, match=r"'cat', .* lacks 'cats'.*misspelt"):
+        bunch = load_image_folder(folder, classes=["cat", "日本"])
+    assert bunch.target_names[bunch.target].tolist() == ["日本"] * 4
+
+
+def test_large_images_of_another_size_are_not_decoded(folder, monkeypatch):
+    odd = folder / "cats" / "ß2.png"
+    Image.new("1", (3000, 2000)).save(odd)
+    loaded, load = [], ImageFile.ImageFile.load
+
+    def spy(image):
+        loaded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", spy)
+    with pytest.raises(ValueError, match=r"ß2\.png has \(2000, 3000\) pixels"):
+        load_image_folder(folder)
+    assert (3000, 2000) not in loaded
+
+
+def test_photos_are_turned(tmp_path, save_turned):
+    # Of one size after they are turned, which the files are not before.
+    expected = [save_turned(tmp_path / "a" / f"{i}.png", i) for i in range(1, 9)]
+    assert_array_equal(load_image_folder(tmp_path).data, expected)
 
 
 def test_missing_folder(tmp_path):

@@ -1,0 +1,62 @@
+"""What stands behind a view of a data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, Subset
+
+__all__ = ["is_dataset", "is_own", "unwrap"]
+
+
+def is_dataset(X: Any) -> bool:
+    """Whether X is a map-style data set or skorch's SliceDataset."""
+    return isinstance(X, Dataset) or _is_slice_dataset(X)
+
+
+def unwrap(dataset: Any) -> tuple[Any, np.ndarray | None]:
+    """Return the innermost data set and the rows of it that are meant."""
+    rows = None
+    while True:
+        if _is_slice_dataset(dataset) and _is_plain(dataset):
+            if dataset.idx != 0:
+                raise ValueError(
+                    f"Got a SliceDataset with idx={dataset.idx}, which holds no "
+                    "images; X expects one with idx=0."
+                )
+            indices = dataset.indices_
+        elif (
+            isinstance(dataset, Subset)
+            and type(dataset).__getitem__ is Subset.__getitem__
+        ):
+            indices = dataset.indices
+        else:
+            break
+        indices = np.asarray(indices, dtype=np.int64)
+        rows = indices if rows is None else indices[rows]
+        dataset = dataset.dataset
+    if (
+        not hasattr(dataset, "__len__")
+        or type(dataset).__getitem__ is Dataset.__getitem__
+    ):
+        raise TypeError(
+            f"Expected a map-style data set, with __len__ and __getitem__; the "
+            f"{type(dataset).__name__} data set has not both, as an IterableDataset."
+        )
+    return dataset, rows
+
+
+def is_own(dataset: Any, module: str) -> bool:
+    """Whether a data set gives its items as some module has it."""
+    return type(dataset).__getitem__.__module__.startswith(module)
+
+
+def _is_slice_dataset(X: Any) -> bool:
+    # By its attributes, since skorch.helper is slow to import and rarely needed.
+    return all(hasattr(X, name) for name in ("dataset", "idx", "indices_"))
+
+
+def _is_plain(slice_dataset: Any) -> bool:
+    """Whether a SliceDataset leaves its items as they are."""
+    return type(slice_dataset).transform.__module__ == "skorch.helper"

@@ -1,0 +1,263 @@
+"""Pixels of image files and PIL images: upright, and as deep as they are."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+from skvision_tests import Items
+from torchvision.datasets import ImageFolder
+
+from skvision import ImageClassifier
+from skvision.datasets import as_Xy
+from skvision.datasets._decode import UnsuitableImage, pixels_of
+from skvision.datasets._files import read_image
+from skvision.preprocessing._inputs import as_images
+
+SMALL = {"module": "mlp", "module__hidden": (8,), "max_epochs": 1, "random_state": 0}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def random_pixels(rng, n_channels, shape=(5, 6)):
+    return rng.integers(0, 1 << 16, (*shape, n_channels), dtype=np.uint16)
+
+
+def without_alpha(pixels):
+    return pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+
+
+# ----------------------------------------------------------- 16 bits per channel
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+def test_png_of_16_bits(tmp_path, rng, save_png, n_channels):
+    pixels = random_pixels(rng, n_channels)
+    path = save_png(tmp_path / "x.png", pixels)
+    expected = without_alpha(pixels)
+    for mode in (None, "RGB", "L"):
+        found = read_image(path, mode)
+        assert found.dtype == np.uint16
+        if mode == "RGB" and n_channels < 3:
+            assert_array_equal(found, np.stack([expected] * 3, axis=-1))
+        elif mode == "L" and n_channels > 2:
+            grey = expected @ np.array([0.299, 0.587, 0.114])
+            np.testing.assert_allclose(found, grey, atol=1)
+        else:
+            assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("state", ["new", "loaded", "in memory", "twice"])
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+def test_pil_images_of_16_bits(tmp_path, rng, save_png, n_channels, state):
+    pixels = random_pixels(rng, n_channels)
+    path = save_png(tmp_path / "x.png", pixels)
+    source = io.BytesIO(path.read_bytes()) if state == "in memory" else path
+    with Image.open(source) as image:
+        if state == "loaded":
+            image.load()
+        if state == "twice":
+            pixels_of(image)
+        assert_array_equal(pixels_of(image), without_alpha(pixels))
+        kept = pixels if n_channels == 4 else without_alpha(pixels)
+        assert_array_equal(pixels_of(image, alpha=True), kept)
+
+
+def test_changed_pil_images_keep_the_changes(tmp_path, rng, save_png):
+    path = save_png(tmp_path / "x.png", random_pixels(rng, 3))
+    with Image.open(path) as image:
+        image.putpixel((2, 1), (1, 2, 3))
+        found = pixels_of(image)
+    assert found.dtype == np.uint8
+    assert found[1, 2].tolist() == [1, 2, 3]
+
+
+def tiff(pixels, order, planar=False):
+    """Return the bytes of an uncompressed TIFF file."""
+    height, width, n_channels = pixels.shape
+    mark, code = {"<": (b"II", "little"), ">": (b"MM", "big")}[order]
+    pixels = pixels.astype(f"{order}u2")
+    content = (np.moveaxis(pixels, 2, 0) if planar else pixels).tobytes()
+
+    def number(value, size):
+        return value.to_bytes(size, code)
+
+    size = len(content) // (n_channels if planar else 1)
+    starts = [size * i for i in range(n_channels if planar else 1)]
+    extra = [(338, 3, [2])] if n_channels == 4 else []
+    entries = sorted(
+        [
+            (256, 3, [width]),
+            (257, 3, [height]),
+            (258, 3, [16] * n_channels),
+            (259, 3, [1]),
+            (262, 3, [2 if n_channels > 2 else 1]),
+            (273, 4, [8 + start for start in starts]),
+            (277, 3, [n_channels]),
+            (278, 3, [height]),
+            (279, 4, [size] * len(starts)),
+            (284, 3, [2 if planar else 1]),
+            *extra,
+        ]
+    )
+    where = 8 + len(content)
+    directory, more = number(len(entries), 2), b""
+    for tag, kind, values in entries:
+        width = {3: 2, 4: 4}[kind]
+        packed = b"".join(number(value, width) for value in values)
+        if len(packed) > 4:
+            place = where + 2 + 12 * len(entries) + 4 + len(more)
+            more += packed
+            packed = number(place, 4)
+        directory += number(tag, 2) + number(kind, 2) + number(len(values), 4)
+        directory += packed.ljust(4, b"\0")
+    header = mark + number(42, 2) + number(where, 4)
+    return header + content + directory + number(0, 4) + more
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_tiff_of_16_bits(tmp_path, rng, n_channels, order):
+    pixels = random_pixels(rng, n_channels)
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(pixels, order))
+    found = read_image(path)
+    assert found.dtype == np.uint16
+    assert_array_equal(found, without_alpha(pixels))
+
+
+def ppm(pixels):
+    return b"P6 6 5 65535\n" + pixels.astype(">u2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "suffix, encode",
+    [("tif", lambda pixels: tiff(pixels, "<", planar=True)), ("ppm", ppm)],
+    ids=["planes of TIFF", "PPM"],
+)
+def test_16_bits_that_cannot_be_read(tmp_path, rng, suffix, encode):
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(encode(random_pixels(rng, 3)))
+    with pytest.raises(ValueError, match="more than 8 bits") as error:
+        read_image(path)
+    assert str(path) in str(error.value)
+
+
+def test_pgm_of_16_bits(tmp_path, rng):
+    pixels = random_pixels(rng, 1)
+    (tmp_path / "x.pgm").write_bytes(b"P5 6 5 65535\n" + pixels.astype(">u2").tobytes())
+    found = read_image(tmp_path / "x.pgm")
+    assert found.dtype == np.uint16
+    assert_array_equal(found, pixels[..., 0])
+
+
+def test_byte_orders_and_kinds(tmp_path, rng):
+    pixels = random_pixels(rng, 1)
+    big = Image.frombytes("I;16B", (6, 5), pixels.astype(">u2").tobytes())
+    assert pixels_of(big).dtype == np.uint16
+    assert pixels_of(big).dtype.isnative
+    assert_array_equal(pixels_of(big), pixels[..., 0])
+    assert pixels_of(Image.new("F", (6, 5))).dtype == np.float32
+    assert pixels_of(Image.new("I", (6, 5))).dtype == np.int32
+    with pytest.raises(UnsuitableImage, match="x cannot be turned into mode='L'"):
+        pixels_of(Image.new("LAB", (6, 5)), "L", where="x")
+
+
+# --------------------------------------------------------------------- orientation
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_files(tmp_path, save_turned, suffix, orientation):
+    path = tmp_path / f"x.{suffix}"
+    expected = save_turned(path, orientation).astype(int)
+    assert np.abs(read_image(path) - expected).max() < 20
+    for convert in (lambda image: image, lambda image: image.convert("RGB")):
+        with Image.open(path) as image:
+            assert np.abs(pixels_of(convert(image)) - expected).max() < 20
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("n_channels", [1, 2, 3])
+def test_orientation_of_16_bits(tmp_path, rng, save_png, n_channels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = exif.tobytes().removeprefix(b"Exif\0\0")
+    pixels = random_pixels(rng, n_channels)
+    save_png(tmp_path / "deep.png", pixels, content)
+    save_png(tmp_path / "flat.png", (pixels >> 8).astype(np.uint8), content)
+    assert_array_equal(
+        read_image(tmp_path / "deep.png") >> 8, read_image(tmp_path / "flat.png")
+    )
+
+
+def test_damaged_orientation(tmp_path, rng, save_png):
+    pixels = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    for content in (b"MM", b"II*\0\xff\xff\xff\xff", bytes(40)):
+        path = save_png(tmp_path / "x.png", pixels, content)
+        assert_array_equal(read_image(path), pixels)
+
+
+# -------------------------------------------------------------- one policy everywhere
+
+
+@pytest.fixture
+def kinds_of(tmp_path):
+    """Function that returns image files as everything that X can be of them."""
+
+    def function(paths, labels):
+        pairs = [(path, int(label)) for path, label in zip(paths, labels, strict=True)]
+
+        class Opened(Items):
+            def __getitem__(self, row):
+                path, label = self.items[row]
+                return Image.open(path), label
+
+        images = [Image.open(path) for path in paths]
+        kinds = {
+            "paths": [str(path) for path in paths],
+            "images": images,
+            "pairs": list(zip(images, labels, strict=True)),
+            "data set": Opened(pairs),
+            "as_Xy": as_Xy([str(path) for path in paths], labels)[0],
+        }
+        folder = paths[0].parent.parent
+        if folder != tmp_path:
+            kinds["ImageFolder"] = ImageFolder(folder)
+        return kinds
+
+    return function
+
+
+@pytest.mark.parametrize("what", ["16 bits", "turned"])
+def test_everywhere_alike(tmp_path, rng, save_png, save_turned, kinds_of, what):
+    labels = np.arange(8) % 2
+    paths = [tmp_path / "all" / f"{y}" / f"{i}.png" for i, y in enumerate(labels)]
+    paths, labels = zip(*sorted(zip(paths, labels, strict=True)), strict=True)
+    if what == "16 bits":
+        expected = [random_pixels(rng, 3) // (1 + 200 * int(y)) for y in labels]
+        for path, pixels in zip(paths, expected, strict=True):
+            save_png(path, pixels)
+    else:
+        expected = [save_turned(path, 1 + i) for i, path in enumerate(paths)]
+    expected = np.moveaxis(np.stack(expected), 3, 1)
+    nets = {}
+    for kind, X in kinds_of(paths, labels).items():
+        found = np.asarray(as_images(X))
+        assert_array_equal(found, expected.astype(found.dtype), err_msg=kind)
+        nets[kind] = ImageClassifier(**SMALL).fit(X, labels)
+        one = X if kind.startswith(("data", "ImageF")) else X[:1]
+        proba = nets["paths"].predict_proba([str(paths[0])])
+        assert_array_equal(nets[kind].predict_proba(one)[:1].round(4), proba.round(4))
+
+
+def test_alpha_of_16_bits_is_kept_where_that_of_8_bits_is(tmp_path, rng, save_png):
+    pixels = random_pixels(rng, 4)
+    with Image.open(save_png(tmp_path / "x.png", pixels)) as image:
+        batch = as_images([image]).read(slice(None))
+    assert_array_equal(batch[0].to(torch.int64), np.moveaxis(pixels, 2, 0))
