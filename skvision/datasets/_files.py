@@ -92,7 +92,7 @@ def errors_of(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{path} cannot be read as an image: there is no such file."
+            f"{path} cannot be read as an image: {error.strerror}."
         ) from error
     except Exception as error:
         if is_shortage(error) or isinstance(error, UnsuitableImage):
