@@ -10,6 +10,7 @@ import skvision
 #: Each package or module imports only from itself and from those before it.
 ORDER = [
     "exceptions",
+    "_identity",
     "_random",
     "_warnings",
     "datasets",
