@@ -97,7 +97,7 @@ class _Walk(CodeMixin):
         self.n_objects += 1
         if self.n_objects > _MOST_OBJECTS:
             raise Unidentified("made of too many objects")
-        method, mode = _way(kind)
+        method, mode = _way(kind)  # type: ignore[arg-type]
         if mode is _Mode.EACH_TIME:
             return method(self, value)
         if (number := self.numbers.get(id(value))) is not None:

@@ -54,7 +54,7 @@ def tensor_values(tensor: torch.Tensor) -> tuple[list[Any], list[torch.Tensor]]:
         If its values cannot be read.
     """
     head: list[Any] = [tensor.dtype, tensor.layout, tensor.requires_grad]
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+    if torch.nn.parameter.is_lazy(tensor):
         return [*head, "not initialized"], []
     plain = tensor.detach()
     if type(plain) is not torch.Tensor:
