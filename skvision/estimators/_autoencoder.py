@@ -174,8 +174,9 @@ class ImageAutoencoder(
     history : skorch.history.History
         Losses, scores and durations of each epoch and batch.
     best_epoch_ : int
-        The epoch, counted from 1, with the least validation loss; only where rows
-        were held out.
+        The epoch, counted from 1, whose weights the network has: the one with the
+        least validation loss in the last call of ``fit`` or ``partial_fit``. Only where
+        early stopping has put them back.
     device_ : torch.device
         Where the network is.
 

@@ -8,11 +8,11 @@ from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, Options, StrOptions
+from skorch.callbacks import EarlyStopping
 from skorch.utils import to_tensor
 from torch import nn
 
@@ -23,6 +23,7 @@ from skvision.estimators._build import (
     with_channels_first,
     with_channels_last,
 )
+from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._checks import check_batches, check_settings, try_loss
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._initialize import InitializeMixin, check_scorers
@@ -57,6 +58,7 @@ _BYTES_ON_CPU = 4 * 2**20
 
 class ImageNet(
     ParametersMixin,
+    ChangesMixin,
     DataMixin,
     InitializeMixin,
     LoopMixin,
@@ -161,15 +163,21 @@ class ImageNet(
             self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)
             self._checkpoint_path = self._found = self._within = None
+            changed = self._checked_changes() if goes_on else None
             if not goes_on:
                 self.device_ = resolve_device(self.device)
+            if not goes_on or "random_state" in changed:
                 self._start_randomness(draw_seed(self.random_state))
             # Transforms of a data set may draw random numbers already here.
             with isolated_random_state(self.device_, next_seed(self._generator)):
-                return self._prepare(X, y, sample_weight, classes, goes_on)
+                return self._prepare(X, y, sample_weight, classes, changed)
 
-    def _prepare(self, X, y, sample_weight, classes, goes_on):
-        """Return checked rows, and build the network unless there is one."""
+    def _prepare(self, X, y, sample_weight, classes, changed):
+        """Return checked rows, and a network that is ready to be trained on them.
+
+        It is built unless there is one, whose parameters were `changed` since.
+        """
+        goes_on = changed is not None
         reset = not goes_on or not self._has_facts()
         data = self._check_training_data(
             X, y, sample_weight, reset=reset, classes=classes
@@ -184,13 +192,17 @@ class ImageNet(
         split = self._split(data)
         check_batches(self, self.get_iterator(split.train, training=True))
         self.get_iterator(split.train)
-        if not goes_on:
+        if goes_on:
+            self._renew_parts(changed)
+        else:
             self.initialize()
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         all_read = self._fit_scaling(split.train)
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
         try_loss(self, split.train)
+        if goes_on:
+            self._settle_changes(changed)
         return split
 
     def _start_randomness(self, seed):
@@ -236,6 +248,9 @@ class ImageNet(
             except KeyboardInterrupt:
                 # The user's, not a callback's: tidy up, then let it through.
                 self.notify("on_train_end", X=split.train, y=None)
+                raise
+            except BaseException:
+                self._forget_best_epoch()
                 raise
             self.notify("on_train_end", X=split.train, y=None)
         # Predictions find it so, also several at once in threads.
@@ -430,13 +445,28 @@ class ImageNet(
 
     @property
     def best_epoch_(self):
-        """Epoch, counted from 1, with the lowest validation loss."""
-        if not self.history or "valid_loss" not in self.history[0]:
+        """Epoch, counted from 1, whose weights early stopping has put back."""
+        best = [getattr(stopper, "best_epoch_", 0) for stopper in self._stoppers()]
+        best = [int(epoch) for epoch in best if epoch]
+        if not best:
             raise AttributeError(
-                f"This {type(self).__name__} has no best_epoch_, since no validation "
-                "rows were held out: set early_stopping=True or train_split."
+                f"This {type(self).__name__} has no best_epoch_, since the weights of "
+                "no epoch were put back: set early_stopping=True. The losses of all "
+                "epochs are in history."
             )
-        return int(np.argmin(self.history[:, "valid_loss"])) + 1
+        # Each puts back its own, unless that is the last epoch's.
+        others = [n for n in best if n != self.history[-1, "epoch"]]
+        return (others or best)[-1]
+
+    def _stoppers(self):
+        """Return the callbacks that put back the weights of their best epoch."""
+        callbacks = [callback for _, callback in getattr(self, "callbacks_", ())]
+        return [c for c in callbacks if isinstance(c, EarlyStopping) and c.load_best]
+
+    def _forget_best_epoch(self):
+        """Note that the weights are those of no epoch, or not known to be."""
+        for callback in self._stoppers():
+            callback.best_epoch_ = 0
 
 
 def _detached(y_pred):

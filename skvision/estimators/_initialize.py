@@ -27,13 +27,13 @@ from skvision.estimators._callbacks import CallbackCopies
 from skvision.estimators._parameters import check_names, nearest
 from skvision.estimators._transfer import (
     encoder_names,
-    freeze_parameters,
     load_pretrained,
     split_groups,
 )
 from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._losses import CRITERIA, FUSED, OPTIMIZERS, resolve
+from skvision.training._optimizers import group_setting, set_groups
 
 __all__ = ["InitializeMixin", "check_scorers", "named_scorers"]
 
@@ -63,7 +63,9 @@ class InitializeMixin:
         self.initialized_ = False  # Else skorch prints what it initializes again.
         seed = next_seed(self._generator)
         with isolated_random_state(self.device_, seed), self._plain_device():
-            return super().initialize()
+            super().initialize()
+        self._note_parameters()
+        return self
 
     @contextlib.contextmanager
     def _plain_device(self) -> Iterator[None]:
@@ -129,8 +131,7 @@ class InitializeMixin:
 
     def initialize_module(self):
         network = self._build_network()
-        if self.freeze is not None:
-            freeze_parameters(network, self.freeze)
+        self._freeze(network)
         self.module_ = network
         spec = getattr(network, "input_spec", None)
         scaling = self._known_scaling(spec)
@@ -225,6 +226,7 @@ class InitializeMixin:
         args, kwargs = self.get_params_for_optimizer(
             "optimizer", self.get_all_learnable_params()
         )
+        of_groups = {k: kwargs.pop(k) for k in [*kwargs] if "param_groups__" in k}
         check_names("optimizer", optimizer, kwargs)
         if (
             self.device_.type in ("cpu", "cuda")
@@ -244,6 +246,15 @@ class InitializeMixin:
                 f"The optimizer {getattr(optimizer, '__name__', optimizer)} cannot be "
                 f"made with {shown}: {error}."
             ) from error
+        for name, value in of_groups.items():
+            place = group_setting(f"optimizer__{name}")
+            if place is None or not set_groups(self.optimizer_, *place, value):
+                n_groups = len(self.optimizer_.param_groups)
+                raise ValueError(
+                    f"optimizer__{name}={value!r}: the optimizer has {n_groups} "
+                    f"group(s) of parameters, numbered from 0, and no such setting "
+                    "of one of them."
+                )
         return self
 
 

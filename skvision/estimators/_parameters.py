@@ -10,8 +10,9 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import validate_parameter_constraints
-from skorch.setter import optimizer_setter
 from skorch.utils import params_for
+
+from skvision.training._optimizers import group_setting, set_groups
 
 __all__ = ["ParametersMixin", "RoutingMixin", "check_names", "nearest"]
 
@@ -121,10 +122,13 @@ class ParametersMixin:
         return BaseEstimator.get_params(self, deep=deep)
 
     def set_params(self, **params: Any) -> Any:
-        """Set parameters; they take effect at the next ``fit``.
+        """Set parameters; they take effect at the next ``fit`` or ``partial_fit``.
 
-        Of a fitted estimator, ``lr`` and ``optimizer__*`` also take effect on the
-        optimizer that ``partial_fit`` goes on with.
+        A training that goes on, by ``partial_fit`` or ``warm_start``, takes over what
+        was set meanwhile, with a new optimizer or criterion where it is another one.
+        What would be another network, ``module__*`` or ``dtype`` for instance, is an
+        error then. ``lr`` and ``optimizer__*`` reach the optimizer of a fitted
+        estimator at once, also from a callback during the training.
 
         Parameters
         ----------
@@ -155,14 +159,22 @@ class ParametersMixin:
         if rest:
             BaseEstimator.set_params(self, **{name: params[name] for name in rest})
         if "optimizer" not in params and getattr(self, "optimizer_", None) is not None:
-            for name, value in plain.items():
-                # What no optimizer takes is told of by the next fit.
-                if value is not None and (name == "lr" or _is_group_value(name)):
-                    optimizer_setter(self, name, value)
-                    if name in ("lr", "optimizer__lr"):
-                        for group in self.optimizer_.param_groups:
-                            group["lr"] *= group.get("lr_mult", 1)
+            self._set_groups(plain)
         return self
+
+    def _set_groups(self, params: dict[str, Any]) -> None:
+        """Give the optimizer settings that its groups have already."""
+        places = {name: group_setting(name) for name in params}
+        # What is said of all groups comes before what is said of one.
+        for name in sorted(params, key=lambda name: "param_groups__" in name):
+            value, place = params[name], places[name]
+            # What no optimizer takes is told of by the next fit.
+            if (
+                value is not None
+                and place
+                and set_groups(self.optimizer_, *place, value)
+            ):
+                self._made_with = self._made_with | {name: value}
 
     def _validate_params(self) -> None:
         validate_parameter_constraints(
@@ -290,11 +302,3 @@ def _candidates(name: str, own: list[str]) -> list[str]:
         elif name.startswith(prefix) and name.strip("_") != prefix:
             mended.append(f"{prefix}__{name[len(prefix) :].lstrip('_')}")
     return own + mended
-
-
-def _is_group_value(name: str) -> bool:
-    return (
-        name.startswith("optimizer__")
-        and name.count("__") == 1
-        and not (name.endswith("__param_groups"))
-    )

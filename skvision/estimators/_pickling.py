@@ -13,7 +13,7 @@ from torch import nn
 
 from skvision.estimators._build import resolve_device
 
-__all__ = ["PicklingMixin"]
+__all__ = ["PicklingMixin", "moved_parts"]
 
 
 class PicklingMixin:
@@ -22,10 +22,7 @@ class PicklingMixin:
     def __getstate__(self):
         state = dict(vars(self))
         if getattr(self, "device_", torch.device("cpu")).type != "cpu":
-            # Copied together, so that the optimizer keeps pointing to the weights.
-            names = [n + "_" for n in self._modules + self._criteria + self._optimizers]
-            parts = copy.deepcopy([state.get(name) for name in names])
-            state |= zip(names, (_moved(part, "cpu") for part in parts), strict=True)
+            state |= moved_parts(state, self._part_names(), "cpu")
         state["_sklearn_version"] = sklearn.__version__
         return state
 
@@ -42,14 +39,33 @@ class PicklingMixin:
                 stacklevel=2,
             )
         vars(self).update(state)
+        if self.initialized_ and "_made_with" not in state:
+            # Written by an older release.
+            self._note_parameters()
+            if self.freeze is not None:
+                named = self.module_.named_parameters()
+                self._frozen = frozenset(k for k, p in named if not p.requires_grad)
         wanted = state.get("device_", torch.device("cpu"))
         if wanted.type != "cpu":
             try:
                 self.device_ = resolve_device(wanted)
             except ValueError:
                 self.device_ = torch.device("cpu")
-            for name in self._modules + self._criteria + self._optimizers:
-                _moved(getattr(self, name + "_", None), self.device_)
+            for name in self._part_names():
+                _moved(state.get(name), self.device_)
+
+    def _part_names(self):
+        """Return the attributes that hold tensors."""
+        return [n + "_" for n in self._modules + self._criteria + self._optimizers]
+
+
+def moved_parts(state, names, device):
+    """Return copies, on another device, of those attributes that there are.
+
+    They are copied together, so that the optimizer keeps pointing to the weights.
+    """
+    parts = copy.deepcopy({name: state[name] for name in names if name in state})
+    return {name: _moved(part, device) for name, part in parts.items()}
 
 
 def _moved(part, device):

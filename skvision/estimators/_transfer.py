@@ -15,7 +15,7 @@ from skvision.networks._weights import check_weights, read_weights
 
 __all__ = [
     "encoder_names",
-    "freeze_parameters",
+    "frozen_names",
     "load_pretrained",
     "split_groups",
     "train_unfrozen",
@@ -99,8 +99,10 @@ def encoder_names(network: nn.Module) -> set[str]:
     return {name for name in names if not name.startswith(last + ".")}
 
 
-def freeze_parameters(network: nn.Module, freeze: str | Iterable[str]) -> None:
-    """Exclude parameters from training, in place.
+def frozen_names(
+    network: nn.Module, freeze: str | Iterable[str], released: Iterable[str] = ()
+) -> set[str]:
+    """Return the names of parameters that are to be excluded from training.
 
     Parameters
     ----------
@@ -108,6 +110,9 @@ def freeze_parameters(network: nn.Module, freeze: str | Iterable[str]) -> None:
     freeze : str or list of str
         "encoder" or "backbone" (all before the head), or patterns of parameter names
         such as ``"layer1.*"``.
+    released : iterable of str, default=()
+        Names of parameters that are excluded now, and will be trained unless they are
+        named again.
 
     Raises
     ------
@@ -117,23 +122,25 @@ def freeze_parameters(network: nn.Module, freeze: str | Iterable[str]) -> None:
     patterns = [freeze] if isinstance(freeze, str) else list(freeze)
     before_head = encoder_names(network)
     parameters = dict(network.named_parameters())
+    frozen: set[str] = set()
     for pattern in patterns:
         if pattern in ("encoder", "backbone"):
-            matched = [name for name in parameters if name in before_head]
+            matched = {name for name in parameters if name in before_head}
         else:
-            matched = [name for name in parameters if fnmatch(name, pattern)]
+            matched = {name for name in parameters if fnmatch(name, pattern)}
         if not matched:
             raise ValueError(
                 f"freeze={pattern!r} matches no parameter of the network "
                 f"{type(network).__name__}; it has: {', '.join(parameters)}."
             )
-        for name in matched:
-            parameters[name].requires_grad_(False)
-    if not any(p.requires_grad for p in parameters.values()):
+        frozen |= matched
+    trained = {name for name, p in parameters.items() if p.requires_grad}
+    if not {*trained, *released} - frozen:
         raise ValueError(
             f"freeze={freeze!r} leaves the network {type(network).__name__} without "
             "parameters to train."
         )
+    return frozen
 
 
 def train_unfrozen(network: nn.Module) -> None:

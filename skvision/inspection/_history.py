@@ -63,8 +63,8 @@ class HistoryDisplay:
     Smoothing by a factor f draws s_1 = v_1 and s_t = f * s_{t-1} + (1 - f) * v_t for
     the values v_t.
 
-    The best epoch is that of the lowest validation loss, in column ``valid_loss``, as
-    in an estimator's ``best_epoch_``.
+    The best epoch is that of the lowest validation loss, in column ``valid_loss``. An
+    estimator's ``best_epoch_`` is the best one of the last ``fit`` or ``partial_fit``.
 
     Examples
     --------

@@ -383,10 +383,10 @@ ABSENT = [
         ("ImageClassifier has no classes_ before fit",),
     ),
     (
-        "ImageClassifier.best_epoch_: no rows held out",
+        "ImageClassifier.best_epoch_: no weights put back",
         lambda b: b.classifier.best_epoch_,
         AttributeError,
-        ("no best_epoch_", "set early_stopping=True or train_split"),
+        ("no best_epoch_", "set early_stopping=True"),
     ),
     (
         "ImageClassifier.initialize: nothing known of the images",
