@@ -15,6 +15,7 @@ from skvision._random import isolated_random_state
 from skvision.datasets._files import is_path
 from skvision.datasets._labels import labels_of
 from skvision.datasets._layout import layout_of
+from skvision.datasets._names import NamedLabels, names_for
 from skvision.datasets._readers import (
     ArrayReader,
     Cache,
@@ -131,7 +132,10 @@ def as_Xy(
     cache = "auto" if cache == "auto" else bool(cache)
     if is_dataset(dataset):
         X = images_of(dataset, cache)
-        y = labels_of(dataset) if y is None else y
+        given = y is not None
+        y = y if given else labels_of(dataset)
+        if y is not None and (names := names_for(dataset, y, given=given)) is not None:
+            X.labels = NamedLabels(np.asarray(y), names)
         what = f"The items of the {type(dataset).__name__} data set carry"
     else:
         X = _images_without_labels(dataset, cache, channels)

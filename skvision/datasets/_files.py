@@ -16,6 +16,7 @@ from skvision.datasets._decode import UnsuitableImage, pixels_of
 __all__ = [
     "OtherSize",
     "errors_of",
+    "is_hidden",
     "is_path",
     "is_shortage",
     "open_image",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 
+# What systems and programs put into folders, beside names that begin with a dot.
+_NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
 # Pixels of an image that may be decoded only to tell whether its file is damaged.
 _MODERATE = 1 << 22
 
@@ -107,6 +110,11 @@ def is_shortage(error: Exception) -> bool:
     """Whether an error says that memory or open files have run out."""
     lacking = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
     return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacking
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name says that a file or folder is none of the user's."""
+    return name.startswith(".") or name in _NOT_THE_USERS
 
 
 def is_path(x: Any) -> bool:

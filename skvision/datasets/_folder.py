@@ -13,14 +13,12 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
-from skvision.datasets._files import OtherSize, is_shortage, read_image
+from skvision.datasets._files import OtherSize, is_hidden, is_shortage, read_image
 
 __all__ = ["load_image_folder"]
 
 # Skipped files that a warning names.
 _N_NAMED = 3
-# What systems and programs put into folders, beside names that begin with a dot.
-_NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
 
 
 @validate_params(
@@ -195,7 +193,7 @@ def _find_images(
     classes = [
         name
         for name in sorted(folders)
-        if not _is_hidden(name) and _identity(os.path.join(root, name)) not in above
+        if not is_hidden(name) and _identity(os.path.join(root, name)) not in above
     ]
     if not classes:
         raise FileNotFoundError(f"{what} Couldn't find any class folder.")
@@ -227,17 +225,13 @@ def _files_in(folder: str) -> list[str]:
         below = []
         for name in sorted(folders):
             identity = _identity(os.path.join(place, name))
-            if not _is_hidden(name) and identity not in seen:
+            if not is_hidden(name) and identity not in seen:
                 seen.add(identity)
                 below.append(name)
         folders[:] = below
-        kept = sorted(name for name in files if not _is_hidden(name))
+        kept = sorted(name for name in files if not is_hidden(name))
         found.append((place, [os.path.join(place, name) for name in kept]))
     return [file for _, files in sorted(found) for file in files]
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in _NOT_THE_USERS
 
 
 def _identity(path: str) -> tuple[int, int]:

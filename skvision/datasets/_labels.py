@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from skvision._random import isolated_random_state
 from skvision.datasets._unwrap import is_own, unwrap
 
-__all__ = ["labels_of"]
+__all__ = ["labels_of", "stored_labels"]
 
 _CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def labels_of(dataset: Any) -> np.ndarray | None:
     """
     base, rows = unwrap(dataset)
     with isolated_random_state(_CPU):
-        labels = _stored_labels(base)
+        labels = stored_labels(base)
         if labels is not None:
             return labels if rows is None else labels[rows]
         found = []
@@ -35,10 +35,10 @@ def labels_of(dataset: Any) -> np.ndarray | None:
     return np.asarray(found)
 
 
-def _stored_labels(dataset):
+def stored_labels(dataset: Any) -> np.ndarray | None:
     """Return labels that need no decoding of images, or None."""
     if is_own(dataset, "torchvision.datasets.folder"):
-        labels = [label for _, label in dataset.samples]
+        labels: Any = [label for _, label in dataset.samples]
     elif type(dataset) is TensorDataset:
         labels = dataset.tensors[1] if len(dataset.tensors) > 1 else None
     else:
@@ -64,7 +64,7 @@ def _stored_labels(dataset):
     return labels if _labels_agree(labels, dataset) else None
 
 
-def _labels_agree(labels, dataset):
+def _labels_agree(labels: np.ndarray, dataset: Any) -> bool:
     # What a class of the user's calls targets may be anything.
     for row in {0, len(dataset) // 2, len(dataset) - 1}:
         item = dataset[row]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvision.datasets._names import NamedLabels
 from skvision.datasets._readers import Reader
 from skvision.datasets._steps import PixelSteps
 
@@ -30,6 +31,9 @@ class ImageSequence(Sequence):
         and ``read(rows)``.
     rows : ndarray of shape (n,), dtype=int64, default=None
         The rows of the reader that belong to the view; None means all.
+    labels : NamedLabels, default=None
+        The labels that the images came with, if their classes have names. Estimators
+        that are given the same labels as y then know the names.
 
     Attributes
     ----------
@@ -69,9 +73,15 @@ class ImageSequence(Sequence):
 
     ndim = 4
 
-    def __init__(self, reader: Reader, rows: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        rows: np.ndarray | None = None,
+        labels: NamedLabels | None = None,
+    ) -> None:
         self.reader = reader
         self.rows = rows
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.reader) if self.rows is None else len(self.rows)
@@ -141,7 +151,8 @@ class ImageSequence(Sequence):
                 "An ImageSequence is indexed by one axis of rows; got an index of "
                 f"{np.ndim(key)} dimensions."
             )
-        return type(self)(self.reader, rows)
+        labels = None if self.labels is None else self.labels.take(key)
+        return type(self)(self.reader, rows, labels)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

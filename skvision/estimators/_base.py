@@ -34,6 +34,7 @@ from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
 from skvision.estimators._transfer import train_unfrozen
 from skvision.preprocessing._augment import apply_transforms, check_transforms
+from skvision.preprocessing._inputs import labels_by_name
 from skvision.training._batches import (
     BatchLoader,
     DeviceLoader,
@@ -441,6 +442,7 @@ class ImageNet(
         score : float
         """
         with isolated_random_state(getattr(self, "device_", torch.device("cpu"))):
+            X, y = labels_by_name(self, X, y)
             return super().score(X, self._given_or_carried(X, y), sample_weight)
 
     @property

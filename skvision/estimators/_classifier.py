@@ -15,6 +15,12 @@ from skorch import NeuralNetClassifier
 from skorch.utils import to_tensor
 from torch import nn
 
+from skvision.datasets._names import (
+    names_for,
+    renamed,
+    warn_if_hidden,
+    warn_if_numbered_otherwise,
+)
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_class_weight
 from skvision.estimators._parameters import RoutingMixin
@@ -150,6 +156,10 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels seen in ``fit``, sorted.
+    class_names_ : ndarray of shape (n_classes,)
+        Names of these classes, where X carried them: a data set as torchvision's, or
+        what `~skvision.datasets.as_Xy` makes of it. Other data with names are scored,
+        and trained on, by name.
     n_outputs_ : int
         Number of outputs of the network.
     n_features_in_ : int
@@ -317,6 +327,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         proba : ndarray of shape (n, n_classes)
             In the order of ``classes_``.
         """
+        warn_if_numbered_otherwise(X, self)
         return self._raw_predict(X)
 
     def predict(self, X):
@@ -331,6 +342,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         y : ndarray of shape (n,)
             Labels as they were given to ``fit``.
         """
+        warn_if_numbered_otherwise(X, self)
         best = self._raw_predict(X).argmax(axis=1)
         return self.classes_[best]
 
@@ -345,6 +357,27 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             ) from None
 
     # ------------------------------------------------------------------ hooks
+
+    def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
+        given = y is not None
+        y = self._given_or_carried(X, y)
+        names = names_for(X, y, given=given)
+        if not reset:
+            y = renamed(y, names, self)
+        data = super()._check_training_data(
+            X, y, sample_weight, reset=reset, classes=classes
+        )
+        if reset:
+            self._set_class_names(names or {})
+        return data
+
+    def _set_class_names(self, names):
+        """Keep the names of all classes, or none."""
+        vars(self).pop("class_names_", None)
+        labels = self.classes_.tolist()
+        if names and all(label in names for label in labels):
+            self.class_names_ = np.array([names[label] for label in labels])
+            warn_if_hidden(self.class_names_.tolist())
 
     def _check_target(self, X, y):
         y = column_or_1d(self._given_or_carried(X, y), warn=True)

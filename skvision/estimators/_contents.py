@@ -130,6 +130,9 @@ def check_facts(net: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
     facts = {**facts, **dtypes}
     if is_regressor(net) and math.prod(facts["_target_shape"]) != facts["n_outputs_"]:
         raise FormatError("its targets have another shape than its outputs")
+    names = facts.get("class_names_")
+    if names is not None and len(names) != len(facts.get("classes_inferred_", ())):
+        raise FormatError("it has not a name for each class")
     if facts["_flat"] and facts["image_shape_"][:2] != (1, 1):
         raise FormatError("its rows are flat, but have the shape of images")
     return facts
@@ -164,6 +167,10 @@ def _is_classes(value: Any) -> bool:
     )
 
 
+def _is_class_names(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "U"
+
+
 def _is_target_shape(value: Any) -> bool:
     return isinstance(value, Sequence) and len(value) < 2 and all(map(_is_size, value))
 
@@ -176,6 +183,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "image_shape_": _is_shape,
     "feature_names_in_": _is_names,
     "classes_inferred_": _is_classes,
+    "class_names_": _is_class_names,
     "n_outputs_": _is_size,
     "_flat": _is_bool,
     "_scaling_known": _is_bool,

@@ -35,6 +35,7 @@ FACTS = (
     "image_shape_",
     "feature_names_in_",
     "classes_inferred_",
+    "class_names_",
     "n_outputs_",
     "_flat",
     "_scaling_known",

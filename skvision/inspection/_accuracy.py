@@ -121,7 +121,7 @@ class AccuracyDisplay:
         """
         require_matplotlib(cls)
         check_classifier(estimator)
-        y = given_or_carried(X, y)
+        X, y = given_or_carried(X, y, estimator)
         y_pred = estimator.predict(X)
         unique_labels(y, y_pred)  # Raises an error for strings beside numbers.
         labels = np.unique(y)
@@ -170,11 +170,10 @@ class AccuracyDisplay:
         check_named(estimators, "classifier")
         for estimator in estimators.values():
             check_classifier(estimator)
-        y = given_or_carried(X, y)
-        scores = {
-            name: float(accuracy_score(y, estimator.predict(X)))
-            for name, estimator in estimators.items()
-        }
+        scores = {}
+        for name, estimator in estimators.items():
+            images, labels = given_or_carried(X, y, estimator)
+            scores[name] = float(accuracy_score(labels, estimator.predict(images)))
         return cls(scores).plot(ax=ax, **bar_kw)
 
     @classmethod

@@ -70,7 +70,7 @@ def class_table(
     all         4      0.75
     """
     check_classifier(estimator)
-    y = given_or_carried(X, y)
+    X, y = given_or_carried(X, y, estimator)
     y_pred = estimator.predict(X)
     classes = getattr(estimator, "classes_", None)
     labels = unique_labels(y, y_pred, *([] if classes is None else [classes]))

@@ -9,7 +9,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skvision.preprocessing._inputs import labels_in
+from skvision.preprocessing._inputs import labels_by_name
 
 __all__ = ["check_classifier", "given_or_carried", "names_of"]
 
@@ -22,13 +22,14 @@ def check_classifier(found: Any) -> None:
     check_is_fitted(found)
 
 
-def given_or_carried(X: Any, y: Any) -> np.ndarray:
-    """Return y, or the labels that X carries."""
-    if y is None and (y := labels_in(X)) is None:
+def given_or_carried(X: Any, y: Any, estimator: Any = None) -> tuple[Any, np.ndarray]:
+    """Return X, and y or the labels that X carries, as an estimator has them."""
+    X, y = labels_by_name(estimator, X, y)
+    if y is None:
         raise ValueError("y is None, and X carries no labels. Give the true labels.")
     y = column_or_1d(y, warn=True)
     check_consistent_length(X, y)
-    return y
+    return X, y
 
 
 def names_of(labels: np.ndarray, target_names: Any, classes: Any) -> dict[Any, str]:

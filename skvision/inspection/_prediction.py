@@ -159,7 +159,7 @@ class PredictionDisplay:
         """
         require_matplotlib(cls)
         check_classifier(estimator)
-        y = given_or_carried(X, y)
+        X, y = given_or_carried(X, y, estimator)
         classes = getattr(estimator, "classes_", None)
         known = y if classes is None else classes
         if errors_only:
@@ -221,7 +221,7 @@ class PredictionDisplay:
             drawn, or flat rows of unknown shape.
         """
         require_matplotlib(cls)
-        y_true = given_or_carried(X, y_true)
+        X, y_true = given_or_carried(X, y_true)
         y_pred = column_or_1d(y_pred)
         check_consistent_length(X, y_true, y_pred, confidence)
         names = names_of(unique_labels(y_true, y_pred), target_names, None)

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from skvision.preprocessing._inputs import labels_in
+from skvision.preprocessing._inputs import labels_by_name
 from skvision.storage._objects import register
 
 __all__ = ["cross_entropy_scorer", "top_k_scorer"]
@@ -156,7 +156,8 @@ class _ProbabilityScorer(_BaseScorer):
                 f"{self!r} needs a classifier with classes_ and predict_proba; got "
                 f"{type(estimator).__name__}."
             )
-        if y_true is None and (y_true := labels_in(X)) is None:
+        X, y_true = labels_by_name(estimator, X, y_true)
+        if y_true is None:
             raise ValueError(f"{self!r} needs y, since X carries no labels.")
         classes = estimator.classes_
         if len(classes) == 2:

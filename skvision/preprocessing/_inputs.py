@@ -15,6 +15,7 @@ from skvision.datasets._adapters import images_of
 from skvision.datasets._files import is_path
 from skvision.datasets._labels import labels_of
 from skvision.datasets._layout import layout_of
+from skvision.datasets._names import nameless, names_for, names_of_fitted, renamed
 from skvision.datasets._readers import ArrayReader, PathReader, to_chw
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._unwrap import is_dataset
@@ -24,6 +25,7 @@ __all__ = [
     "as_image_array",
     "as_images",
     "is_flat",
+    "labels_by_name",
     "labels_in",
     "without_labels",
     "wrong_shape",
@@ -42,6 +44,39 @@ def labels_in(X: Any) -> np.ndarray | None:
         # SliceDataset yields images alone, so that labels are given beside it.
         return labels_of(X) if isinstance(X, torch.utils.data.Dataset) else None
     return np.asarray([label for _, label in X]) if _is_pairs(X) else None
+
+
+def labels_by_name(net: Any, X: Any, y: Any = None) -> tuple[Any, Any]:
+    """Return X, and its labels as a fitted classifier has them.
+
+    Parameters
+    ----------
+    net : estimator
+    X : images of any kind
+    y : array-like, default=None
+        None takes the labels that X carries.
+
+    Returns
+    -------
+    X : images
+        Without the names of classes, of which predictions would warn.
+    y : array-like or None
+        Where X carries names of classes, labels that `net` has for these names.
+    """
+    given = y is not None
+    y = y if given else labels_in(X)
+    names = None if y is None else names_for(X, y, given=given)
+    if names is None or not (known := names_of_fitted(net)):
+        return X, y
+    if all(known.get(name, label) == label for label, name in names.items()):
+        # They are numbered alike; all that can be is a class that is unknown.
+        return X, renamed(y, names, net)
+    channels, expected = (
+        getattr(net, "channels", "auto"),
+        getattr(net, "image_shape_", None),
+    )
+    images = as_images(X, channels=channels, expected=expected)
+    return nameless(images), renamed(y, names, net)
 
 
 def is_flat(X: Any) -> bool:

@@ -1,0 +1,202 @@
+"""Names of classes that X carries beside its labels, which other data number anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import ConcatDataset
+
+from skvision._warnings import warn
+from skvision.datasets._files import is_hidden
+from skvision.datasets._labels import stored_labels
+from skvision.datasets._unwrap import is_dataset, is_own, unwrap
+
+__all__ = [
+    "NamedLabels",
+    "nameless",
+    "names_for",
+    "names_in",
+    "names_of_fitted",
+    "renamed",
+    "warn_if_hidden",
+    "warn_if_numbered_otherwise",
+]
+
+
+class NamedLabels(NamedTuple):
+    """Labels of an `ImageSequence` and the names of their classes.
+
+    Attributes
+    ----------
+    y : ndarray of shape (n,)
+        One for each image of the sequence.
+    names : dict
+        Name of each label's class.
+    """
+
+    y: np.ndarray
+    names: dict[int, str]
+
+    def take(self, key: Any) -> NamedLabels:
+        """Return those of some images."""
+        return NamedLabels(self.y[key], self.names)
+
+
+def names_in(X: Any) -> dict[int, str] | None:
+    """Return the names of classes by label that X carries, or None.
+
+    Data sets have them as torchvision's do, in ``class_to_idx`` or ``classes``.
+    """
+    if is_dataset(X):
+        return _names_of(unwrap(X)[0])
+    labels = getattr(X, "labels", None)
+    return labels.names if isinstance(labels, NamedLabels) else None
+
+
+def names_for(X: Any, y: Any, *, given: bool) -> dict[int, str] | None:
+    """Return the names that X carries if they belong to some labels.
+
+    Parameters
+    ----------
+    X : images of any kind
+    y : array-like
+    given : bool
+        Whether the labels came beside X: then they may be others than X carries.
+    """
+    names = names_in(X)
+    if names is None:
+        return None
+    y = np.asarray(y)
+    if y.ndim != 1 or y.dtype.kind not in "iu" or not np.isin(y, list(names)).all():
+        return None
+    if given:
+        own = _stored(X) if is_dataset(X) else X.labels.y
+        return names if own is not None and np.array_equal(y, own) else None
+    return names
+
+
+def _stored(dataset: Any) -> np.ndarray | None:
+    """Return the labels of a data set for which no image is decoded."""
+    base, rows = unwrap(dataset)
+    own = stored_labels(base)
+    return own if own is None or rows is None else own[rows]
+
+
+def _names_of(dataset: Any) -> dict[int, str] | None:
+    """Return the names that a data set has for its labels."""
+    if type(dataset).__getitem__ is ConcatDataset.__getitem__:
+        return _names_of_parts(dataset.datasets)
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    numbers = getattr(dataset, "class_to_idx", None)
+    if isinstance(numbers, Mapping) and len({*numbers.values()}) == len(numbers):
+        return _checked({label: name for name, label in numbers.items()})
+    classes = getattr(dataset, "classes", None)
+    if classes is None and is_own(dataset, "torchvision.datasets."):
+        classes = getattr(dataset, "categories", None)
+    if not isinstance(classes, (list, tuple, np.ndarray)):
+        return None
+    # ImageNet has several names for each class.
+    joined = [", ".join(c) if isinstance(c, tuple) else c for c in classes]
+    return _checked(dict(enumerate(joined)))
+
+
+def _checked(names: dict[Any, Any]) -> dict[int, str] | None:
+    """Return names by labels if they are such, and each but one."""
+    if not all(
+        isinstance(label, (int, np.integer)) and isinstance(name, str)
+        for label, name in names.items()
+    ):
+        return None
+    if not names or len({*names.values()}) < len(names):
+        return None
+    return {int(label): str(name) for label, name in names.items()}
+
+
+def _names_of_parts(parts: Any) -> dict[int, str] | None:
+    """Return the names of data sets one after the other, which must go together."""
+    together: dict[int, str] = {}
+    labels: dict[str, int] = {}
+    for part in parts:
+        names = _names_of(unwrap(part)[0])
+        if names is None:
+            return None
+        for label, name in names.items():
+            if together.setdefault(label, name) != name:
+                other = f"{label} is {together[label]!r} in one and {name!r} in another"
+            elif labels.setdefault(name, label) != label:
+                other = f"{name!r} is {labels[name]} in one and {label} in another"
+            else:
+                continue
+            raise ValueError(
+                f"The parts of the ConcatDataset number their classes differently: "
+                f"{other}. Give the parts a target_transform that makes them agree."
+            )
+    return together
+
+
+def names_of_fitted(net: Any) -> dict[str, Any]:
+    """Return the labels of a classifier by the names of their classes."""
+    classes = getattr(net, "classes_", None)
+    if classes is None:
+        return {}
+    names = getattr(net, "class_names_", None)
+    if names is None:
+        # Labels that are strings are names themselves.
+        strings = all(isinstance(label, str) for label in classes)
+        names = classes if strings else []
+    return dict(zip(map(str, names), classes, strict=False))
+
+
+def renamed(y: Any, names: Mapping[int, str] | None, net: Any) -> Any:
+    """Return labels as a fitted classifier has them for the same names.
+
+    Raises
+    ------
+    ValueError
+        If a class is none of those that it was fitted on.
+    """
+    known = names_of_fitted(net)
+    if names is None or not known:
+        return y
+    y = np.asarray(y)
+    present, places = np.unique(y, return_inverse=True)
+    unknown = [names[label] for label in present.tolist() if names[label] not in known]
+    if unknown:
+        raise ValueError(
+            f"X has images of the class(es) {unknown}, but {type(net).__name__} was "
+            f"fitted on {list(known)}. Leave these images out, or fit on all classes."
+        )
+    labels = np.asarray([known[names[label]] for label in present.tolist()])
+    return labels[places]
+
+
+def warn_if_numbered_otherwise(X: Any, net: Any) -> None:
+    """Warn if X has other labels for the names of classes than a classifier has."""
+    names, known = names_in(X), names_of_fitted(net)
+    for label, name in (names or {}).items():
+        if name in known and known[name] != label:
+            warn(
+                f"X has other labels for its classes than {type(net).__name__} was "
+                f"fitted on: {name!r} is {label} in X, and {known[name]} in classes_. "
+                "Predictions are labels of classes_. Compare them with those of X by "
+                "name, see class_names_; score(X) does so.",
+            )
+            return
+
+
+def warn_if_hidden(names: Any) -> None:
+    """Warn of classes that are no classes of the user's."""
+    hidden = [name for name in names if is_hidden(name)]
+    if hidden:
+        warn(
+            f"X has the class(es) {hidden}, which look like hidden folders. Delete "
+            "them, or load the images with load_image_folder, which leaves them out.",
+        )
+
+
+def nameless(X: Any) -> Any:
+    """Return an ImageSequence without the names that it carries."""
+    return X if getattr(X, "labels", None) is None else type(X)(X.reader, X.rows)
