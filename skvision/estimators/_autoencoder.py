@@ -54,14 +54,14 @@ class ImageAutoencoder(
     criterion : str, class or torch.nn.Module, default="mse"
         The loss of a pixel: "mse", "l1", "smooth_l1", or a torch class.
     optimizer : str or class, default="adam"
-        "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
-        ``optimizer__name``. The first three make their steps in one operation, unless
-        ``optimizer__fused=False``.
+        "sgd", "adam", "adamw", "rmsprop", in any capitals, or a torch class; its
+        arguments are set by ``optimizer__name``. The first three make their steps in
+        one operation, unless ``optimizer__fused=False``.
     lr : float, default=1e-3
         Learning rate.
     max_epochs : int, default=10
         Number of passes over the training rows at each call of ``fit`` and
-        ``partial_fit``.
+        ``partial_fit``; with 0, ``fit`` builds the network and trains nothing.
     batch_size : int, default=128
         Rows in a training batch; -1 takes all. A single row left over for the last
         batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
@@ -108,7 +108,8 @@ class ImageAutoencoder(
     freeze : str or list of str, default=None
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
         of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
-        evaluation mode.
+        evaluation mode. To train the head first and then all, call ``fit``,
+        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
     checkpoint : str or os.PathLike, default=None
         A directory. ``fit`` writes its state there at the end of each epoch, into a
         file of its own for these parameters and data, and goes on from that file

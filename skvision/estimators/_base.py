@@ -33,6 +33,7 @@ from skvision.estimators._pickling import PicklingMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
 from skvision.estimators._transfer import train_unfrozen
+from skvision.estimators._weights import WeightsMixin
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.preprocessing._inputs import labels_by_name
 from skvision.training._batches import (
@@ -66,6 +67,7 @@ class ImageNet(
     ResumeMixin,
     PicklingMixin,
     SavingMixin,
+    WeightsMixin,
 ):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
@@ -79,7 +81,7 @@ class ImageNet(
         "criterion": [NameOptions(set(CRITERIA)), callable, nn.Module],
         "optimizer": [NameOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "batch_size": [
             Interval(Integral, 1, None, closed="left"),
             Options(Integral, {-1}),
@@ -180,6 +182,9 @@ class ImageNet(
         """
         goes_on = changed is not None
         reset = not goes_on or not self._has_facts()
+        if goes_on and classes is None:
+            # They may have come with weights, before any data.
+            classes = vars(self).get("classes_inferred_")
         data = self._check_training_data(
             X, y, sample_weight, reset=reset, classes=classes
         )
@@ -233,11 +238,13 @@ class ImageNet(
         check_scorers(self)
 
     def _train(self, split):
+        if not self.max_epochs and self.history:
+            return  # Callbacks that begin anew would forget what they know.
         with isolated_random_state(self.device_, next_seed(self._generator)):
             try:
                 self.notify("on_train_begin", X=split.train, y=None)
                 epochs = self.max_epochs
-                if self._found:
+                if self._found and epochs:
                     stopped = self._resume(self._found)
                     self._found = None
                     # The last epoch of the history may be left to be ended.
@@ -249,6 +256,7 @@ class ImageNet(
             except KeyboardInterrupt:
                 # The user's, not a callback's: tidy up, then let it through.
                 self.notify("on_train_end", X=split.train, y=None)
+                self._drop_unfinished_epoch(split)
                 raise
             except BaseException:
                 self._forget_best_epoch()
@@ -465,10 +473,11 @@ class ImageNet(
         callbacks = [callback for _, callback in getattr(self, "callbacks_", ())]
         return [c for c in callbacks if isinstance(c, EarlyStopping) and c.load_best]
 
-    def _forget_best_epoch(self):
-        """Note that the weights are those of no epoch, or not known to be."""
+    def _forget_best_epoch(self, but=None):
+        """Note that the weights are those of no epoch, or at best of this one."""
         for callback in self._stoppers():
-            callback.best_epoch_ = 0
+            if getattr(callback, "best_epoch_", 0) != but:
+                callback.best_epoch_ = 0
 
 
 def _detached(y_pred):

@@ -52,14 +52,14 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         network returns logits for "cross_entropy"; for `torch.nn.NLLLoss` it returns
         probabilities, as in skorch, or log-probabilities.
     optimizer : str or class, default="adam"
-        "sgd", "adam", "adamw", "rmsprop", or a torch class; its arguments are set by
-        ``optimizer__name``. The first three make their steps in one operation, unless
-        ``optimizer__fused=False``.
+        "sgd", "adam", "adamw", "rmsprop", in any capitals, or a torch class; its
+        arguments are set by ``optimizer__name``. The first three make their steps in
+        one operation, unless ``optimizer__fused=False``.
     lr : float, default=1e-3
         Learning rate.
     max_epochs : int, default=10
         Number of passes over the training rows at each call of ``fit`` and
-        ``partial_fit``.
+        ``partial_fit``; with 0, ``fit`` builds the network and trains nothing.
     batch_size : int, default=128
         Rows in a training batch; -1 takes all. A single row left over for the last
         batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
@@ -108,7 +108,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     freeze : str or list of str, default=None
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
         of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
-        evaluation mode.
+        evaluation mode. To train the head first and then all, call ``fit``,
+        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
     checkpoint : str or os.PathLike, default=None
         A directory. ``fit`` writes its state there at the end of each epoch, into a
         file of its own for these parameters and data, and goes on from that file
@@ -201,8 +202,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     `~skvision.exceptions.DivergedError` is raised. Training that ends no better than a
     constant prediction gives a `sklearn.exceptions.ConvergenceWarning`.
 
-    Ctrl-C ends ``fit`` by a ``KeyboardInterrupt``; `history` and the weights reached
-    are kept, and ``partial_fit`` goes on from them.
+    Ctrl-C ends ``fit`` by a ``KeyboardInterrupt``; `history`, of the epochs that had
+    ended, and the weights reached are kept, and ``partial_fit`` goes on from them.
 
     Examples
     --------

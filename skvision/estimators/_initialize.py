@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import check_scoring
 from skorch.callbacks import EarlyStopping, EpochScoring
 from skorch.history import History
@@ -75,16 +74,6 @@ class InitializeMixin:
             yield
         finally:
             self.device = device
-
-    def load_params(self, *args, **kwargs):
-        """Load weights as skorch does, see `skorch.NeuralNet.load_params`."""
-        if not self.initialized_:
-            raise NotFittedError(
-                f"This {type(self).__name__} has no network to load weights into: call "
-                "fit or initialize first."
-            )
-        with self._plain_device():
-            return super().load_params(*args, **kwargs)
 
     def initialize_history(self):
         self.history_ = History()  # Clearing the old one would change copies of it.

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
+from skorch.history import History
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -34,6 +35,8 @@ class LoopMixin:
     def notify(self, method_name, **cb_kwargs):
         if method_name == "on_epoch_begin" and self._within is not None:
             return  # It has begun already.
+        if method_name == "on_train_end" and not self.history:
+            return  # Callbacks look at the last epoch.
         getattr(self, method_name)(self, **cb_kwargs)
         if method_name == "on_epoch_end":
             for name in ("dataset_train", "dataset_valid"):
@@ -82,6 +85,15 @@ class LoopMixin:
         self.history.record(prefix + "_batch_count", n_steps)
         if training:
             self._check_divergence()
+
+    def _drop_unfinished_epoch(self, split):
+        """Leave only those epochs in the history that were trained to their ends."""
+        counts = {"train_batch_count"}
+        if split.valid is not None:
+            counts.add("valid_batch_count")
+        epochs = self.history.to_list()
+        if epochs and not counts <= epochs[-1].keys():
+            self.history_ = History(epochs[:-1])
 
     def _losses_at_once(self):
         """Whether losses are fetched batch by batch.

@@ -44,6 +44,8 @@ class ParametersMixin:
     _parameter_constraints: dict[str, Any]
 
     __signature__: inspect.Signature
+    optimizer_: Any
+    _made_with: dict[str, Any]
 
     # Parameters prefix__name; they are no names of the constructor's signature, and
     # scikit-learn allows no other attributes in a new estimator.

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -46,22 +47,21 @@ def test_parameters_in_a_new_estimator(data, tmp_path, use_safetensors, normaliz
     assert fresh.device == "auto"
 
 
-@pytest.mark.parametrize("use_safetensors", [False, True])
-def test_learnt_normalisation_is_saved_by_its_own_name(data, tmp_path, use_safetensors):
-    if use_safetensors:
-        pytest.importorskip("safetensors")
+def test_files_of_weights_alone(data, tmp_path):
     X, y = data
     estimator = ImageClassifier(**SMALL).fit(X, y)
-    files = {"f_params": tmp_path / "params", "f_scaler": tmp_path / "scaler"}
-    estimator.save_params(**files, use_safetensors=use_safetensors)
+    torch.save(estimator.module_.state_dict(), tmp_path / "weights")
+    estimator.save_params(f_scaler=tmp_path / "scaler")
     fresh = clone(estimator).set_params(image_shape=(1, 8, 8), module__n_outputs=3)
-    fresh.initialize().load_params(
-        f_params=files["f_params"], use_safetensors=use_safetensors
-    )
+    fresh.initialize().load_params(f_params=tmp_path / "weights")
+    assert fresh.classes_.tolist() == [0, 1, 2]
     with pytest.raises(NotFittedError, match="normalize='channel'"):
         fresh.predict_proba(X)
-    fresh.load_params(**files, use_safetensors=use_safetensors)
+    fresh.load_params(f_scaler=tmp_path / "scaler")
     assert_array_equal(fresh.predict_proba(X), estimator.predict_proba(X))
+    fresh.partial_fit(X[:4] + 100, y[:4])
+    assert torch.equal(fresh.scaler_.mean, estimator.scaler_.mean)
+    assert fresh.classes_.tolist() == [0, 1, 2]
 
 
 def test_parameters_in_buffers_and_fitted_estimators(data):

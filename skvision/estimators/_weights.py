@@ -1,0 +1,310 @@
+"""Weights in files, and beside them what predictions need."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from skorch.history import History
+
+from skvision.estimators._build import network_shape
+from skvision.estimators._contents import check_facts, check_scaler
+from skvision.estimators._saving import FACTS
+from skvision.exceptions import FormatError
+from skvision.preprocessing._scaling import PixelScaler
+from skvision.storage._tree import decode, encode
+
+__all__ = ["WeightsMixin"]
+
+# Where the note is: an attribute of the state_dict, which torch writes and does not
+# look at, or an entry of the header of safetensors. The weights alone are tensors.
+_ATTRIBUTE, _ENTRY = "_skvision", "skvision"
+# What belongs to a training.
+_NOT_NOTED = ("_seed", "_untrained_loss")
+
+
+class WeightsMixin:
+    """``save_params`` and ``load_params``."""
+
+    def save_params(
+        self,
+        f_params=None,
+        f_optimizer=None,
+        f_criterion=None,
+        f_history=None,
+        use_safetensors=False,
+        **kwargs,
+    ):
+        """Save weights, and other parts on their own, as skorch does.
+
+        The file of the weights is a ``state_dict``, which the network's own
+        ``load_state_dict`` takes. It also has, where only `load_params` looks, the
+        normalisation of pixels, the classes and whatever else a prediction needs.
+
+        Parameters
+        ----------
+        f_params, f_optimizer, f_criterion, f_history : path or file, default=None
+            Where weights, states and the history are written; None leaves them out.
+        use_safetensors : bool, default=False
+            Whether the files are written by safetensors, which takes tensors alone.
+        **kwargs : dict
+            ``f_name`` for other parts of the estimator, of the attribute ``name_``.
+
+        See Also
+        --------
+        save : Keeps all of a fitted estimator in one file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import torch
+        >>> from skvision import ImageClassifier
+        >>> from skvision.datasets import load_digits_images
+        >>> X, y = load_digits_images(return_X_y=True)
+        >>> net = ImageClassifier("mlp", max_epochs=1).fit(X, y)
+        >>> fresh = ImageClassifier(
+        ...     "mlp", image_shape=(1, 8, 8), module__n_outputs=10
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save_params(f_params=f"{folder}/weights.pt")
+        ...     fresh.initialize().load_params(f_params=f"{folder}/weights.pt")
+        ...     weights = torch.load(f"{folder}/weights.pt")
+        >>> bool((fresh.predict(X) == net.predict(X)).all())
+        True
+        >>> net.module_.load_state_dict(weights)
+        <All keys matched successfully>
+        """
+        files = {"f_params": f_params, "f_optimizer": f_optimizer}
+        files |= {"f_criterion": f_criterion, "f_history": f_history} | kwargs
+        target, rest = _taken_out(files)
+        if target is not None and self.initialized_:
+            _write(target, self.module_.state_dict(), self._note(), use_safetensors)
+            files = rest
+        if files or target is None:
+            super().save_params(**files, use_safetensors=use_safetensors)
+
+    def load_params(
+        self,
+        f_params=None,
+        f_optimizer=None,
+        f_criterion=None,
+        f_history=None,
+        checkpoint=None,
+        use_safetensors=False,
+        **kwargs,
+    ):
+        """Load weights, and other parts on their own, as skorch does.
+
+        With the weights come the normalisation of pixels that they were trained with
+        and, into an estimator that has seen no data, the classes and the shape of
+        images, if `save_params` or a callback of skorch's that calls it wrote the file.
+        Of other files, the classes of a classifier are 0, 1, 2 and so on.
+
+        Parameters
+        ----------
+        f_params, f_optimizer, f_criterion, f_history : path or file, default=None
+            What is to be loaded, as `save_params` has written it.
+        checkpoint : skorch.callbacks.Checkpoint, default=None
+            Has the names of files, and initializes an estimator that is not.
+        use_safetensors : bool, default=False
+            Whether the files were written by safetensors.
+        **kwargs : dict
+            ``f_name`` for other parts of the estimator, of the attribute ``name_``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If there is no network yet, and no `checkpoint` is given.
+        ValueError
+            If the weights are those of other classes than the estimator's.
+        FormatError
+            If what stands beside the weights is damaged.
+        """
+        if not self.initialized_ and checkpoint is not None:
+            self.initialize()
+        if not self.initialized_:
+            raise NotFittedError(
+                f"This {type(self).__name__} has no network to load weights into: call "
+                "fit or initialize first."
+            )
+        files = {"f_params": f_params, "f_optimizer": f_optimizer}
+        files |= {"f_criterion": f_criterion, "f_history": f_history} | kwargs
+        epoch = None
+        if checkpoint is not None:
+            if f_history is None and checkpoint.f_history is not None:
+                self.history = History.from_file(checkpoint.f_history_)
+            given = {name: file for name, file in files.items() if file}
+            files = checkpoint.get_formatted_files(self) | given
+            epoch = _epoch_of(checkpoint, self.history)
+        source, rest = _taken_out(files)
+        if source is not None:
+            self._load_weights(source, use_safetensors, epoch)
+        if rest or source is None:
+            with self._plain_device():
+                super().load_params(**rest, use_safetensors=use_safetensors)
+            self._scaling_known |= self.scaler_.mean is not None
+
+    def _load_weights(self, source, use_safetensors, epoch):
+        state, text = _read(source, use_safetensors, self.device_)
+        note = None if text is None else self._checked_note(text)
+        self.module_.load_state_dict(state)
+        self._forget_best_epoch(epoch)
+        if note is not None:
+            facts, scaler = note
+            if not self._has_facts() and facts is not None:
+                self._take_facts(facts)
+            if scaler is not None:
+                self.scaler_.set_statistics(*scaler, device=self.device_)
+                self._scaling_known = True
+        if is_classifier(self) and "classes_inferred_" not in vars(self):
+            n_outputs = self._count_outputs()
+            if n_outputs is not None and n_outputs > 1:
+                self._set_classes(np.arange(n_outputs))
+
+    def _note(self):
+        """Return what goes with the weights, as a line of text."""
+        facts = {k: vars(self)[k] for k in FACTS if k in vars(self)}
+        facts = {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
+        scaler = self.scaler_.mean, self.scaler_.std
+        note = {
+            "kind": _kind(self),
+            "facts": facts if self._has_facts() else None,
+            "scaler": [v if v is None else v.flatten().tolist() for v in scaler]
+            if self._scaling_known
+            else None,
+        }
+        return json.dumps(encode(note, {}))
+
+    def _checked_note(self, text):
+        """Return facts and scaling of a note, None for what cannot be taken over."""
+        try:
+            note = decode(json.loads(text), {})
+            facts, scaler = note["facts"], note["scaler"]
+            if note["kind"] != _kind(self):
+                facts = None
+            if facts is not None:
+                facts = check_facts(self, facts)
+            if scaler is not None:
+                pair = [
+                    v if v is None else torch.tensor(v, dtype=torch.float64)
+                    for v in scaler
+                ]
+                scaler = check_scaler(self._described_by(facts, pair[0]), pair)
+        except Exception as error:
+            raise FormatError(
+                f"What stands beside the weights is damaged: {error!r}. Read the file "
+                "by torch.load, and give its weights to module_.load_state_dict."
+            ) from error
+        self._compare_facts(facts or {})
+        return facts, scaler
+
+    def _described_by(self, facts, mean):
+        """Return what says which images a scaling in a note is for."""
+        if facts is not None:
+            return SimpleNamespace(**facts)
+        if self._has_facts():
+            return self
+        n_channels = 0 if mean is None else mean.numel()
+        return SimpleNamespace(_flat=False, image_shape_=(n_channels, 1, 1))
+
+    def _compare_facts(self, facts):
+        """Refuse weights that are for something else."""
+        classes, own = (
+            facts.get("classes_inferred_"),
+            vars(self).get("classes_inferred_"),
+        )
+        if classes is not None and own is not None and not np.array_equal(classes, own):
+            raise ValueError(
+                f"The weights are those of the classes {classes.tolist()}, and this "
+                f"{type(self).__name__} has {own.tolist()}. Load them into a new "
+                "estimator, or give them by pretrained= to train on."
+            )
+        shape = facts.get("image_shape_", self.image_shape)
+        if self.image_shape is not None and tuple(self.image_shape) != tuple(shape):
+            raise ValueError(
+                f"The weights were trained on images of shape {shape}, and this "
+                f"{type(self).__name__} has image_shape={self.image_shape!r}."
+            )
+
+    def _take_facts(self, facts):
+        """Become what has seen the data that the weights were trained on."""
+        classes = facts.get("classes_inferred_")
+        left = {"classes_inferred_", *_NOT_NOTED}
+        vars(self).update({k: v for k, v in facts.items() if k not in left})
+        self.n_features_in_ = math.prod(self.image_shape_)
+        spec = getattr(self.module_, "input_spec", None)
+        self.network_shape_ = network_shape(self.image_shape_, spec)
+        self.scaler_ = PixelScaler(flat=self._flat, dtype=self._dtype, spec=spec)
+        self.scaler_.to(self.device_)
+        if classes is not None:
+            self._set_classes(classes)
+
+    def _count_outputs(self):
+        """Return the number of the network's outputs, None if it is not known."""
+        n_outputs = self.get_params_for("module").get("n_outputs")
+        if n_outputs is not None or "image_shape" not in self._facts():
+            return n_outputs
+        self._enter_mode(training=False)
+        images = torch.zeros((1, *self.network_shape_), dtype=self._dtype)
+        with torch.no_grad():
+            output = self.module_(images.to(self.device_))
+        output = output[0] if isinstance(output, tuple) else output
+        return output.shape[1] if output.ndim == 2 else None
+
+
+def _taken_out(files):
+    """Return the file of the network's weights, and the others."""
+    files = {name: file for name, file in files.items() if file is not None}
+    if {"f_params", "f_module"} <= files.keys():
+        return None, files  # skorch says that these are the same.
+    names = [name for name in ("f_params", "f_module") if name in files]
+    return (files.pop(names[0]) if names else None), files
+
+
+def _write(target, state, note, use_safetensors):
+    if not use_safetensors:
+        state = OrderedDict(state)
+        setattr(state, _ATTRIBUTE, note)
+        torch.save(state, target)
+        return
+    metadata = {"format": "pt", _ENTRY: note}
+    if isinstance(target, (str, os.PathLike)):
+        safetensors.torch.save_file(state, target, metadata)
+    else:
+        target.write(safetensors.torch.save(state, metadata))
+
+
+def _read(source, use_safetensors, device):
+    """Return weights, and the note beside them or None."""
+    if not use_safetensors:
+        state = torch.load(source, map_location=device, weights_only=True)
+        return state, getattr(state, _ATTRIBUTE, None)
+    if not isinstance(source, (str, os.PathLike)):
+        data = source.read()
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return safetensors.torch.load(data), header.get("__metadata__", {}).get(_ENTRY)
+    with safetensors.safe_open(source, framework="pt", device=str(device)) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return state, (file.metadata() or {}).get(_ENTRY)
+
+
+def _epoch_of(checkpoint, history):
+    """Return the epoch whose weights a callback wrote last, None if it is not known."""
+    name = getattr(checkpoint, "event_name", None)
+    epochs = [row["epoch"] for row in history if row.get(name)]
+    return epochs[-1] if epochs else None
+
+
+def _kind(estimator: Any) -> str:
+    if is_classifier(estimator):
+        return "classifier"
+    return "regressor" if is_regressor(estimator) else "autoencoder"

@@ -1,0 +1,191 @@
+"""Weights in files, and what goes with them."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from safetensors.torch import load_file
+from skorch.callbacks import Checkpoint, LoadInitState, TrainEndCheckpoint
+from skorch.dataset import ValidSplit
+from skvision_tests import NAMES, SMALL, make_images, weights
+
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.exceptions import FormatError
+from skvision.networks import MLP
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+KNOWN = {"image_shape": (1, 8, 8), "module__n_outputs": 3}
+
+
+@pytest.fixture(scope="module")
+def data():
+    X, y = make_images()
+    return (X * 127).astype(np.uint8), y
+
+
+def fresh(kind=ImageClassifier, **params):
+    """Return an estimator that knows its shapes and has seen no data."""
+    return kind(**SMALL | {"random_state": 5} | params)
+
+
+@pytest.mark.parametrize("use_safetensors", [False, True])
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("labels", [np.arange(3), NAMES, np.array([7, 5, 9])], ids=str)
+def test_a_new_estimator_predicts_the_same(
+    data, labels, in_memory, use_safetensors, tmp_path
+):
+    X, y = data
+    net = ImageClassifier(**SMALL).fit(X, labels[y])
+    file = io.BytesIO() if in_memory else tmp_path / "weights"
+    net.save_params(f_params=file, use_safetensors=use_safetensors)
+    if in_memory:
+        file.seek(0)
+    other = fresh(**KNOWN).initialize()
+    other.load_params(f_params=file, use_safetensors=use_safetensors)
+    assert_array_equal(other.classes_, net.classes_)
+    assert_array_equal(other.predict_proba(X), net.predict_proba(X))
+    assert_array_equal(other.predict(X), net.predict(X))
+    # More training has the normalisation and the classes that the weights have.
+    few = np.flatnonzero(y < 2)[:4]
+    other.partial_fit(X[few] // 2, labels[y[few]])
+    assert_array_equal(other.classes_, net.classes_)
+    assert torch.equal(other.scaler_.mean, net.scaler_.mean)
+    if not in_memory:
+        state = load_file(file) if use_safetensors else torch.load(file)
+        assert all(isinstance(value, torch.Tensor) for value in state.values())
+        plain = MLP((1, 8, 8), 3, hidden=(16,))
+        assert str(plain.load_state_dict(state)) == "<All keys matched successfully>"
+        assert_array_equal(plain.state_dict()["head.bias"], weights(net)["head.bias"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "known"),
+    [
+        (ImageRegressor, "predict", {"module__n_outputs": 1}),
+        (ImageAutoencoder, "reconstruct", {}),
+        (ImageAutoencoder, "transform", {}),
+    ],
+)
+def test_other_estimators(kind, method, known, data, tmp_path):
+    X, y = data
+    net = kind(max_epochs=1, random_state=0).fit(X, 100.0 * y)
+    net.save_params(f_params=tmp_path / "weights")
+    other = kind(image_shape=(1, 8, 8), **known).initialize()
+    other.load_params(f_params=tmp_path / "weights")
+    found, expected = getattr(other, method)(X), getattr(net, method)(X)
+    assert found.dtype == expected.dtype
+    assert_array_equal(found, expected)
+
+
+def test_flat_rows(data, tmp_path):
+    X, y = data
+    rows = X.reshape(len(X), -1)
+    net = ImageClassifier(**SMALL).fit(rows, y)
+    net.save_params(f_params=tmp_path / "weights")
+    other = fresh(module__image_shape=(1, 1, 64), module__n_outputs=3).initialize()
+    other.load_params(f_params=tmp_path / "weights")
+    assert_array_equal(other.predict_proba(rows), net.predict_proba(rows))
+
+
+def test_fitted_estimators_take_the_normalisation_too(data, tmp_path):
+    X, y = data
+    net = ImageClassifier(**SMALL).fit(X, NAMES[y])
+    net.save_params(f_params=tmp_path / "weights")
+    other = fresh().fit(X // 3, NAMES[y])
+    other.load_params(f_params=tmp_path / "weights")
+    assert_array_equal(other.predict_proba(X), net.predict_proba(X))
+    third = fresh().fit(X, y)
+    before = weights(third)
+    with pytest.raises(ValueError, match=r"\['amber', 'green', 'red'\].*\[0, 1, 2\]"):
+        third.load_params(f_params=tmp_path / "weights")
+    assert_array_equal(weights(third)["head.bias"], before["head.bias"])
+    wrong = fresh(**KNOWN | {"image_shape": (1, 4, 16)}).initialize()
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\).*image_shape=\(1, 4, 16\)"):
+        wrong.load_params(f_params=tmp_path / "weights")
+
+
+@pytest.mark.parametrize("use_safetensors", [False, True])
+@pytest.mark.parametrize("kind", [Checkpoint, TrainEndCheckpoint])
+def test_callbacks_of_skorch_keep_it(kind, use_safetensors, data, tmp_path):
+    X, y = data
+    options = {"dirname": str(tmp_path), "use_safetensors": use_safetensors}
+    if kind is Checkpoint:
+        options["monitor"] = "train_loss_best"
+    if use_safetensors:
+        options["f_optimizer"] = None
+    checkpoint = kind(**options)
+    net = ImageClassifier(**SMALL, callbacks=[checkpoint]).fit(X, NAMES[y])
+    other = fresh(**KNOWN)
+    stored = dict(net.callbacks_)[kind.__name__]
+    stored = getattr(stored, "checkpoint_", stored)
+    other.load_params(checkpoint=stored, use_safetensors=use_safetensors)
+    assert len(other.history) == len(net.history)
+    assert_array_equal(other.predict_proba(X), net.predict_proba(X))
+    begin = LoadInitState(stored, use_safetensors=use_safetensors)
+    # Weights go on with the pixels that they were trained on.
+    later = fresh(lr=1e-4, callbacks=[begin]).fit(X // 3, NAMES[y])
+    assert torch.equal(later.scaler_.mean, net.scaler_.mean)
+    assert len(later.history) == 4
+
+
+def test_nothing_but_the_note_is_damaged(data, tmp_path):
+    net = ImageClassifier(**SMALL).fit(*data)
+    net.save_params(f_params=tmp_path / "weights")
+    state = torch.load(tmp_path / "weights")
+    for note in ("", "{}", "[1]", state._skvision.replace("64", "-64"), 3):
+        state._skvision = note
+        torch.save(state, tmp_path / "damaged")
+        with pytest.raises(FormatError, match="beside the weights"):
+            fresh(**KNOWN).initialize().load_params(f_params=tmp_path / "damaged")
+
+
+def test_no_best_epoch_of_weights_from_elsewhere(data, tmp_path):
+    X, y = data
+    net = ImageClassifier(**SMALL, early_stopping=True).fit(X, y)
+    assert net.best_epoch_
+    net.save_params(f_params=tmp_path / "weights")
+    net.load_params(f_params=tmp_path / "weights")
+    assert not hasattr(net, "best_epoch_")
+
+
+def test_a_checkpoint_that_loads_the_best_epoch(data, tmp_path):
+    checkpoint = Checkpoint(dirname=str(tmp_path), load_best=True)
+    net = ImageClassifier(
+        **SMALL | {"max_epochs": 5, "lr": 0.1},
+        early_stopping=True,
+        callbacks=[checkpoint],
+    ).fit(*data)
+    assert net.best_epoch_ == net.history[-1, "epoch"]
+
+
+# -------------------------------------------------------------------- no epoch at all
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+@pytest.mark.parametrize(
+    "params", [{}, {"early_stopping": True}, {"train_split": ValidSplit(4)}], ids=str
+)
+def test_no_epoch_builds_the_network(kind, params, data):
+    X, y = data
+    net = kind(max_epochs=0, random_state=0, **params).fit(X, y)
+    assert len(net.history) == 0
+    before = weights(net)
+    method = "transform" if kind is ImageAutoencoder else "predict"
+    predicted = getattr(net, method)(X)
+    assert len(predicted) == len(X)
+    assert net.partial_fit(X, y) is net
+    assert_array_equal(getattr(net, method)(X), predicted)
+    net.set_params(max_epochs=1).partial_fit(X, y)
+    assert len(net.history) == 1
+    assert any(not np.array_equal(v, before[k]) for k, v in weights(net).items())
+
+
+def test_no_more_epochs_change_nothing(data):
+    net = ImageClassifier(**SMALL, early_stopping=True).fit(*data)
+    before, best = weights(net), net.best_epoch_
+    net.set_params(max_epochs=0).partial_fit(*data)
+    assert net.best_epoch_ == best
+    assert all(np.array_equal(v, before[k]) for k, v in weights(net).items())
