@@ -25,7 +25,6 @@ COMMON = [
     ("lr", math.inf, r"\[0.0, inf\)"),
     ("lr", "fast", r"\[0.0, inf\)"),
     ("max_epochs", -1, r"an int in the range \[0, inf\)"),
-    ("max_epochs", -1, r"\[1, inf\)"),
     ("max_epochs", 1.5, r"an int"),
     ("max_epochs", "3", r"an int"),
     ("batch_size", 0, r"\[1, inf\) or an? int among {-1}"),
