@@ -25,7 +25,7 @@ from skvision.datasets._readers import (
 )
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._transforms import SplitTransform
-from skvision.datasets._unwrap import is_dataset, unwrap
+from skvision.datasets._unwrap import held_in, is_dataset, unwrap
 from skvision.datasets._vision import (
     faithful,
     is_unchanged,
@@ -130,6 +130,8 @@ def as_Xy(
     (2,)
     """
     cache = "auto" if cache == "auto" else bool(cache)
+    if (held := held_in(dataset)) is not None:
+        dataset, y = held[0], held[1] if y is None else y
     if is_dataset(dataset):
         X = images_of(dataset, cache)
         given = y is not None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import Dataset, Subset
 
-__all__ = ["is_dataset", "is_own", "unwrap"]
+__all__ = ["held_in", "is_dataset", "is_own", "unwrap"]
 
 
 def is_dataset(X: Any) -> bool:
@@ -45,6 +49,29 @@ def unwrap(dataset: Any) -> tuple[Any, np.ndarray | None]:
             f"{type(dataset).__name__} data set has not both, as an IterableDataset."
         )
     return dataset, rows
+
+
+def held_in(dataset: Any) -> tuple[Any, Any] | None:
+    """Return X and y that skorch's ``Dataset`` holds, or those of a ``Subset`` of one.
+
+    None where it is another data set, or a subclass that makes items of its own.
+    """
+    if not isinstance(dataset, Dataset):
+        return None
+    base, rows = unwrap(dataset)
+    kind = type(base)
+    if (
+        not isinstance(base, SkorchDataset)
+        or kind.__getitem__ is not SkorchDataset.__getitem__
+        or kind.transform is not SkorchDataset.transform
+        or isinstance(base.X, Mapping)
+        or _num_samples(base.X) != len(base)
+    ):
+        return None
+    if rows is None:
+        return base.X, base.y
+    y = None if base.y is None else _safe_indexing(base.y, rows)
+    return _safe_indexing(base.X, rows), y
 
 
 def is_own(dataset: Any, module: str) -> bool:

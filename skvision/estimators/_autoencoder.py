@@ -407,6 +407,9 @@ class ImageAutoencoder(
     def _auto_module(self):
         return "dense_autoencoder" if self._flat else "conv_autoencoder"
 
+    def _carried(self, X):
+        return None
+
     def _check_target(self, X, y):
         return None
 
@@ -458,9 +461,8 @@ class ImageAutoencoder(
         self.check_is_fitted()
         self._enter_mode(training=False)
         with torch.no_grad(), isolated_random_state(self.device_):
-            dataset = self.get_dataset(X)
-            loader = self.get_iterator(dataset, training=False)
-            return torch.cat([function(batch[0]).cpu() for batch in loader])
+            parts = [function(batch[0]).cpu() for batch in self._in_order(X)]
+            return torch.cat(parts)
 
     def _as_given(self, images, layout, dtype):
         """Return a batch of the network's images as the user has them."""

@@ -24,7 +24,12 @@ from skvision.estimators._build import (
     with_channels_last,
 )
 from skvision.estimators._changes import ChangesMixin
-from skvision.estimators._checks import check_batches, check_settings, try_loss
+from skvision.estimators._checks import (
+    check_batches,
+    check_order,
+    check_settings,
+    try_loss,
+)
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
@@ -39,8 +44,6 @@ from skvision.preprocessing._inputs import labels_by_name
 from skvision.training._batches import (
     BatchLoader,
     DeviceLoader,
-    ImageDataset,
-    ScoringDataset,
 )
 from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions, reduce_loss
 from skvision.training._malloc import keep_freed_memory
@@ -109,7 +112,7 @@ class ImageNet(
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "callbacks": [list, tuple, StrOptions({"disable"}), None],
-        "train_split": [callable, None],
+        "train_split": [callable, Options(bool, {False}), None],
         "iterator_train": [callable],
         "iterator_valid": [callable],
     }
@@ -195,7 +198,7 @@ class ImageNet(
             )
         if not goes_on:
             self._find_checkpoint(data)
-        split = self._split(data)
+        split = self._split(data, weighted=sample_weight is not None)
         check_batches(self, self.get_iterator(split.train, training=True))
         self.get_iterator(split.train)
         if goes_on:
@@ -274,21 +277,29 @@ class ImageNet(
     def check_data(self, X, y=None):
         pass  # All checks are made before skorch's loop begins.
 
-    def get_dataset(self, X, y=None):
-        if isinstance(X, ImageDataset):
-            return ImageDataset(X.images)
-        if isinstance(X, ScoringDataset):
-            return ImageDataset(X.X)
-        self.check_is_fitted()
-        return ImageDataset(self._check_images(X, reset=not self._has_facts()))
-
     def get_split_datasets(self, X, y=None, **fit_params):
         return X
 
     def get_iterator(self, dataset, training=False):
+        """Return batches of images and targets as the network and its loss get them.
+
+        Parameters
+        ----------
+        dataset : torch.utils.data.Dataset
+            From `get_dataset`, or any other that may be X in ``fit``.
+        training : bool, default=False
+            Whether to take `iterator_train`, which shuffles, or `iterator_valid`.
+
+        Returns
+        -------
+        batches : iterable of (images, targets)
+        """
         name = "iterator_train" if training else "iterator_valid"
         loader, kwargs = getattr(self, name), self.get_params_for(name)
         check_names(name, loader, kwargs)
+        if not training:
+            check_order(kwargs)
+        dataset = self._encoded(dataset)
         batch_size = self.batch_size if training else self._evaluation_batch_size()
         kwargs.setdefault("batch_size", batch_size)
         if kwargs["batch_size"] == -1:
@@ -424,7 +435,7 @@ class ImageNet(
         self._enter_mode(training=False)
         outputs, n_done = torch.empty(0), 0
         with isolated_random_state(self.device_):
-            data = self.get_dataset(X)
+            data = self._to_predict(X)
             for out in self.forward_iter(data, training=False, device="cpu"):
                 part = nonlinearity(out[0] if isinstance(out, tuple) else out)
                 if not n_done:

@@ -13,7 +13,14 @@ import torch
 from skvision.estimators._callbacks import is_callback
 from skvision.preprocessing._augment import check_transforms
 
-__all__ = ["check_batches", "check_class_weight", "check_settings", "try_loss"]
+__all__ = [
+    "check_batches",
+    "check_class_weight",
+    "check_order",
+    "check_settings",
+    "try_loss",
+    "wrong_order",
+]
 
 
 def check_settings(net: Any) -> None:
@@ -57,7 +64,7 @@ def _check_contradictions(net: Any) -> None:
             "amp=True computes in bfloat16, dtype='float64' in float64; set one of "
             "them."
         )
-    if net.early_stopping and net.train_split is not None:
+    if net.early_stopping and net.train_split:
         raise ValueError(
             "early_stopping=True holds out validation_fraction of the rows by "
             "itself; set either early_stopping or train_split, not both."
@@ -109,6 +116,33 @@ def check_class_weight(weights: Mapping[Any, Any], classes: np.ndarray) -> None:
         raise ValueError(
             "class_weight is zero for every class; give one a positive weight."
         )
+
+
+def check_order(settings: Mapping[str, Any]) -> None:
+    """Check the ``iterator_valid__*`` parameters.
+
+    Raises
+    ------
+    ValueError
+        If predictions would come in another order than the images, or not for all.
+    """
+    for name in ("shuffle", "drop_last"):
+        if settings.get(name):
+            raise ValueError(
+                f"iterator_valid__{name}={settings[name]!r}: predictions must come for "
+                f"each row of X and in the order of X. Set iterator_valid__{name}="
+                f"False; iterator_train__{name} is for training."
+            )
+
+
+def wrong_order(iterator: Any) -> ValueError:
+    """Return the error for an iterator that does not keep to the rows."""
+    return ValueError(
+        f"iterator_valid={getattr(iterator, '__name__', iterator)} does not give each "
+        "row of X once and in the order of X, so that predictions would belong to "
+        "other images. Set its iterator_valid__* parameters so that it does neither "
+        "shuffle, sample nor leave out rows."
+    )
 
 
 def try_loss(net: Any, data: Any) -> None:

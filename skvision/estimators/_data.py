@@ -13,11 +13,14 @@ from sklearn.utils.validation import (
     check_consistent_length,
     validate_data,
 )
-from torch.utils.data import Dataset, Subset
+from skorch.utils import to_device
+from torch.utils.data import Dataset
 
 from skvision._random import next_seed
 from skvision.datasets._readers import ArrayReader, PathReader
 from skvision.datasets._sequence import ImageSequence
+from skvision.datasets._unwrap import unwrap
+from skvision.estimators._checks import wrong_order
 from skvision.preprocessing._inputs import (
     _to_numpy,
     appearance,
@@ -28,7 +31,7 @@ from skvision.preprocessing._inputs import (
     wrong_shape,
 )
 from skvision.preprocessing._scaling import channel_statistics
-from skvision.training._batches import ImageDataset
+from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 
 __all__ = ["DataMixin", "Split", "check_normalize_pair", "read_files"]
 
@@ -45,22 +48,93 @@ class Split(NamedTuple):
 class DataMixin:
     """Checks X, y and weights, learns their shapes, and holds rows out."""
 
+    def get_dataset(self, X, y=None):
+        """Return images and targets as skorch's data sets hold them.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+        y : array-like of shape (n,) or (n, k), default=None
+            Targets; None takes those that X carries.
+
+        Returns
+        -------
+        dataset : skorch.dataset.Dataset
+            Its ``X`` and ``y`` are as the user has them; `get_iterator` encodes them.
+        """
+        if isinstance(X, (ImageDataset, ShownDataset)):
+            return X
+        self.check_is_fitted()
+        images = self._check_images(X, reset=not self._has_facts())
+        return ShownDataset(images, self._carried(X) if y is None else y)
+
+    def _encoded(self, data):
+        """Return any data set as the loss gets it, without weights unless it has."""
+        if isinstance(data, ImageDataset):
+            return data
+        if isinstance(data, ShownDataset) and data.source is not None:
+            return ImageDataset(data.source.images, data.source.y)
+        images = self._check_images(data, reset=not self._has_facts())
+        if (y := self._carried(data)) is not None:
+            y, _ = self._encode_target(self._check_target(None, y), None, reset=False)
+        return ImageDataset(images, y)
+
+    def _to_predict(self, X):
+        """Return images with the numbers of their rows in the place of targets."""
+        if isinstance(X, ShownDataset) and X.source is not None:
+            images = X.source.images
+        elif isinstance(X, ImageDataset):
+            images = X.images
+        else:
+            self.check_is_fitted()
+            images = self._check_images(X, reset=not self._has_facts())
+        return ImageDataset(images, torch.arange(len(images)))
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the network's outputs for batches of X, in the order of its rows.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+        training : bool, default=False
+            Whether the network is in training mode, as for dropout while predicting.
+        device : str or torch.device, default="cpu"
+            Where the outputs are brought to.
+
+        Yields
+        ------
+        outputs : torch.Tensor or tuple of them
+        """
+        for batch in self._in_order(X):
+            yield to_device(self.evaluation_step(batch, training), device=device)
+
+    def _in_order(self, X):
+        """Yield batches of X to predict, each of whose rows stands in its place."""
+        data, n_done = self._to_predict(X), 0
+        for batch in self.get_iterator(data):
+            expected = torch.arange(n_done, n_done + len(batch[0]))
+            if not torch.equal(batch[1].cpu(), expected):
+                raise wrong_order(self.iterator_valid)
+            n_done += len(expected)
+            yield batch
+        if n_done < len(data):
+            raise wrong_order(self.iterator_valid)
+
     def _check_images(self, X, *, reset):
         """Return X as an ImageSequence; learn or compare its shape."""
         fold = None if self.image_shape is None else tuple(self.image_shape)
-        given = X
-        X = without_labels(X)
+        given = X = without_labels(X)
         if is_flat(X):
             X = _to_numpy(X) if isinstance(X, torch.Tensor) else X
             X = validate_data(self, X, reset=reset, dtype="numeric")
-            images = self._fold(ArrayReader(X, "flat"), fold)
+            images = self._fold(ArrayReader(X, "flat"), None, reset=reset)
         else:
             expected = None if reset else self.image_shape_
             images = as_images(X, channels=self.channels, expected=expected)
             if reset:
                 vars(self).pop("feature_names_in_", None)
             if images.flat:
-                images = self._fold(images.reader, fold, images.rows)
+                images = self._fold(images.reader, images.rows, reset=reset)
         if fold is not None and images.image_shape != fold:
             raise ValueError(
                 f"image_shape={fold}, but X has images of shape {images.image_shape}."
@@ -78,15 +152,25 @@ class DataMixin:
             )
         return images
 
-    def _fold(self, reader, image_shape, rows=None):
-        if image_shape is not None:
-            n_features = reader.image_shape[2]
-            if math.prod(image_shape) != n_features:
-                raise ValueError(
-                    f"image_shape={image_shape} has {math.prod(image_shape)} values, "
-                    f"but the rows of X have {n_features} features."
-                )
-            reader = ArrayReader(reader.array, "flat", image_shape=image_shape)
+    def _fold(self, reader, rows, *, reset):
+        """Return flat rows, as images where they are to be such."""
+        shape, layout = self.image_shape, "first"
+        if shape is None and not reset and not self._flat:
+            # Tools make rows of n_features_in_ values of the arrays that they get.
+            shape, layout = self.image_shape_, self._layout
+        if shape is None:
+            return ImageSequence(reader, rows)
+        n_channels, height, width = shape = tuple(shape)
+        n_features = reader.image_shape[2]
+        if math.prod(shape) != n_features:
+            raise ValueError(
+                f"image_shape={shape} has {math.prod(shape)} values, but the rows of X "
+                f"have {n_features} features."
+            )
+        if layout == "last":
+            array = reader.array.reshape(-1, height, width, n_channels)
+            return ImageSequence(ArrayReader(array, "last"), rows)
+        reader = ArrayReader(reader.array, "flat", image_shape=shape)
         return ImageSequence(reader, rows)
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
@@ -109,32 +193,51 @@ class DataMixin:
         y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
 
+    def _carried(self, X):
+        """Return the labels that X carries, or None."""
+        return labels_in(X)
+
     def _given_or_carried(self, X, y):
         """Return y, or the labels that X carries."""
-        if y is None and (y := labels_in(X)) is None:
+        if y is None and (y := self._carried(X)) is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None, and X carries no labels."
             )
         return y
 
-    def _split(self, data):
-        """Return training and validation rows."""
+    def _split(self, data, *, weighted=False):
+        """Return training and validation rows.
+
+        Parameters
+        ----------
+        data : ImageDataset
+        weighted : bool, default=False
+            Whether the user gave weights, which training rows must not lose.
+        """
         if self.early_stopping:
-            train, valid = self._hold_out(data)
-        elif self.train_split:
-            targets = () if data.y is None else (data.y.numpy(),)
-            parts = self.train_split(data, *targets)
+            return Split(*map(self._balanced, self._hold_out(data)))
+        if self.train_split:
+            shown = self._shown_dataset(data)
+            shown.X = ImageSequence(RowsReader(data))
+            targets = () if shown.y is None else (shown.y,)
+            parts = self.train_split(shown, *targets)
             pair = () if isinstance(parts, Dataset) else tuple(parts)
             if len(pair) != 2:
                 raise TypeError(
                     "train_split should return two data sets, for training and for "
                     f"validation; got {type(parts).__name__}."
                 )
-            train, valid = pair
-        else:
-            return Split(data, None)
-        return Split(self._own_dataset(train), self._own_dataset(valid))
+            if weighted and _rows_in(pair[0], data) is None:
+                raise ValueError(
+                    "train_split returned training rows that are none of X, so that "
+                    "they have no sample_weight. Return rows of the data set that it "
+                    "gets: Subset(dataset, rows), or type(dataset)(dataset.X[rows], "
+                    "dataset.y[rows])."
+                )
+            train, valid = (self._chosen(part, data) for part in pair)
+            return Split(train, valid)
+        return Split(data, None)
 
     def _hold_out(self, data):
         n = len(data)
@@ -159,16 +262,26 @@ class DataMixin:
         )
         return (data.subset(np.sort(part)) for part in rows)
 
-    def _own_dataset(self, data):
-        """Return rows that a train_split chose or brought as an ImageDataset."""
-        if data is None:
+    def _chosen(self, part, data):
+        """Return rows that a train_split chose of `data`, or brought."""
+        if part is None:
             return None
-        if isinstance(data, Subset) and isinstance(data.dataset, ImageDataset):
-            data = data.dataset.subset(np.asarray(data.indices))
-        if isinstance(data, ImageDataset):
-            weight = data.sample_weight
-            return ImageDataset(data.images, data.y, _unit_mean(weight, self._dtype))
-        return self._check_training_data(data, None, None, reset=False)
+        if isinstance(part, ImageDataset):
+            return self._balanced(part)
+        rows = _rows_in(part, data)
+        if rows is None:
+            return self._check_training_data(part, None, None, reset=False)
+        kept = data.subset(rows)
+        if data.y is not None and getattr(unwrap(part)[0], "source", None) is not data:
+            # Images go with other targets than they had.
+            y = self._check_target(part, None)
+            kept.y, _ = self._encode_target(y, None, reset=False)
+        return self._balanced(kept)
+
+    def _balanced(self, data):
+        """Return rows whose weights have a mean of 1 among themselves."""
+        weight = _unit_mean(data.sample_weight, self._dtype)
+        return ImageDataset(data.images, data.y, weight)
 
     def _known_scaling(self, spec):
         """Return mean and deviation that need no training rows, or None."""
@@ -201,6 +314,18 @@ class DataMixin:
         self.scaler_.set_statistics(*pair, device=self.device_)
         self._scaling_known = True
         return True
+
+
+def _rows_in(part, data):
+    """Return which rows of `data` a data set from train_split has, None for others."""
+    whole, rows = unwrap(part)
+    if getattr(whole, "source", None) is data:
+        return np.arange(len(data)) if rows is None else rows
+    images = without_labels(part)
+    reader = getattr(images, "reader", None)
+    if isinstance(reader, RowsReader) and reader.data is data:
+        return np.arange(len(data)) if images.rows is None else images.rows
+    return None
 
 
 def read_files(*parts):

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from skvision._warnings import warn
 from skvision.estimators._callbacks import raised_by_callback
 from skvision.exceptions import DivergedError
-from skvision.training._batches import ScoringDataset
+from skvision.training._batches import ImageDataset, ShownDataset
 from skvision.training._losses import constant_loss
 
 __all__ = ["LoopMixin", "StopTraining"]
@@ -37,10 +37,9 @@ class LoopMixin:
             return  # It has begun already.
         if method_name == "on_train_end" and not self.history:
             return  # Callbacks look at the last epoch.
+        if "batch" not in method_name:
+            cb_kwargs = self._in_users_terms(cb_kwargs)
         getattr(self, method_name)(self, **cb_kwargs)
-        if method_name == "on_epoch_end":
-            for name in ("dataset_train", "dataset_valid"):
-                cb_kwargs[name] = self._shown_dataset(cb_kwargs[name])
         stop = False
         unheard = getattr(Callback, method_name, None)
         for _, callback in self.callbacks_:
@@ -118,12 +117,22 @@ class LoopMixin:
             if prefix == "train" and not math.isfinite(loss):
                 self._raise_diverged(f"the training loss became {loss}")
 
+    def _in_users_terms(self, kwargs):
+        """Return what callbacks are told, with data sets as skorch has them."""
+        kwargs = dict(kwargs)
+        for name, value in kwargs.items():
+            if isinstance(value, ImageDataset):
+                shown = self._shown_dataset(value)
+                # Scorers that get no targets are for images.
+                kwargs[name] = shown.X if shown.y is None else shown
+        if isinstance(data := kwargs.get("X"), ShownDataset):
+            kwargs |= {"X": data.X, "y": data.y}
+        return kwargs
+
     def _shown_dataset(self, data):
-        if data is None:
-            return None
-        if data.y is None:
-            return data.images
-        return ScoringDataset(data.images, np.asarray(self._shown((None, data.y))[1]))
+        """Return rows as the user has them."""
+        y = None if data.y is None else np.asarray(self._shown((None, data.y))[1])
+        return ShownDataset(data.images, y, source=data)
 
     def _shown(self, batch):
         """Return a batch as callbacks see it: images and targets in user's terms."""

@@ -18,7 +18,7 @@ from skvision.datasets._layout import layout_of
 from skvision.datasets._names import nameless, names_for, names_of_fitted, renamed
 from skvision.datasets._readers import ArrayReader, PathReader, to_chw
 from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._unwrap import is_dataset
+from skvision.datasets._unwrap import held_in, is_dataset
 
 __all__ = [
     "appearance",
@@ -40,6 +40,8 @@ def labels_in(X: Any) -> np.ndarray | None:
     """
     if isinstance(X, ImageSequence):
         return None
+    if (held := held_in(X)) is not None:
+        return None if held[1] is None else _array(held[1])
     if is_dataset(X):
         # SliceDataset yields images alone, so that labels are given beside it.
         return labels_of(X) if isinstance(X, torch.utils.data.Dataset) else None
@@ -84,10 +86,10 @@ def is_flat(X: Any) -> bool:
 
     It is an error if X is nothing that may hold images.
     """
+    X = without_labels(X)
     if isinstance(X, ImageSequence) or is_dataset(X):
         return False
     _check_kind(X)
-    X = without_labels(X)
     if isinstance(X, (list, tuple)):
         first = X[0] if len(X) else []
         if np.ndim(first) > 1 or is_path(first) or _is_pil(first):
@@ -100,7 +102,12 @@ def is_flat(X: Any) -> bool:
 
 
 def without_labels(X: Any) -> Any:
-    """Return the images of a list of (image, label) pairs, anything else as it is."""
+    """Return the images of a list of (image, label) pairs, anything else as it is.
+
+    skorch's data sets hold images and labels apart.
+    """
+    if (held := held_in(X)) is not None:
+        return held[0]
     if not _is_pairs(X):
         return X
     images = [image for image, _ in X]
@@ -132,13 +139,13 @@ def as_images(
     ValueError
         If X is empty, not finite, or of another shape.
     """
+    pairs = _is_pairs(X)
+    X = without_labels(X)
     if isinstance(X, ImageSequence) or is_dataset(X):
         images = X if isinstance(X, ImageSequence) else images_of(X)
         _check_not_empty(images.shape)
         _check_finite(images)
         return images
-    pairs = _is_pairs(X)
-    X = without_labels(X)
     if isinstance(X, (list, tuple, np.ndarray)) and len(X) and is_path(X[0]):
         return ImageSequence(PathReader(np.asarray(X, dtype=object)))
     if isinstance(X, (list, tuple)):
@@ -156,7 +163,7 @@ def as_images(
 
 def appearance(given: Any, images: ImageSequence) -> tuple[str, np.dtype]:
     """Return layout and data type of what a user gave and has become `images`."""
-    reader = images.reader
+    reader, given = images.reader, without_labels(given)
     if isinstance(given, ImageSequence) or is_dataset(given):
         # Whatever they read from, their items are (C, H, W).
         return "flat" if images.flat else "first", images.dtype
@@ -258,6 +265,11 @@ def _check_one_shape(shapes, what):
 def _shape_of_row(row):
     # NumPy would copy a list to tell.
     return (len(row),) if isinstance(row, (list, tuple)) else np.shape(row)
+
+
+def _array(values):
+    """Return targets as an array."""
+    return _to_numpy(values) if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
 def _to_numpy(tensor):

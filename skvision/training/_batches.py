@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from skvision.datasets._sequence import ImageSequence
 
-__all__ = ["BatchLoader", "DeviceLoader", "ImageDataset", "ScoringDataset"]
+__all__ = ["BatchLoader", "DeviceLoader", "ImageDataset", "RowsReader", "ShownDataset"]
 
 # Rows that are on their way to a GPU at once.
 _ROWS_TO_COPY = 4096
@@ -119,11 +119,50 @@ class ResidentDataset(Dataset):
         return tuple(part[rows].clone() for part in self.parts)
 
 
-class ScoringDataset(SkorchDataset):
-    """Images and targets in the user's terms, as skorch's scorers look for them."""
+class ShownDataset(SkorchDataset):
+    """Images and targets in the user's terms, as skorch's data sets hold them.
 
-    def __init__(self, images: ImageSequence, y: np.ndarray) -> None:
-        super().__init__(images, y, length=len(images))
+    What `train_split`, callbacks and scorers get. ``type(data)(X, y)`` makes another.
+
+    Parameters
+    ----------
+    X : ImageSequence or images as in ``fit``
+    y : array-like of shape (n,) or (n, k), default=None
+    source : ImageDataset, default=None
+        The checked rows that an estimator shows.
+    """
+
+    def __init__(
+        self, X: Any, y: Any = None, *, source: ImageDataset | None = None
+    ) -> None:
+        check_consistent_length(X, y)
+        super().__init__(X, y, length=len(X))
+        self.source = source
+
+
+class RowsReader:
+    """The images of an `ImageDataset`, which keep track of the rows that they are.
+
+    Parameters
+    ----------
+    data : ImageDataset
+    """
+
+    def __init__(self, data: ImageDataset) -> None:
+        self.data = data
+        reader = data.images.reader
+        self.image_shape = reader.image_shape
+        self.flat = reader.flat
+        self.steps = reader.steps
+        self.dtype = reader.dtype
+        self.reading = reader.reading
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def read(self, rows: slice | np.ndarray) -> torch.Tensor:
+        """Return some images as they are stored."""
+        return self.data.images.read_stored(rows)
 
 
 class BatchLoader(DataLoader):

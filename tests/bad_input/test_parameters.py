@@ -61,7 +61,7 @@ COMMON = [
     ("verbose", -1, "an int in the range"),
     ("callbacks", 5, "an instance of 'list'"),
     ("callbacks", "off", "a str among {'disable'}"),
-    ("train_split", 5, "a callable or None"),
+    ("train_split", 5, "callable"),
     ("iterator_train", 5, "a callable"),
     ("iterator_valid", "loader", "a callable"),
 ]
