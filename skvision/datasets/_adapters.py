@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import StrOptions, validate_params
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from skvision._random import isolated_random_state
-from skvision.datasets._files import is_path
+from skvision.datasets._decode import is_pil
+from skvision.datasets._kinds import check_kind, is_pairs, paths_of
 from skvision.datasets._labels import labels_of
 from skvision.datasets._layout import layout_of
 from skvision.datasets._names import NamedLabels, names_for
@@ -52,12 +53,13 @@ def as_Xy(
 
     Parameters
     ----------
-    dataset : torch.utils.data.Dataset, ndarray or list of paths
+    dataset : torch.utils.data.Dataset, ndarray, tensor, list or column of paths
         A torchvision data set or any other whose items are (image, label) pairs,
-        a ``Subset`` of one, or skorch's ``SliceDataset``. Of an array, which may be a
-        memory map, or of image files, scikit-learn's tools then share the images
-        instead of copying those of each fold, and other processes open the file of a
-        map instead of getting its contents.
+        a ``Subset`` of one, or skorch's ``SliceDataset``; a list of such pairs, of
+        images, or of paths of image files, or such paths as a column of a table. Of an
+        array, which may be a memory map, or of image files, scikit-learn's tools then
+        share the images instead of copying those of each fold, and other processes
+        open the file of a map instead of getting its contents.
     y : array-like of shape (n,) or (n, k), default=None
         The labels; None takes those that the data set's items carry.
     cache : {"auto", True, False}, default="auto"
@@ -132,13 +134,17 @@ def as_Xy(
     cache = "auto" if cache == "auto" else bool(cache)
     if (held := held_in(dataset)) is not None:
         dataset, y = held[0], held[1] if y is None else y
+    if is_pairs(dataset) or _is_list_of_images(dataset):
+        dataset = _Listed(dataset)
     if is_dataset(dataset):
         X = images_of(dataset, cache)
         given = y is not None
         y = y if given else labels_of(dataset)
         if y is not None and (names := names_for(dataset, y, given=given)) is not None:
             X.labels = NamedLabels(np.asarray(y), names)
-        what = f"The items of the {type(dataset).__name__} data set carry"
+        name = type(dataset).__name__
+        listed = isinstance(dataset, _Listed)
+        what = "Lists carry" if listed else f"The items of the {name} data set carry"
     else:
         X = _images_without_labels(dataset, cache, channels)
         what = "Arrays and paths carry"
@@ -149,7 +155,23 @@ def as_Xy(
     return X, y
 
 
+def _is_list_of_images(X: Any) -> bool:
+    if not isinstance(X, (list, tuple)) or not len(X):
+        return False
+    return is_pil(X[0]) or getattr(X[0], "ndim", 0) in (2, 3)
+
+
 def _images_without_labels(X: Any, cache: Cache, channels: str) -> ImageSequence:
+    if (paths := paths_of(X)) is not None:
+        return ImageSequence(PathReader(paths, cache))
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+    check_kind(X, "as_Xy expects a data set or an array,")
+    if isinstance(X, (list, tuple)) and not len(X):
+        raise TypeError("as_Xy expects images or paths; got list without any.")
+    if isinstance(X, (list, tuple)) or hasattr(X, "__array__"):
+        X = np.asarray(X)
     if isinstance(X, np.ndarray) and X.dtype != object:
         if X.ndim not in (2, 3, 4) or 0 in X.shape:
             raise ValueError(
@@ -158,12 +180,23 @@ def _images_without_labels(X: Any, cache: Cache, channels: str) -> ImageSequence
                 f"got shape {X.shape}."
             )
         return ImageSequence(ArrayReader(X, layout_of(X.shape, channels)))
-    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and is_path(X[0]):
-        return ImageSequence(PathReader(np.asarray(X, dtype=object), cache))
     raise TypeError(
-        "as_Xy expects a data set (torch.utils.data.Dataset or SliceDataset), a NumPy "
-        f"array or a list of paths of image files; got {type(X).__name__}."
+        "as_Xy expects a data set or an array, a tensor, or a list of images or of "
+        f"paths of image files; got {type(X).__name__}."
     )
+
+
+class _Listed(Dataset):
+    """Images, or pairs of images and labels, in a list."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.items[row]
 
 
 def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from skvision._random import next_seed
 from skvision.datasets._readers import ArrayReader, PathReader
 from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._unwrap import unwrap
+from skvision.datasets._unwrap import is_dataset, unwrap
 from skvision.estimators._checks import wrong_order
 from skvision.preprocessing._inputs import (
     _to_numpy,
@@ -124,6 +124,8 @@ class DataMixin:
         """Return X as an ImageSequence; learn or compare its shape."""
         fold = None if self.image_shape is None else tuple(self.image_shape)
         given = X = without_labels(X)
+        if not reset:
+            self._check_not_single(X)
         if is_flat(X):
             X = _to_numpy(X) if isinstance(X, torch.Tensor) else X
             X = validate_data(self, X, reset=reset, dtype="numeric")
@@ -151,6 +153,20 @@ class DataMixin:
                 images.image_shape, self.image_shape_, type(self).__name__
             )
         return images
+
+    def _check_not_single(self, X):
+        """Refuse one image in the place of several, and say what to give."""
+        c, height, width = self.image_shape_
+        shapes = {(c, height, width), (height, width, c)}
+        if c == 1:
+            # (1, H, W) are images as well, of which there is one.
+            shapes = {(height, width), (height, width, 1)}
+        shape = getattr(X, "shape", ())
+        if not self._flat and not is_dataset(X) and tuple(shape) in shapes:
+            raise ValueError(
+                f"X has the shape of a single image, {tuple(shape)}. Give a batch of "
+                "one, X[None]."
+            )
 
     def _fold(self, reader, rows, *, reset):
         """Return flat rows, as images where they are to be such."""

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from skvision.datasets._adapters import images_of
+from skvision.datasets._kinds import paths_of
 from skvision.datasets._layout import CHANNELS
 from skvision.datasets._readers import ArrayReader
 from skvision.datasets._sequence import ImageSequence
@@ -51,6 +52,8 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Return some rows of anything that may be given as X."""
     if is_dataset(X):
         return images_of(X)[rows]
+    if (paths := paths_of(X)) is not None:
+        return paths[rows]
     if isinstance(X, torch.Tensor):
         return X[torch.from_numpy(rows)]
     return X[rows] if isinstance(X, ImageSequence) else _safe_indexing(X, rows)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
 from skvision.datasets._adapters import images_of
-from skvision.datasets._files import is_path
+from skvision.datasets._decode import is_pil
+from skvision.datasets._kinds import check_kind, is_pairs, paths_of
 from skvision.datasets._labels import labels_of
 from skvision.datasets._layout import layout_of
 from skvision.datasets._names import nameless, names_for, names_of_fitted, renamed
@@ -45,7 +44,7 @@ def labels_in(X: Any) -> np.ndarray | None:
     if is_dataset(X):
         # SliceDataset yields images alone, so that labels are given beside it.
         return labels_of(X) if isinstance(X, torch.utils.data.Dataset) else None
-    return np.asarray([label for _, label in X]) if _is_pairs(X) else None
+    return np.asarray([label for _, label in X]) if is_pairs(X) else None
 
 
 def labels_by_name(net: Any, X: Any, y: Any = None) -> tuple[Any, Any]:
@@ -73,10 +72,8 @@ def labels_by_name(net: Any, X: Any, y: Any = None) -> tuple[Any, Any]:
     if all(known.get(name, label) == label for label, name in names.items()):
         # They are numbered alike; all that can be is a class that is unknown.
         return X, renamed(y, names, net)
-    channels, expected = (
-        getattr(net, "channels", "auto"),
-        getattr(net, "image_shape_", None),
-    )
+    channels = getattr(net, "channels", "auto")
+    expected = getattr(net, "image_shape_", None)
     images = as_images(X, channels=channels, expected=expected)
     return nameless(images), renamed(y, names, net)
 
@@ -89,15 +86,20 @@ def is_flat(X: Any) -> bool:
     X = without_labels(X)
     if isinstance(X, ImageSequence) or is_dataset(X):
         return False
-    _check_kind(X)
+    if paths_of(X) is not None:
+        return False
+    check_kind(X)
     if isinstance(X, (list, tuple)):
-        first = X[0] if len(X) else []
-        if np.ndim(first) > 1 or is_path(first) or _is_pil(first):
+        if not len(X):
+            raise ValueError(
+                "Found array with 0 sample(s): X is an empty list. Give at least one "
+                "image, path of an image file, or row of features."
+            )
+        # To ask a PIL image for its axes would load it.
+        if is_pil(X[0]) or np.ndim(X[0]) > 1:
             return False
         _check_one_shape([_shape_of_row(row) for row in X], "row")
         return True
-    if getattr(X, "ndim", 2) == 1 and len(X) and is_path(X[0]):
-        return False
     return getattr(X, "ndim", 2) <= 2
 
 
@@ -108,7 +110,7 @@ def without_labels(X: Any) -> Any:
     """
     if (held := held_in(X)) is not None:
         return held[0]
-    if not _is_pairs(X):
+    if not is_pairs(X):
         return X
     images = [image for image, _ in X]
     # Rows of features become an array; images may be of several kinds.
@@ -139,17 +141,17 @@ def as_images(
     ValueError
         If X is empty, not finite, or of another shape.
     """
-    pairs = _is_pairs(X)
+    pairs = is_pairs(X)
     X = without_labels(X)
     if isinstance(X, ImageSequence) or is_dataset(X):
         images = X if isinstance(X, ImageSequence) else images_of(X)
         _check_not_empty(images.shape)
         _check_finite(images)
         return images
-    if isinstance(X, (list, tuple, np.ndarray)) and len(X) and is_path(X[0]):
-        return ImageSequence(PathReader(np.asarray(X, dtype=object)))
+    if (paths := paths_of(X)) is not None:
+        return ImageSequence(PathReader(paths))
     if isinstance(X, (list, tuple)):
-        if pairs or (len(X) and _is_pil(X[0])):
+        if pairs or (len(X) and is_pil(X[0])):
             # Read as the data set is that the pairs come from.
             stacked = _stack([to_chw(image) for image in X])
             images = ImageSequence(ArrayReader(stacked, "first"))
@@ -194,34 +196,6 @@ def wrong_shape(
     return ValueError(
         f"X has images of shape (channels, height, width) = {tuple(got)}, but {name} "
         f"was fitted on {tuple(fitted)}."
-    )
-
-
-def _check_kind(X):
-    """Refuse what scikit-learn would take for a number."""
-    if issparse(X):
-        return  # Of which scikit-learn tells more.
-    if is_path(X) or _is_pil(X):
-        got = f"a single one, {X!r}"
-    elif isinstance(X, (bytes, Mapping)) or (
-        # Iterators and loaders, that is.
-        isinstance(X, Iterable)
-        and not hasattr(X, "__getitem__")
-        and not hasattr(X, "__array__")
-    ):
-        got = type(X).__name__
-    elif isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
-        if len(X) and (np.ndim(X[0]) or _is_pil(X[0])):
-            raise ValueError(
-                "X is an array of dtype object that holds arrays. Give a list of "
-                "images of one shape, list(X), or stack them: np.stack(X)."
-            )
-        return
-    else:
-        return
-    raise TypeError(
-        "X must be an array, a data set, or a list of images or of paths of image "
-        f"files; got {got}."
     )
 
 
@@ -275,29 +249,3 @@ def _array(values):
 def _to_numpy(tensor):
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _is_pil(x):
-    return hasattr(x, "getbands")
-
-
-def _is_pairs(X):
-    """Whether X is a list of (image, label) pairs."""
-    if not isinstance(X, (list, tuple)) or not len(X):
-        return False
-    first = X[0]
-    if not (
-        isinstance(first, (list, tuple))
-        and len(first) == 2
-        and (_is_pil(first[0]) or getattr(first[0], "ndim", 0) >= 1)
-        and np.ndim(first[1]) <= 1
-        and not _is_pil(first[1])
-    ):
-        return False
-    for i, item in enumerate(X):
-        if not isinstance(item, (list, tuple)) or len(item) != 2:
-            raise ValueError(
-                f"X is a list of (image, label) pairs, but item {i} is none. Give "
-                "each image a label, or images alone with their labels as y."
-            )
-    return True

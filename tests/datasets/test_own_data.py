@@ -1,12 +1,15 @@
 """Tensors, data sets and arrays of users as X and y."""
 
+import weakref
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 from skvision_tests import Items
-from torch.utils.data import IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from skvision.datasets import as_Xy
 from skvision.datasets._adapters import labels_of
@@ -134,7 +137,7 @@ def test_items_without_labels(rng):
 
 
 def test_what_is_no_data_set():
-    for X in ([(np.zeros((8, 8)), 0)], "path", None):
+    for X in ("path", None, {"a": 1}, iter([1]), DataLoader([1])):
         with pytest.raises(TypeError, match="as_Xy expects a data set .* got"):
             as_Xy(X)
 
@@ -204,3 +207,57 @@ class TestArraysAndPaths:
     def test_errors(self, X, y, error, message):
         with pytest.raises(error, match=message):
             as_Xy(X, y)
+
+    @pytest.mark.parametrize("channels", ["auto", "first", "last"])
+    @pytest.mark.parametrize(
+        "convert",
+        [
+            torch.from_numpy,
+            lambda X: [Image.fromarray(image) for image in X],
+            list,
+            tuple,
+            lambda X: [torch.from_numpy(image) for image in X],
+            lambda X: [(image, 5) for image in X],
+            lambda X: [(Image.fromarray(image), 5) for image in X],
+            lambda X: X.tolist(),
+            lambda X: pd.DataFrame(X.reshape(len(X), -1)),
+        ],
+        ids=[
+            *("tensor", "PIL", "list", "tuple", "tensors", "pairs", "PIL pairs"),
+            *("numbers", "frame"),
+        ],
+    )
+    def test_what_fit_takes(self, convert, channels):
+        array = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+        given = convert(array)
+        X, y = as_Xy(given, list("ababab"), channels=channels)
+        assert y.tolist() == list("ababab")
+        flat = isinstance(given, pd.DataFrame)
+        expected = array.reshape(6, 1, 1, 20) if flat else array[:, None]
+        assert_array_equal(X, expected)
+        assert_array_equal(X[[4, 2]], expected[[4, 2]])
+        if isinstance(given, list) and isinstance(given[0], tuple):
+            assert as_Xy(given)[1].tolist() == [5] * 6
+        else:
+            with pytest.raises(ValueError, match="carry no labels: give them as y"):
+                as_Xy(given)
+
+
+def test_labels_are_read_without_keeping_images():
+    class Counted(Items):
+        alive = most = 0
+
+        def __getitem__(self, row):
+            image = np.zeros((8, 8, 3), np.uint8)
+            Counted.alive += 1
+            Counted.most = max(Counted.most, Counted.alive)
+            weakref.finalize(image, self.gone)
+            return image, row % 3
+
+        @staticmethod
+        def gone():
+            Counted.alive -= 1
+
+    _, y = as_Xy(Counted(range(50)))
+    assert_array_equal(y, np.arange(50) % 3)
+    assert Counted.most < 6
