@@ -26,7 +26,7 @@ from skvision.preprocessing._base import BatchTransform
 from skvision.storage._objects import GENERATOR, check_name, is_harmless
 from skvision.storage._tree import Made, Name
 from skvision.training import BatchLoader
-from skvision.training._losses import CRITERIA, OPTIMIZERS
+from skvision.training._losses import CRITERIA, NONLINEARITIES, OPTIMIZERS
 
 __all__ = [
     "ACCEPTED",
@@ -317,7 +317,12 @@ def _is_generator(value: Any, trusted: Collection[str]) -> bool:
 
 
 def _is_nonlinearity(value: Any, trusted: Collection[str]) -> bool:
-    return value == "auto" or _is_trusted(value, trusted)
+    names = {"auto", *NONLINEARITIES}
+    return (isinstance(value, str) and value in names) or _is_trusted(value, trusted)
+
+
+def _is_switch(value: Any, trusted: Collection[str]) -> bool:
+    return isinstance(value, bool) or (isinstance(value, str) and value == "auto")
 
 
 def _is_plain(value: Any, trusted: Collection[str], depth: int = _DEEPEST) -> bool:
@@ -358,6 +363,7 @@ ACCEPTED: dict[str, _Check] = {
     "max_epochs": _POSITIVE,
     "batch_size": _integer(-1, 2**31),
     "normalize": _none_or(_is_normalize),
+    "normalize_target": _is_switch,
     "channels": _one_of("auto", "first", "last"),
     "image_shape": _none_or(_is_shape),
     "augment": _is_transforms,

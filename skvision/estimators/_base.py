@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skorch.callbacks import EarlyStopping
 from skorch.utils import to_tensor
@@ -23,6 +22,7 @@ from skvision.estimators._build import (
     with_channels_first,
     with_channels_last,
 )
+from skvision.estimators._callbacks import check_monitors
 from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._checks import (
     check_batches,
@@ -35,25 +35,26 @@ from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
+from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
 from skvision.estimators._transfer import train_unfrozen
 from skvision.estimators._weights import WeightsMixin
 from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.preprocessing._inputs import labels_by_name
 from skvision.training._batches import (
     BatchLoader,
     DeviceLoader,
 )
-from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions, reduce_loss
+from skvision.training._losses import (
+    CRITERIA,
+    OPTIMIZERS,
+    NameOptions,
+    reduce_loss,
+)
 from skvision.training._malloc import keep_freed_memory
 
 __all__ = ["ImageNet"]
 
-# Matrix products of other numbers of rows end in other rounding errors, so that a
-# prediction would depend, in its last bits, on the rows beside it. Flat rows are
-# filled up to a multiple; for images that would cost more than it is worth.
-_ROWS_AT_ONCE = 16
 # Rows in a batch of evaluation: on a CPU, no more than keep the largest output of a
 # layer near the caches. On one thread, 1024 images of 28x28 take the default ConvNet
 # three times as long as sixteen times 64, and an MLP nine tenths of the time.
@@ -67,6 +68,7 @@ class ImageNet(
     DataMixin,
     InitializeMixin,
     LoopMixin,
+    PredictionMixin,
     ResumeMixin,
     PicklingMixin,
     SavingMixin,
@@ -134,7 +136,7 @@ class ImageNet(
     # Of an estimator that has been initialized, but never saw data.
     _flat = False
     _scaling_known = False
-    _output_kind = "logits"
+    _output_kind: str | None = None
     _channels_last = False
     _n_values = 0
     _checkpoint_path = _found = _within = None
@@ -206,6 +208,8 @@ class ImageNet(
         else:
             self.initialize()
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
+        check_scorers(self)
+        check_monitors(self, holds_out=split.valid is not None)
         all_read = self._fit_scaling(split.train)
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
@@ -238,7 +242,6 @@ class ImageNet(
     def _check_parameters(self):
         """Check what parameters say together."""
         check_settings(self)
-        check_scorers(self)
 
     def _train(self, split):
         if not self.max_epochs and self.history:
@@ -362,6 +365,10 @@ class ImageNet(
         """Return what outputs are compared with."""
         return target
 
+    def _compared(self, y):
+        """Return targets as the criterion compares them with outputs."""
+        return y
+
     def _loss(self, y_pred, y, X, weight, training):
         if not weight:
             return self.get_loss(y_pred, y, X=X, training=training)
@@ -370,12 +377,21 @@ class ImageNet(
 
     def _unreduced_loss(self, y_pred, y, X=None, training=True):
         """Return the criterion's values, one or more for each row."""
-        reduction = self.criterion_.reduction
-        self.criterion_.reduction = "none"
-        try:
-            return self.get_loss(y_pred, y, X=X, training=training)
-        finally:
-            self.criterion_.reduction = reduction
+        losses = torch.empty(())
+        if (reduction := getattr(self.criterion_, "reduction", None)) is not None:
+            self.criterion_.reduction = "none"
+            try:
+                losses = self.get_loss(y_pred, y, X=X, training=training)
+            finally:
+                self.criterion_.reduction = reduction
+        if losses.ndim == 0 or len(losses) != len(y):
+            raise ValueError(
+                "rows have weights (sample_weight or class_weight), so that the loss "
+                "of each is needed. Give the criterion an attribute `reduction`, and "
+                "let it return one value per row where that is 'none'; or leave the "
+                "weights out."
+            )
+        return losses
 
     def _augmented(self, X):
         """Return a training batch, transformed on the network's device."""
@@ -401,68 +417,16 @@ class ImageNet(
     def infer(self, x, **fit_params):
         x = self._to_input(x)
         if not self.amp:
-            return self.module_(x, **fit_params)
+            return self._finished(self.module_(x, **fit_params))
         with torch.autocast(self.device_.type, dtype=torch.bfloat16):
             outputs = self.module_(x, **fit_params)
         if isinstance(outputs, tuple):
-            return tuple(output.to(self._dtype) for output in outputs)
-        return outputs.to(self._dtype)
+            return self._finished(tuple(out.to(self._dtype) for out in outputs))
+        return self._finished(outputs.to(self._dtype))
 
-    # ------------------------------------------------------------- prediction
-
-    def evaluation_step(self, batch, training=False):
-        X = batch[0]
-        missing = -len(X) % _ROWS_AT_ONCE
-        if training or not self._flat or not missing:
-            return super().evaluation_step(batch, training=training)
-        padded = nn.functional.pad(to_tensor(X, device="cpu"), (0, 0, 0, missing))
-        outputs = super().evaluation_step((padded, None))
-        if isinstance(outputs, tuple):
-            return tuple(output[: len(X)] for output in outputs)
-        return outputs[: len(X)]
-
-    def _raw_predict(self, X):
-        """Return the network's output for X, shape (n, n_outputs)."""
-        self.check_is_fitted()
-        keep_freed_memory()
-        if not self._scaling_known and self.scaler_.mean is None:
-            raise NotFittedError(
-                f"This {type(self).__name__} has never seen the images from which "
-                f"normalize={self.normalize!r} learns. Call fit, or set normalize to "
-                "None or a pair (mean, std) before initialize."
-            )
-        nonlinearity = self._get_predict_nonlinearity()
-        self._enter_mode(training=False)
-        outputs, n_done = torch.empty(0), 0
-        with isolated_random_state(self.device_):
-            data = self._to_predict(X)
-            for out in self.forward_iter(data, training=False, device="cpu"):
-                part = nonlinearity(out[0] if isinstance(out, tuple) else out)
-                if not n_done:
-                    # Small blocks, one kept of each batch, would lie between large
-                    # ones, so that memory that is freed could not be taken again.
-                    outputs = part.new_empty((len(data), *part.shape[1:]))
-                outputs[n_done : n_done + len(part)] = part
-                n_done += len(part)
-        return outputs[:n_done].numpy()
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return accuracy of a classifier, R² of a regressor.
-
-        Parameters
-        ----------
-        X : images as in ``fit``
-        y : array-like of shape (n,) or (n, k), default=None
-            True targets; None takes them from X where X carries them.
-        sample_weight : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        score : float
-        """
-        with isolated_random_state(getattr(self, "device_", torch.device("cpu"))):
-            X, y = labels_by_name(self, X, y)
-            return super().score(X, self._given_or_carried(X, y), sample_weight)
+    def _finished(self, outputs):
+        """Return what a network gave as losses, callbacks and users get it."""
+        return outputs
 
     @property
     def best_epoch_(self):
@@ -493,5 +457,5 @@ class ImageNet(
 
 def _detached(y_pred):
     if isinstance(y_pred, tuple):
-        return tuple(part.detach() for part in y_pred)
-    return y_pred.detach()
+        return tuple(_detached(part) for part in y_pred)
+    return y_pred.detach() if isinstance(y_pred, torch.Tensor) else y_pred

@@ -10,8 +10,9 @@ from typing import Any
 
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-__all__ = ["CallbackCopies", "is_callback", "raised_by_callback"]
+__all__ = ["CallbackCopies", "check_monitors", "is_callback", "raised_by_callback"]
 
 #: What skorch's loop calls.
 _CALLED = ("initialize", "set_params", *(n for n in vars(Callback) if n[:3] == "on_"))
@@ -23,6 +24,37 @@ def is_callback(value: Any) -> bool:
     if isinstance(value, NeuralNet):
         return False  # It hears the same, but of its own training.
     return all(callable(getattr(value, name, None)) for name in _CALLED)
+
+
+def check_monitors(net: Any, *, holds_out: bool) -> None:
+    """Check that callbacks watch what is going to be recorded.
+
+    Raises
+    ------
+    ValueError
+        If one watches a score of validation rows, and there are none.
+    """
+    if holds_out:
+        return
+    recorded: dict[bool, set[str]] = {True: {"train_loss"}, False: {"valid_loss"}}
+    for name, callback in net.callbacks_:
+        if isinstance(on_train := getattr(callback, "on_train", None), bool):
+            own = getattr(callback, "name_", getattr(callback, "name", None))
+            recorded[on_train].add(own or name)
+    missing = recorded[False] - recorded[True]
+    for name, callback in net.callbacks_:
+        monitor = getattr(callback, "monitor", None)
+        if not isinstance(monitor, str) or monitor.removesuffix("_best") not in missing:
+            continue
+        policy = getattr(callback, "policy", ReduceLROnPlateau)
+        if policy not in (ReduceLROnPlateau, ReduceLROnPlateau.__name__):
+            continue  # Other schedules do not look at it.
+        raise ValueError(
+            f"The callback {name} ({type(callback).__name__}) watches {monitor!r}, but "
+            "no rows are held out that it could be measured on. Set early_stopping="
+            "True, which holds rows out and stops by itself; or set train_split; or "
+            "let it watch the training rows, as by monitor='train_loss'."
+        )
 
 
 class CallbackCopies:

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from skvision.estimators._callbacks import is_callback
 from skvision.preprocessing._augment import check_transforms
+from skvision.training._losses import output_kind
 
 __all__ = [
     "check_batches",
-    "check_class_weight",
     "check_order",
     "check_settings",
+    "class_weights",
     "try_loss",
     "wrong_order",
 ]
@@ -92,7 +94,40 @@ def check_batches(net: Any, loader: Any) -> None:
         )
 
 
-def check_class_weight(weights: Mapping[Any, Any], classes: np.ndarray) -> None:
+def class_weights(
+    given: Mapping[Any, Any] | str,
+    classes: np.ndarray,
+    codes: np.ndarray,
+    sample_weight: np.ndarray | None,
+) -> np.ndarray:
+    """Return the weight of each class, by a `class_weight` parameter.
+
+    Parameters
+    ----------
+    given : dict or "balanced"
+    classes : ndarray of shape (k,)
+    codes : ndarray of shape (n,)
+        The class number of each row; some classes may be absent for once.
+    sample_weight : ndarray of shape (n,) or None
+        Of the rows, which count as much.
+
+    Raises
+    ------
+    ValueError
+        If a weight of the dict is not valid.
+    """
+    if isinstance(given, Mapping):
+        _check_class_weight(given, classes)
+        return np.array([float(given.get(label, 1)) for label in classes.tolist()])
+    present = np.unique(codes)
+    weights = np.ones(len(classes))
+    weights[present] = compute_class_weight(
+        "balanced", classes=present, y=codes, sample_weight=sample_weight
+    )
+    return weights
+
+
+def _check_class_weight(weights: Mapping[Any, Any], classes: np.ndarray) -> None:
     """Check the weights of labels.
 
     Raises
@@ -165,10 +200,14 @@ def try_loss(net: Any, data: Any) -> None:
         images, target = net._drawn(X, y, training=True)
         if net.compile:
             # The network itself, since to compile it for these rows would take long.
-            outputs = net.module_.forward(net._to_input(images))
+            outputs = net._finished(net.module_.forward(net._to_input(images)))
         else:
             outputs = net.infer(images)
         target = net._target(target)
+        if net._output_kind is None:
+            # It was initialized before it saw images.
+            first = outputs[0] if isinstance(outputs, tuple) else outputs
+            net._output_kind = output_kind(first)
         try:
             with warnings.catch_warnings():
                 # That shapes differ, of losses that compare all with all.

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from skorch import NeuralNetClassifier
 from skorch.utils import to_tensor
@@ -22,9 +22,11 @@ from skvision.datasets._names import (
     warn_if_numbered_otherwise,
 )
 from skvision.estimators._base import ImageNet
-from skvision.estimators._checks import check_class_weight
+from skvision.estimators._checks import class_weights
 from skvision.estimators._parameters import RoutingMixin
+from skvision.estimators._responses import has_decisions, has_probabilities
 from skvision.training._batches import BatchLoader
+from skvision.training._losses import class_response, identity
 
 __all__ = ["ImageClassifier"]
 
@@ -147,8 +149,11 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     iterator_train, iterator_valid : class, default=BatchLoader
         Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
         defaults.
-    predict_nonlinearity : callable, "auto" or None, default="auto"
-        Turns outputs into predictions; "auto" infers it from the criterion.
+    predict_nonlinearity : {"auto", "softmax", "exp"}, callable or None, default="auto"
+        Turns outputs into probabilities: the softmax of logits, the exponential of
+        their logarithms, or a function of tensors. "auto" infers it from the criterion
+        and from what the network returns; None leaves outputs as they are. Where that
+        does not tell, as under a loss of one's own, there is no ``predict_proba``.
     **kwargs : dict
         Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
         iterator_train, iterator_valid, callbacks and compile.
@@ -220,7 +225,11 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
-        "predict_nonlinearity": [StrOptions({"auto"}), callable, None],
+        "predict_nonlinearity": [
+            StrOptions({"auto", "softmax", "exp"}),
+            callable,
+            None,
+        ],
     }
 
     def __init__(
@@ -316,8 +325,13 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         """
         return self._fit(X, y, sample_weight, partial=True, classes=classes)
 
+    @available_if(has_probabilities)
     def predict_proba(self, X):
         """Return the probability of each class.
+
+        Only where it is known what makes probabilities of the network's outputs: under
+        torch's losses over classes, of a network that ends in a softmax, or as
+        `predict_nonlinearity` says.
 
         Parameters
         ----------
@@ -330,6 +344,25 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         """
         warn_if_numbered_otherwise(X, self)
         return self._raw_predict(X)
+
+    @available_if(has_decisions)
+    def decision_function(self, X):
+        """Return the network's outputs, of which the greatest is predicted.
+
+        Only where ``predict_proba`` may be missing.
+
+        Parameters
+        ----------
+        X : images as in ``fit``
+
+        Returns
+        -------
+        decisions : ndarray of shape (n, n_classes) or (n,)
+            In the order of ``classes_``; of two classes, the second's output less the
+            first's.
+        """
+        outputs = self._raw_predict(X, identity)
+        return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
 
     def predict(self, X):
         """Return the most probable class of each image.
@@ -419,7 +452,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             )
         codes = np.searchsorted(self.classes_, y)
         if self.class_weight is not None:
-            by_row = self._class_weights(codes)[codes]
+            weights = class_weights(self.class_weight, self.classes_, codes, weight)
+            by_row = weights[codes]
             weight = by_row if weight is None else weight * by_row
         return torch.from_numpy(codes), weight
 
@@ -427,18 +461,6 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         self.classes_inferred_ = classes
         self.n_outputs_ = len(classes)
         self._labels_are_codes = np.array_equal(classes, np.arange(len(classes)))
-
-    def _class_weights(self, codes):
-        """Return the weight of each class, some of which may be absent for once."""
-        if isinstance(self.class_weight, dict):
-            check_class_weight(self.class_weight, self.classes_)
-            return compute_class_weight(
-                self.class_weight, classes=self.classes_, y=self.classes_
-            )
-        present = np.unique(codes)
-        weights = np.ones(len(self.classes_))
-        weights[present] = compute_class_weight("balanced", classes=present, y=codes)
-        return weights
 
     def _strata(self, y):
         return y.numpy()
@@ -450,19 +472,17 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        if (
-            isinstance(self.criterion_, nn.NLLLoss)
-            and self._output_kind != "LogSoftmax"
-        ):
-            # skorch pairs NLLLoss with networks that return probabilities.
-            y_pred = torch.log(y_pred + torch.finfo(y_pred.dtype).eps)
+        if isinstance(self.criterion_, nn.NLLLoss):
+            if self._output_kind == "logits":
+                raise ValueError(
+                    "it takes logarithms of probabilities, or probabilities, but the "
+                    f"outputs of {type(self.module_).__name__} are neither. Let the "
+                    "network end in LogSoftmax, or set criterion='cross_entropy'."
+                )
+            if self._output_kind != "LogSoftmax":
+                # skorch pairs NLLLoss with networks that return probabilities.
+                y_pred = torch.log(y_pred + torch.finfo(y_pred.dtype).eps)
         return self.criterion_(y_pred, to_tensor(y_true, device=self.device_))
 
-    def _get_predict_nonlinearity(self):
-        if (
-            self.predict_nonlinearity == "auto"
-            and isinstance(self.criterion_, nn.NLLLoss)
-            and self._output_kind == "LogSoftmax"
-        ):
-            return torch.exp
-        return super()._get_predict_nonlinearity()
+    def _response(self):
+        return class_response(self.criterion_, self._output_kind)

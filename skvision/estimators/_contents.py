@@ -21,6 +21,7 @@ __all__ = [
     "check_history",
     "check_optimizer",
     "check_scaler",
+    "check_target_scaler",
 ]
 
 #: Attributes of skorch's callbacks that training goes on from; all others come from
@@ -48,6 +49,18 @@ def check_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
     if not (std > 0).all():
         raise FormatError("its normalisation divides by what is not positive")
     check_finite({"mean": mean, "standard deviation": std})
+    return mean, std
+
+
+def check_target_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
+    """Return mean and deviation of the targets of a file."""
+    mean, std = pair
+    for value in (mean, std):
+        if value.shape != (net.n_outputs_,) or not value.is_floating_point():
+            raise FormatError("the scale of its targets does not fit its outputs")
+    if not (std > 0).all():
+        raise FormatError("the scale of its targets divides by what is not positive")
+    check_finite({"mean of targets": mean, "deviation of targets": std})
     return mean, std
 
 

@@ -198,15 +198,10 @@ class DataMixin:
             weight = _check_sample_weight(
                 sample_weight, images, dtype=np.float64, ensure_non_negative=True
             )
-            if not weight.any():
-                raise ValueError("sample_weight is zero for every row of X.")
-            if not weight.all():
-                # A weight of zero is to be as good as the row's absence, also for
-                # batch statistics, so these rows take no part at all.
-                kept = np.flatnonzero(weight)
-                images, weight = images[kept], weight[kept]
-                y = None if y is None else y[kept]
+            images, y, weight = _without_zeros(images, y, weight, "sample_weight")
         y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
+        # Classes may have a weight of zero as well.
+        images, y, weight = _without_zeros(images, y, weight, "class_weight")
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
 
     def _carried(self, X):
@@ -362,6 +357,20 @@ def _check_range(images):
                 f"Input X contains a value too large for float32, {largest:.4g}. Scale "
                 "X, or set dtype='float64'."
             )
+
+
+def _without_zeros(images, y, weight, name):
+    """Leave out rows of weight zero.
+
+    That is to be as good as the row's absence, also for batch statistics, so that these
+    rows take no part at all.
+    """
+    if weight is None or weight.all():
+        return images, y, weight
+    if not weight.any():
+        raise ValueError(f"{name} is zero for every row of X.")
+    kept = np.flatnonzero(weight)
+    return images[kept], None if y is None else y[kept], weight[kept]
 
 
 def _unit_mean(weight, dtype):

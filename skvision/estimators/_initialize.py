@@ -257,9 +257,14 @@ def check_scorers(estimator):
         methods = getattr(scorer, "_response_method", ())
         methods = [methods] if isinstance(methods, str) else methods
         if methods and not any(hasattr(estimator, method) for method in methods):
+            reason = ""
+            try:
+                getattr(estimator, methods[0])
+            except AttributeError as error:
+                reason = f": {error.__cause__}" if error.__cause__ else "."
             raise ValueError(
                 f"The scorer {name!r} of epoch_scoring needs {' or '.join(methods)}, "
-                f"which {type(estimator).__name__} does not have."
+                f"which {type(estimator).__name__} does not have{reason}"
             )
 
 

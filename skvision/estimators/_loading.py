@@ -40,6 +40,7 @@ from skvision.estimators._contents import (
     check_history,
     check_optimizer,
     check_scaler,
+    check_target_scaler,
 )
 from skvision.estimators._regressor import ImageRegressor
 from skvision.estimators._resume import set_callback_states, set_optimizer_state
@@ -309,6 +310,12 @@ def _check_output(net: Any, network: nn.Module) -> None:
 def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Put the state of a file into the parts of an estimator."""
     net.scaler_.set_statistics(*check_scaler(net, tree["scaler"]), device=net.device_)
+    if isinstance(net, ImageRegressor):
+        pair = torch.zeros(net.n_outputs_), torch.ones(net.n_outputs_)
+        # Files from before there was a scale have neither.
+        if "normalize_target" in tree["params"]:
+            pair = check_target_scaler(net, tree["target_scaler"])
+        net.scaler_.target.set_statistics(*pair, device=net.device_)
     if hasattr(net.criterion_, "load_state_dict"):
         net.criterion_.load_state_dict(check_finite(tree[PARTS[1]]))
     check_optimizer(net.optimizer_, tree[PARTS[2]])

@@ -20,8 +20,9 @@ from skvision.training._losses import constant_loss
 
 __all__ = ["LoopMixin", "StopTraining"]
 
-# Mean cross-entropy, relative to the untrained network's, beyond which training
-# does not come back: a learning rate far too high gives 1e5 and then ln(k) for ever.
+# Mean cross-entropy, relative to the untrained network's or that of equal
+# probabilities, beyond which training does not come back: a learning rate far too high
+# gives 1e5 and then ln(k) for ever.
 _DIVERGED = 100.0
 
 
@@ -145,7 +146,12 @@ class LoopMixin:
         if isinstance(self.criterion_, nn.CrossEntropyLoss):
             sizes = self.history[-1, "batches", :, "train_batch_size"]
             mean = np.average(losses, weights=sizes)
-            if mean > _DIVERGED * self._untrained_loss:
+            # A network that goes on from elsewhere may begin with a loss near zero,
+            # and is not lost where it is no worse than one that knows nothing.
+            chance = math.log(getattr(self, "n_outputs_", 1))
+            if self.criterion_.reduction == "sum":
+                chance *= max(sizes)
+            if mean > _DIVERGED * max(self._untrained_loss, chance):
                 self._raise_diverged(f"the mean training loss rose to {mean:.4g}")
         parameters = [p for p in self.module_.parameters() if p.is_floating_point()]
         norms = torch._foreach_norm(parameters)
@@ -169,7 +175,8 @@ class LoopMixin:
         if data.y is None or not losses:
             return
         reached = float(np.mean(losses[len(losses) // 2 :]))
-        constant = constant_loss(self.criterion_, data.y, data.sample_weight)
+        y = self._compared(data.y)
+        constant = constant_loss(self.criterion_, y, data.sample_weight)
         if constant is not None and reached >= 0.999 * constant > 0:
             warn(
                 f"Training ended at a loss of {reached:.4g}, no better than the "

@@ -11,10 +11,14 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
+from torch import nn
 
 from skvision.estimators._base import ImageNet
 from skvision.estimators._parameters import RoutingMixin
+from skvision.estimators._responses import check_target_scaling, normalizes_target
 from skvision.training._batches import BatchLoader
+from skvision.training._losses import NONLINEARITIES, regression_response
+from skvision.training._targets import TargetScaler
 
 __all__ = ["ImageRegressor"]
 
@@ -37,7 +41,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         inferred from the data; flat rows count as images of shape (1, 1, n_features).
         Further arguments are set by ``module__name``.
     criterion : str, class or torch.nn.Module, default="mse"
-        The loss: "mse", "l1", "smooth_l1", "cross_entropy", or a torch class.
+        The loss: "mse", "l1", "smooth_l1", "cross_entropy", or a torch class. For
+        `torch.nn.GaussianNLLLoss` the network returns a tuple of means and variances.
     optimizer : str or class, default="adam"
         "sgd", "adam", "adamw", "rmsprop", in any capitals, or a torch class; its
         arguments are set by ``optimizer__name``. The first three make their steps in
@@ -57,6 +62,11 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         have one pair for all values. A pretrained estimator and torchvision's
         ``module__weights`` bring their own. A pair gives the two, as a number or as
         one number per channel. None leaves values as they are.
+    normalize_target : "auto" or bool, default="auto"
+        Whether the loss compares targets and predictions after the mean of the
+        training targets is subtracted, and divided by their standard deviation, each
+        column for itself. "auto" does so for squared, absolute, smooth-l1 and Huber
+        losses, and not for other ones. Predictions are on the scale of y either way.
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels. "auto" takes the axis of length
         1, 3 or 4, and on a tie the first, with a warning.
@@ -129,8 +139,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     iterator_train, iterator_valid : class, default=BatchLoader
         Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
         defaults.
-    predict_nonlinearity : callable, "auto" or None, default="auto"
-        Turns outputs into predictions; "auto" infers it from the criterion.
+    predict_nonlinearity : callable, str or None, default="auto"
+        Turns outputs, on the scale of y where that is normalised, into predictions:
+        "exp", "sigmoid", "softmax", or a function of tensors. "auto" infers it from the
+        criterion, so that predictions are on the scale of y: of rates for
+        `torch.nn.PoissonNLLLoss`, whose networks return their logarithms. None leaves
+        outputs as they are.
     **kwargs : dict
         Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
         iterator_train, iterator_valid, callbacks and compile.
@@ -151,13 +165,16 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         (channels, height, width) of what `module_` gets: `image_shape_`, unless
         pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
-        Brings pixels into the range and size that `module_` was trained on.
+        Brings pixels into the range and size that `module_` was trained on. Its
+        ``target.mean`` and ``target.std`` are those of `normalize_target`.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
         The callbacks that ran.
     history : skorch.history.History
-        Losses, scores and durations of each epoch and batch.
+        Losses, scores and durations of each epoch and batch. Losses are those of
+        normalised targets, where they are: of squared errors, in units of the variance
+        of y. Scores of `epoch_scoring` compare with y as it was given.
     best_epoch_ : int
         The epoch, counted from 1, whose weights the network has: the one with the
         least validation loss in the last call of ``fit`` or ``partial_fit``. Only where
@@ -171,9 +188,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     Notes
     -----
-    Targets of shape (n,) and (n, 1) have the same loss. They are not scaled: bring
-    targets that are far from unit variance there first, for instance by
-    `sklearn.compose.TransformedTargetRegressor`.
+    Targets of shape (n,) and (n, 1) have the same loss. What is learnt of them for
+    `normalize_target` comes from the training rows of the first ``fit`` or
+    ``partial_fit``, with their weights, and stays as it is while training goes on; a
+    whole pretrained network brings its own. Arguments of the loss that are distances,
+    such as ``criterion__delta`` of `torch.nn.HuberLoss`, are in standard deviations
+    then. ``forward`` and callbacks get outputs on the scale of y.
 
     Examples
     --------
@@ -189,7 +209,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
-        "predict_nonlinearity": [StrOptions({"auto"}), callable, None],
+        "normalize_target": [StrOptions({"auto"}), "boolean"],
+        "predict_nonlinearity": [
+            StrOptions({"auto", *NONLINEARITIES}),
+            callable,
+            None,
+        ],
     }
 
     def __init__(
@@ -202,6 +227,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         max_epochs=10,
         batch_size=128,
         normalize="channel",
+        normalize_target="auto",
         channels="auto",
         image_shape=None,
         augment=None,
@@ -335,13 +361,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
                 f"{self.n_outputs_} column(s), shape {('n', *self._target_shape)}."
             )
         # Two axes always: the difference of (b, 1) and (b,) would be (b, b).
-        with np.errstate(over="ignore"):
-            targets = np.array(y, dtype=self.dtype).reshape(len(y), self.n_outputs_)
-        if not np.isfinite(targets).all():
-            raise ValueError(
-                f"y contains a value too large for {self.dtype}: "
-                f"{np.abs(y).max():.4g}. Scale y, or set dtype='float64'."
-            )
+        targets = np.array(y, order="C").reshape(len(y), self.n_outputs_)
         return torch.from_numpy(targets), weight
 
     def _strata(self, y):
@@ -350,7 +370,65 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     def _shown(self, batch):
         return batch[0], batch[1].reshape(len(batch[1]), *self._target_shape)
 
+    def initialize_module(self):
+        super().initialize_module()
+        self.scaler_.target = TargetScaler()
+        return self
+
+    def _prepare(self, *args):
+        split = super()._prepare(*args)
+        for part in split:
+            if part is not None and not self._compared(part.y).isfinite().all():
+                raise ValueError(
+                    f"y contains a value too large for {self.dtype}: "
+                    f"{part.y.abs().max():.4g}. Scale y, or set dtype='float64'."
+                )
+        return split
+
+    def _fit_scaling(self, data):
+        all_read = super()._fit_scaling(data)
+        check_target_scaling(self)
+        if self.scaler_.target.mean is None:
+            self._learn_target_scale(data)
+        return all_read
+
+    def _learn_target_scale(self, data):
+        target, found = self.scaler_.target, None
+        if not normalizes_target(self):
+            found = np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
+        elif self._pretrained_names >= self.module_.state_dict().keys():
+            # Its head gives what was on this scale.
+            trained = getattr(getattr(self.pretrained, "scaler_", None), "target", None)
+            if trained is not None and trained.mean is not None:
+                found = trained.mean, trained.std
+        if found is not None:
+            target.set_statistics(*found, device=self.device_)
+            return
+        weight = data.sample_weight
+        weight = None if weight is None else weight.numpy()
+        target.learn(data.y.numpy(), weight, device=self.device_)
+
+    def _compared(self, y):
+        """Return targets, or outputs on their scale, as the loss compares them."""
+        return self.scaler_.target(y.to(self.device_)).to(self._dtype)
+
+    def _finished(self, outputs):
+        if isinstance(outputs, tuple):
+            return self.scaler_.target.undo(outputs[0]), *outputs[1:]
+        return self.scaler_.target.undo(outputs)
+
+    def _response(self):
+        return regression_response(self.criterion_)
+
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        first, *others = y_pred if isinstance(y_pred, tuple) else (y_pred,)
         y_true = to_tensor(y_true, device=self.device_)
-        return self.criterion_(y_pred.reshape(y_true.shape), y_true)
+        pair = self._compared(first.reshape(y_true.shape)), self._compared(y_true)
+        if not isinstance(self.criterion_, nn.GaussianNLLLoss):
+            return self.criterion_(*pair)
+        if not others:
+            raise ValueError(
+                "GaussianNLLLoss needs a network that returns a tuple of two tensors, "
+                "means and variances."
+            )
+        return self.criterion_(*pair, others[0].reshape(y_true.shape))

@@ -129,6 +129,7 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         "params": params,
         "facts": facts,
         "scaler": (scaler.mean, scaler.std),
+        **_target_scale(scaler),
         "pretrained_names": sorted(estimator._pretrained_names),
         "generator": estimator._generator.get_state(),
         "history": estimator.history.to_list(),
@@ -179,6 +180,12 @@ class _Everything(Collection[str]):
 
     def __len__(self) -> int:
         return 0
+
+
+def _target_scale(scaler: Any) -> dict[str, Any]:
+    """Return what a regressor has learnt of its targets."""
+    target = getattr(scaler, "target", None)
+    return {} if target is None else {"target_scaler": (target.mean, target.std)}
 
 
 def _describe_parameter(name: str, value: Any, what: str) -> Any:

@@ -95,7 +95,8 @@ def export_onnx(
     The input is called ``X``. The outputs are
 
     - of a classifier, ``probabilities``, as of ``predict_proba``, and
-      ``class_index``, the position of the most probable class in ``classes_``;
+      ``class_index``, the position of the most probable class in ``classes_``; where
+      it has no ``predict_proba``, ``scores``, one per class, in their place;
     - of a regressor, ``predictions``, as of ``predict``;
     - of an autoencoder, ``codes``, as of ``transform``, and ``images``, as of
       ``reconstruct``.
@@ -286,15 +287,15 @@ class _Model(nn.Module):
 
 
 class _Classifier(_Model):
-    output_names = ("probabilities", "class_index")
-
     def __init__(self, estimator: ImageClassifier, look: _Look) -> None:
         super().__init__(estimator, look)
         self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
+        known = hasattr(estimator, "predict_proba")
+        self.output_names = ("probabilities" if known else "scores", "class_index")
 
     def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        probabilities = self.nonlinearity(self.outputs(X))
-        return probabilities, probabilities.argmax(1)
+        found = self.nonlinearity(self.outputs(X))
+        return found, found.argmax(1)
 
 
 class _Regressor(_Model):
@@ -304,9 +305,11 @@ class _Regressor(_Model):
         super().__init__(estimator, look)
         self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
         self.target_shape = estimator._target_shape
+        self.target = copy.deepcopy(estimator.scaler_.target).cpu().double()
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        return self.nonlinearity(self.outputs(X)).reshape(-1, *self.target_shape)
+        predictions = self.nonlinearity(self.target.undo(self.outputs(X)))
+        return predictions.float().reshape(-1, *self.target_shape)
 
 
 class _Autoencoder(_Model):

@@ -17,12 +17,13 @@ from skorch.callbacks import (
     PassthroughScoring,
     PrintLog,
 )
+from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
 from skvision.model_selection._member import Member
 from skvision.model_selection._stack import Stack
-from skvision.training._losses import OPTIMIZERS, resolve
+from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
 __all__ = [
     "is_out_of_memory",
@@ -98,6 +99,10 @@ def why_not(net: Any, fit_params: dict[str, Any]) -> str | None:
             return f"the callback {kind.__name__} may touch the network"
     if net.compile:
         return "compile=True"
+    criterion = resolve(net.criterion, CRITERIA)
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    if issubclass(kind, nn.GaussianNLLLoss):
+        return "the criterion GaussianNLLLoss needs more than a network's first output"
     if net.checkpoint_steps is not None:
         return "checkpoint_steps goes by the steps of a single fit"
     optimizer = resolve(net.optimizer, OPTIMIZERS)

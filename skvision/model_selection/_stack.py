@@ -211,7 +211,8 @@ class Stack:
             for i, member in enumerate(self.members[a:b], a):
                 if member.shows_batches and member not in self.diverged:
                     try:
-                        member.show_step(losses[i], outputs[i - a].detach())
+                        shown = member.net._finished(outputs[i - a].detach())
+                        member.show_step(losses[i], shown)
                     except DivergedError as error:
                         self.diverged[member] = error
         leaves = [self.params[name] for name in self.trained]
@@ -285,8 +286,8 @@ class Stack:
             chosen = [batches[i] for i in places]
             if key is None:
                 for i, (images, target, *weight) in zip(places, chosen, strict=True):
-                    args = outputs[i], target, images, weight, True
-                    found[i] = nets[i]._loss(*args)
+                    output = nets[i]._finished(outputs[i])
+                    found[i] = nets[i]._loss(output, target, images, weight, True)
                 continue
             losses = _row_losses(nets[places[0]], outputs[places], chosen)
             for i, loss in zip(places, losses.unbind(), strict=True):
@@ -319,7 +320,8 @@ def _row_losses(net: Any, outputs: torch.Tensor, batches: list) -> torch.Tensor:
     """Return a loss for each of some members with the same criterion."""
     reduction = net.criterion_.reduction
     targets = torch.stack([batch[1] for batch in batches])
-    losses = net._unreduced_loss(outputs.flatten(0, 1), targets.flatten(0, 1))
+    finished = net._finished(outputs.flatten(0, 1))
+    losses = net._unreduced_loss(finished, targets.flatten(0, 1))
     losses = losses.reshape(*outputs.shape[:2], -1)
     losses = losses.sum(2) if reduction == "sum" else losses.mean(2)
     if len(batches[0]) > 2:
@@ -350,4 +352,7 @@ def _criterion_key(net: Any) -> str | None:
         or getattr(criterion, "ignore_index", -1) >= 0
     ):
         return None
-    return repr((type(criterion).__name__, settings, getattr(net, "reduction", None)))
+    scale = getattr(net.scaler_, "target", None)
+    scale = scale and [v.tolist() for v in (scale.mean, scale.std)]
+    reduction = getattr(net, "reduction", None)
+    return repr((type(criterion).__name__, settings, reduction, scale))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,23 @@ from torch import nn
 __all__ = [
     "CRITERIA",
     "FUSED",
+    "NONLINEARITIES",
+    "OF_DIFFERENCES",
+    "OF_THEIR_OWN_SCALE",
     "OPTIMIZERS",
+    "OVER_CLASSES",
     "NameOptions",
+    "class_response",
     "constant_loss",
+    "identity",
     "output_kind",
     "reduce_loss",
+    "regression_response",
     "resolve",
 ]
+
+#: What turns the outputs of a network into predictions.
+Response = Callable[[torch.Tensor], torch.Tensor]
 
 CRITERIA: dict[str, type[nn.Module]] = {
     "cross_entropy": nn.CrossEntropyLoss,
@@ -35,6 +47,29 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 #: Optimizers whose step torch can do in one operation, also on the CPU. It is exactly
 #: these classes: what a subclass adds may need the step as it was.
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+#: Losses over classes, under which it is known what outputs are.
+OVER_CLASSES = (nn.CrossEntropyLoss, nn.MultiMarginLoss, nn.NLLLoss)
+#: Losses of differences, whose targets may be of any scale. It is exactly these
+#: classes: a subclass may do anything with its arguments.
+OF_DIFFERENCES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+#: Losses whose targets are counts, probabilities or signs, or have a variance.
+OF_THEIR_OWN_SCALE = (
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+    nn.CrossEntropyLoss,
+    nn.GaussianNLLLoss,
+    nn.HingeEmbeddingLoss,
+    nn.KLDivLoss,
+    nn.MultiLabelSoftMarginLoss,
+    nn.PoissonNLLLoss,
+    nn.SoftMarginLoss,
+)
+#: Responses by name.
+NONLINEARITIES: dict[str, Response] = {
+    "softmax": partial(torch.softmax, dim=-1),
+    "exp": torch.exp,
+    "sigmoid": torch.sigmoid,
+}
 
 
 class NameOptions(StrOptions):
@@ -63,7 +98,8 @@ def reduce_loss(
     losses : torch.Tensor of shape (b,) or (b, k)
         A criterion's values, not reduced.
     sample_weight : torch.Tensor of shape (b,)
-    reduction : {"mean", "sum"}, default="mean"
+    reduction : {"mean", "sum", "batchmean"}, default="mean"
+        The last is `torch.nn.KLDivLoss`'s mean over rows of sums over columns.
 
     Returns
     -------
@@ -72,6 +108,8 @@ def reduce_loss(
     weight = sample_weight.to(losses)
     if reduction == "sum":
         return (losses.reshape(len(losses), -1).sum(1) * weight).sum()
+    if reduction == "batchmean":
+        return (losses.reshape(len(losses), -1).sum(1) * weight).mean()
     return (losses.reshape(len(losses), -1).mean(1) * weight).mean()
 
 
@@ -93,6 +131,66 @@ def output_kind(y_pred: torch.Tensor) -> str:
     if (y_pred <= 0).all() and torch.allclose(y_pred.exp().sum(1), one, atol=1e-4):
         return "LogSoftmax"
     return "logits"
+
+
+def identity(outputs: torch.Tensor) -> torch.Tensor:
+    """Return outputs as they are."""
+    return outputs
+
+
+def class_response(criterion: Any, kind: str | None) -> Response | None:
+    """Return what turns outputs into probabilities of classes, if that is known.
+
+    Parameters
+    ----------
+    criterion : torch.nn.Module
+        A loss over classes.
+    kind : {"logits", "Softmax", "LogSoftmax"} or None
+        Of the network's outputs, see `output_kind`; None where they were never seen.
+
+    Returns
+    -------
+    response : callable or None
+        None if neither the loss nor the outputs tell: a loss that is not torch's may
+        read anything into them.
+    """
+    if isinstance(criterion, nn.CrossEntropyLoss):
+        return NONLINEARITIES["softmax"]
+    if kind == "Softmax":
+        return identity
+    if kind == "LogSoftmax":
+        return torch.exp
+    if isinstance(criterion, nn.MultiMarginLoss):
+        return NONLINEARITIES["softmax"]
+    # skorch pairs it with networks that return probabilities.
+    return identity if isinstance(criterion, nn.NLLLoss) and kind is None else None
+
+
+def regression_response(criterion: Any) -> Response | None:
+    """Return what brings outputs onto the scale of targets, by the loss.
+
+    Returns
+    -------
+    response : callable or None
+        None for a loss that compares distances, of which no target can be told. For a
+        loss that is not torch's, outputs are taken to be on the scale of targets.
+    """
+    if isinstance(criterion, nn.PoissonNLLLoss):
+        return torch.exp if criterion.log_input else identity
+    if isinstance(criterion, nn.KLDivLoss):
+        return identity if criterion.log_target else torch.exp
+    if isinstance(criterion, (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss)):
+        return torch.sigmoid
+    if isinstance(criterion, nn.CrossEntropyLoss):
+        return NONLINEARITIES["softmax"]
+    if isinstance(criterion, nn.SoftMarginLoss):
+        return _expected_sign
+    return None if isinstance(criterion, nn.HingeEmbeddingLoss) else identity
+
+
+def _expected_sign(outputs: torch.Tensor) -> torch.Tensor:
+    """Return the mean of targets that are -1 or 1, whose log-odds are given."""
+    return torch.tanh(outputs / 2)
 
 
 def constant_loss(

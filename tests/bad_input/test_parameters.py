@@ -69,8 +69,9 @@ COMMON = [
 OWN = [
     ("ImageClassifier", "class_weight", "equal", "a str among {'balanced'}"),
     ("ImageClassifier", "class_weight", 5, "an instance of 'dict'"),
-    ("ImageClassifier", "predict_nonlinearity", "softmax", "a str among {'auto'}"),
+    ("ImageClassifier", "predict_nonlinearity", "sigmoid", "a str among .*'softmax'"),
     ("ImageRegressor", "predict_nonlinearity", 5, "a callable"),
+    ("ImageRegressor", "normalize_target", "yes", "a str among {'auto'}"),
     ("ImageAutoencoder", "noise", 0.1, "a callable, an instance of 'list'"),
     ("ImageAutoencoder", "reduction", "max", "a str among .*'sum'"),
 ]
