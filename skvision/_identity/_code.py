@@ -41,6 +41,7 @@ class CodeMixin:
 
     #: Methods of the walk that this is part of.
     numbers: dict[int, int]
+    words: set[str]
     of: Callable[[Any], bytes]
     join: Callable[..., bytes]
     attributes: Callable[[Any], bytes]
@@ -89,6 +90,8 @@ class CodeMixin:
         return self.join("module", value.__name__, library_version(value.__name__))
 
     def code(self, value: types.CodeType) -> bytes:
+        self.words.update(value.co_names)
+        self.words.update(c for c in value.co_consts if isinstance(c, str))
         return joined("code", map(self.of, _code_parts(value)))
 
     def class_(self, value: type) -> bytes:

@@ -12,8 +12,8 @@ import random
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from skvision._identity._atoms import ATOMS, Unidentified, is_plain, joined
 from skvision._identity._code import CodeMixin, is_found_by_name, library_version
 from skvision._identity._values import array_values, tensor_values
 
-__all__ = ["fingerprint"]
+__all__ = ["Examined", "examine", "fingerprint"]
 
 # Of objects that hold others; more are a sign of something that is no parameter.
 _MOST_OBJECTS = 1_000_000
@@ -61,16 +61,57 @@ def fingerprint(*parts: Any) -> str:
     >>> fingerprint(partial(max, 1)) == fingerprint(partial(max, 1.0))
     False
     """
+    return examine(*parts).name
+
+
+class Examined(NamedTuple):
+    """What is in objects, and in all that they hold.
+
+    Attributes
+    ----------
+    name : str
+        What `fingerprint` returns.
+    words : set of str
+        Names and texts in code of the user's.
+    generators : list
+        Generators of random numbers.
+    """
+
+    name: str
+    words: set[str]
+    generators: list[Any]
+
+
+def examine(*parts: Any, told: Mapping[type, Callable[[Any], Any]] = {}) -> Examined:
+    """Return the name of objects, and what was met on the way to it.
+
+    Parameters
+    ----------
+    *parts : object
+        As in `fingerprint`.
+    told : dict
+        Functions by types: instances of these are what the function returns.
+
+    Raises
+    ------
+    Unidentified
+        As `fingerprint` does.
+    """
+    walk = _Walk(told)
     try:
-        return hashlib.sha256(_Walk().of(parts)).hexdigest()[:32]
+        name = hashlib.sha256(walk.of(parts)).hexdigest()[:32]
     except RecursionError:
         raise Unidentified("nested too deeply") from None
+    return Examined(name, walk.words, walk.generators)
 
 
 class _Walk(CodeMixin):
     """One way through objects and all that they hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Mapping[type, Callable[[Any], Any]]) -> None:
+        self.told = told
+        self.words: set[str] = set()
+        self.generators: list[Any] = []
         #: Objects that may change, or hold themselves, in the order of discovery.
         self.numbers: dict[int, int] = {}
         #: Digests of what is the same wherever it stands.
@@ -82,7 +123,8 @@ class _Walk(CodeMixin):
 
     def fork(self) -> _Walk:
         """Return a walk of its own that knows what this one has met."""
-        other = _Walk()
+        other = _Walk(self.told)
+        other.words, other.generators = self.words, self.generators
         other.numbers, other.known = dict(self.numbers), dict(self.known)
         other.kept, other.n_objects = list(self.kept), self.n_objects
         return other
@@ -104,6 +146,9 @@ class _Walk(CodeMixin):
             return b"again %d" % number
         self.numbers[id(value)] = len(self.numbers)
         self.kept.append(value)
+        for base, tell in self.told.items():
+            if isinstance(value, base):
+                return self.what_is_told(value, tell)
         found = method(self, value)
         if mode is _Mode.ONCE:
             self.known[id(value)] = found
@@ -179,6 +224,7 @@ class _Walk(CodeMixin):
 
     def generator(self, value: Any) -> bytes:
         """Return what stands for a generator of random numbers."""
+        self.generators.append(value)
         if isinstance(value, random.Random):
             return self.join("random", type(value), value.getstate())
         if isinstance(value, torch.Generator):
@@ -212,7 +258,15 @@ class _Walk(CodeMixin):
 
     def identity(self, value: Any) -> bytes:
         """Return what stands for an object that says itself what it is."""
-        return self.join("identity", type(value), value.__skvision_identity__())
+        return self.what_is_told(value, type(value).__skvision_identity__)
+
+    def what_is_told(self, value: Any, tell: Callable[[Any], Any]) -> bytes:
+        # It is the last word on what is in there.
+        told, self.told = self.told, {}
+        try:
+            return self.join("told", type(value), tell(value))
+        finally:
+            self.told = told
 
     def pandas(self, value: Any) -> bytes:
         if hasattr(value, "columns"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvision.datasets._identity import identity_of
 from skvision.datasets._names import NamedLabels
 from skvision.datasets._readers import Reader
 from skvision.datasets._steps import PixelSteps
@@ -127,6 +128,9 @@ class ImageSequence(Sequence):
         # Estimators divide uint8 by 255, which is all that some steps do.
         only_unit = steps is not None and steps.mean is None and steps.unit == "div"
         return None if only_unit else steps
+
+    def __skvision_identity__(self) -> Any:
+        return identity_of(self)
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):

@@ -207,6 +207,7 @@ class ImageNet(
             self._renew_parts(changed)
         else:
             self.initialize()
+            self._check_found()
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 
 import torch
 from skorch.history import History
 
+from skvision._identity import Unidentified
 from skvision._random import next_seed
 from skvision._warnings import warn
+from skvision.estimators._fit_name import IRRELEVANT, name_of_fit
+from skvision.estimators._restoring import (
+    TRANSIENT,
+    NotRestorable,
+    check_parts,
+    check_state,
+    is_fitted,
+    restored,
+)
+from skvision.exceptions import FormatError
 from skvision.storage._checkpoint import (
-    fingerprint,
     random_states,
     read_checkpoint,
     set_random_states,
@@ -25,29 +37,79 @@ __all__ = [
     "set_optimizer_state",
 ]
 
-# What has no influence on the weights that a fit ends with.
-_IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
-# Filled during an epoch and emptied when the next one begins.
-_TRANSIENT = ("y_trues_", "y_preds_")
-
 
 class ResumeMixin:
     """Checkpoints of a fit, one file for each pair of parameters and data."""
 
+    def __skvision_identity__(self):
+        params = self.get_params(deep=False)
+        params = {key: value for key, value in params.items() if key not in IRRELEVANT}
+        # Of a fitted one, all that predictions are made of.
+        parts = [getattr(self, name, None) for name in ("module_", "scaler_")]
+        return params, parts, self._facts(), getattr(self, "classes_", None)
+
     def _find_checkpoint(self, data):
-        """Set the path of this fit's file, and what is in it."""
+        """Set the path of this fit's file, and what is in it or to begin from."""
         if self.checkpoint is None:
             return
-        params = self.get_params(deep=False)
-        params = {key: value for key, value in params.items() if key not in _IRRELEVANT}
-        parts = data.images, data.y, data.sample_weight
-        name = fingerprint(type(self).__name__, params, *parts)
-        self._checkpoint_path = Path(self.checkpoint) / f"{name}.checkpoint"
-        self._found = read_checkpoint(self._checkpoint_path)
+        try:
+            fit = name_of_fit(self, data)
+        except Unidentified as error:
+            warn(
+                f"checkpoint={self.checkpoint!r}: this fit is not checkpointed, since "
+                f"it could not be told from others: {_told(error)}."
+            )
+            return
+        folder = Path(self.checkpoint)
+        self._checkpoint_path = folder / f"{fit.name}-{fit.length}.checkpoint"
+        self._found = _read(self._checkpoint_path)
+        if self._found is None:
+            self._found = self._found_of_another_length(folder, fit)
         if self._found:
             # With random_state=None, the rows held out have to be the same again.
             self._start_randomness(self._found["seed"])
             next_seed(self._generator)  # As has been drawn before the data were read.
+
+    def _found_of_another_length(self, folder, fit):
+        """Return the state of a fit that differs in `max_epochs` alone, if it helps."""
+        lengths = {}
+        for path in sorted(folder.glob(f"{fit.name}-*.checkpoint")):
+            number = path.stem.split("-")[1]
+            if number.isdecimal():
+                lengths[path] = int(number)
+        if fit.depends is not None:
+            if shorter := [n for n in lengths.values() if n < self.max_epochs]:
+                warn(
+                    f"max_epochs={self.max_epochs}: there is a checkpoint of this fit "
+                    f"with max_epochs={max(shorter)}, but {fit.depends}; training "
+                    "begins anew."
+                )
+            return None
+        best = None
+        for path in lengths:
+            try:
+                state = _read(path)
+            except FormatError as error:
+                warn(f"{error} It is left alone, as max_epochs is another one.")
+                continue
+            n_ended = _n_ended(state) if state else self.max_epochs + 1
+            if n_ended <= self.max_epochs and (
+                best is None or n_ended > _n_ended(best)
+            ):
+                best = state
+        return best
+
+    def _check_found(self):
+        """Check a checkpoint against the network that it is for.
+
+        Raises
+        ------
+        FormatError
+            If it is none of such a network.
+        """
+        if self._found:
+            with _named(self._found["path"]):
+                check_parts(self, self._found)
 
     def _write_checkpoint(self, *, stopped=False, n_steps=0):
         """Write what is needed to go on, after some steps of an epoch or all."""
@@ -67,6 +129,7 @@ class ResumeMixin:
             "untrained_loss": getattr(self, "_untrained_loss", None),
             "random": self._randomness(),
             "callbacks": callback_states(self.callbacks_, within=within),
+            "lost": lost_states(self.callbacks_),
         }
         write_checkpoint(self._checkpoint_path, state)
 
@@ -103,6 +166,14 @@ class ResumeMixin:
 
     def _resume(self, state):
         """Take over the state of a checkpoint; return whether training is over."""
+        try:
+            changes = restored(self.callbacks_, state)
+        except NotRestorable as error:
+            warn(
+                f"Training does not go on from {state['path']!r}, but begins anew: "
+                f"{error}."
+            )
+            return False
         for name in self._modules + self._criteria + self._optimizers:
             part = getattr(self, name + "_")
             if name in self._optimizers:
@@ -112,7 +183,8 @@ class ResumeMixin:
         self.history_ = History(state["history"])
         if state["untrained_loss"] is not None:
             self._untrained_loss = state["untrained_loss"]
-        set_callback_states(self.callbacks_, state["callbacks"])
+        for callback, key, value in changes:
+            _set(callback, key, value)
         self._set_randomness(state["random"])
         self._within = state if state["n_steps"] else None
         return state["stopped"]
@@ -132,38 +204,90 @@ def set_optimizer_state(optimizer, state):
                 own[key] = own[key].to(value.dtype)
 
 
+def _told(error):
+    """Return what a state that cannot be told belongs to, in the user's terms."""
+    # The parts of a fit stand in a dictionary.
+    path = error.path.removeprefix("[0]")
+    match = re.match(r"\['(\w+)'\]", path)
+    if match is None:
+        return str(error)
+    rest = path[match.end() :]
+    within = f", in {match[1]}{rest}," if rest else ""
+    return f"{match[1]} is or holds something of unknown state{within} {error.what}"
+
+
+def _read(path):
+    """Return the state in a checkpoint that is whole, or None where there is none."""
+    state = read_checkpoint(path)
+    if state is None:
+        return None
+    with _named(path):
+        check_state(state)
+    return {**state, "path": str(path)}
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Name the file in errors about what is in it."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(
+            f"{str(path)!r} is no checkpoint of this fit: {error}. Remove it to train "
+            "from the beginning."
+        ) from error
+
+
+def _n_ended(state):
+    """Return how many epochs of a checkpoint have come to their end."""
+    return len(state["history"]) - (state["n_steps"] > 0)
+
+
 def callback_states(callbacks, *, within=False):
     """Return the fitted attributes of named callbacks as plain data."""
-    return {name: _callback_state(callback, within) for name, callback in callbacks}
+    states = {}
+    for name, callback in callbacks:
+        fitted = _fitted(callback)
+        if not within:
+            fitted = {k: v for k, v in fitted.items() if k not in TRANSIENT}
+        states[name] = {k: v for k, v in fitted.items() if storable(v)}
+    return states
+
+
+def lost_states(callbacks):
+    """Return the names of attributes that plain data cannot hold, and warn of them."""
+    lost = {}
+    for name, callback in callbacks:
+        keys = [k for k, v in _fitted(callback).items() if not storable(v)]
+        if keys:
+            lost[name] = keys
+            warn(
+                f"A checkpoint cannot hold {', '.join(keys)} of the callback "
+                f"{type(callback).__name__}; a fit that goes on from it begins with "
+                "that attribute as new.",
+            )
+    return lost
 
 
 def set_callback_states(callbacks, states):
     """Give callbacks the attributes that `callback_states` found."""
     for name, callback in callbacks:
         for key, value in states.get(name, {}).items():
-            own = getattr(callback, key, None)
-            if hasattr(own, "load_state_dict"):
-                own.load_state_dict(value)
-            else:
-                setattr(callback, key, value)
+            _set(callback, key, value)
 
 
-def _callback_state(callback, within):
-    """Return the fitted attributes of a callback as plain data."""
-    state = {}
-    for key, value in vars(callback).items():
-        if not key.endswith("_") or callable(value):
-            continue
-        if key in _TRANSIENT and not within:
-            continue
-        if hasattr(value, "state_dict"):
-            value = value.state_dict()
-        if storable(value):
-            state[key] = value
-        else:
-            warn(
-                f"A checkpoint cannot hold {key} of the callback "
-                f"{type(callback).__name__}; a fit that goes on from it begins with "
-                "that attribute as new.",
-            )
-    return state
+def _set(callback, key, value):
+    own = getattr(callback, key, None)
+    if hasattr(own, "load_state_dict"):
+        own.load_state_dict(value)
+    else:
+        setattr(callback, key, value)
+
+
+def _fitted(callback):
+    """Return the fitted attributes of a callback, what has a state of its own by it."""
+    return {
+        key: value.state_dict() if hasattr(value, "state_dict") else value
+        for key, value in vars(callback).items()
+        if is_fitted(key, value)
+    }

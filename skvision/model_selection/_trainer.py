@@ -13,13 +13,13 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
+from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
 from skvision.model_selection._member import Member
 from skvision.model_selection._plan import is_out_of_memory, structure
 from skvision.model_selection._stack import NotStackable, Stack, find_engine
 from skvision.preprocessing._inputs import as_images, is_flat
-from skvision.storage._checkpoint import fingerprint
 
 __all__ = [
     "Outcome",

@@ -22,13 +22,16 @@ class Interrupt(RuntimeError):
 
 
 class InterruptAt(Callback):
-    """Raise in an epoch, unless told otherwise from outside of the parameters."""
-
-    epoch = None
+    """Raise in an epoch that is told from outside of parameters and code."""
 
     def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) == InterruptAt.epoch:
+        if os.environ.get("INTERRUPT_AT") == str(len(net.history)):
             raise Interrupt
+
+
+def interrupt_at(epoch):
+    """Let trainings that come to this epoch fail; None lets them end."""
+    os.environ["INTERRUPT_AT"] = str(epoch)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,8 @@ def data(digits):
 
 
 @pytest.fixture(autouse=True)
-def no_interrupt():
-    InterruptAt.epoch = None
+def no_interrupt(monkeypatch):
+    monkeypatch.setenv("INTERRUPT_AT", "None")
 
 
 def build(**params):
@@ -72,10 +75,10 @@ def assert_same(one, other):
 @pytest.mark.parametrize("epoch", [1, 2, 4, 6])
 def test_goes_on_to_the_same_weights(epoch, data, tmp_path):
     undisturbed = build().fit(*data)
-    InterruptAt.epoch = epoch
+    interrupt_at(epoch)
     with pytest.raises(Interrupt):
         build(checkpoint=tmp_path).fit(*data)
-    InterruptAt.epoch = None
+    interrupt_at(None)
     torch.manual_seed(epoch)  # What ran in between has no influence.
     assert_same(build(checkpoint=tmp_path).fit(*data), undisturbed)
 
@@ -84,10 +87,10 @@ def test_goes_on_to_the_same_weights(epoch, data, tmp_path):
 def test_factors_of_single_precision_in_double_precision(optimizer, data, tmp_path):
     params = {"optimizer": optimizer, "dtype": "float64"}
     undisturbed = build(**params).fit(*data)
-    InterruptAt.epoch = 2
+    interrupt_at(2)
     with pytest.raises(Interrupt):
         build(checkpoint=tmp_path / "folder", **params).fit(*data)
-    InterruptAt.epoch = None
+    interrupt_at(None)
     resumed = build(checkpoint=tmp_path / "folder", **params).fit(*data)
     assert_same(undisturbed, resumed)
     once_more = build(callbacks=None, max_epochs=2, **params).fit(*data)
@@ -98,7 +101,7 @@ def test_factors_of_single_precision_in_double_precision(optimizer, data, tmp_pa
 @pytest.mark.parametrize("random_state", [0, None])
 def test_a_finished_fit_is_not_trained_again(random_state, data, tmp_path):
     first = build(checkpoint=tmp_path, random_state=random_state).fit(*data)
-    InterruptAt.epoch = 1  # Not one epoch is begun.
+    interrupt_at(1)  # Not one epoch is begun.
     again = build(checkpoint=tmp_path, random_state=random_state).fit(*data)
     assert_same(again, first)
     assert len(list(tmp_path.iterdir())) == 1
@@ -126,7 +129,7 @@ def test_searches_go_on(data, tmp_path):
     grid = {"module__hidden": [(16,), (32,)]}
     first = GridSearchCV(net, grid, cv=2).fit(*data)
     assert len(list(tmp_path.iterdir())) == 5
-    InterruptAt.epoch = 1
+    interrupt_at(1)
     again = GridSearchCV(net, grid, cv=2).fit(*data)
     for key in ("mean_test_score", "std_test_score"):
         assert first.cv_results_[key].tolist() == again.cv_results_[key].tolist()

@@ -1,0 +1,145 @@
+"""By what name a fit is found again: parameters, data, and how far it is to go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from skorch.callbacks import LRScheduler
+from torch.utils.data import Dataset
+
+from skvision._identity import Unidentified, examine, library_version
+from skvision.datasets._adapters import images_of, labels_of
+from skvision.datasets._files import is_path
+from skvision.datasets._identity import file_digest
+
+__all__ = ["IRRELEVANT", "FitName", "name_of_fit"]
+
+#: What has no influence on the weights that a fit ends with.
+IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
+#: Schedules that are made for a number of steps, and what their lengths are called.
+_OF_A_LENGTH = ("OneCycleLR", "CosineAnnealingLR", "PolynomialLR")
+_LENGTHS = ("T_max", "total_steps", "total_iters", "epochs", "steps_per_epoch")
+_KNOWN_LIBRARIES = ("skvision", "skorch", "torch", "sklearn", "builtins")
+
+
+class FitName(NamedTuple):
+    """What tells fits apart.
+
+    Attributes
+    ----------
+    name : str
+        Of all but the number of epochs, and the lengths of schedules.
+    length : str
+        Of these; what is before "-" is the number of epochs.
+    depends : str or None
+        What makes a training depend on how many epochs it is to have.
+    """
+
+    name: str
+    length: str
+    depends: str | None
+
+
+def name_of_fit(net: Any, data: Any) -> FitName:
+    """Return what tells a fit from others.
+
+    Raises
+    ------
+    skvision._identity.Unidentified
+        If the state of a parameter or of the data cannot be told.
+    """
+    params = net.get_params(deep=False)
+    params = {key: value for key, value in params.items() if key not in IRRELEVANT}
+    for key, value in params.items():
+        if is_path(value) and (key == "pretrained" or key.startswith("module__")):
+            params[key] = _content_of_file(value)
+    lengths: dict[str, Any] = {}
+    schedules: list[str] = []
+    max_epochs = params.pop("max_epochs")
+    params = _without_lengths(params, lengths, schedules)
+    # Classes that are announced beforehand are not all in y.
+    facts = net._facts(), getattr(net, "classes_", None)
+    everything = {
+        "estimator": type(net),
+        **params,
+        "X": data.images,
+        "y": data.y,
+        "sample_weight": data.sample_weight,
+        "facts": facts,
+    }
+    found = examine(everything, told={Dataset: _told_of_data_set})
+    length = str(max_epochs)
+    if schedules:
+        length += f"-{examine(lengths).name}"
+    return FitName(found.name, length, _dependence(params, schedules, found.words))
+
+
+def _content_of_file(path: Any) -> Any:
+    """Return what a parameter says that may be the path of a file."""
+    if not os.path.isfile(path):
+        return path
+    return "contents of a file", os.path.splitext(path)[1], file_digest(path)
+
+
+def _told_of_data_set(dataset: Dataset) -> Any:
+    """Return what tells a data set among the parameters from others."""
+    try:
+        return images_of(dataset), labels_of(dataset)
+    except (OSError, TypeError, ValueError) as error:
+        raise Unidentified(f"a data set that cannot be read: {error}") from error
+
+
+def _without_lengths(
+    params: Mapping[str, Any], lengths: dict[str, Any], schedules: list[str]
+) -> dict[str, Any]:
+    """Return parameters without the lengths of schedules, which are put elsewhere."""
+    params = dict(params)
+    given = params.get("callbacks")
+    if isinstance(given, (list, tuple)):
+        kept = []
+        for i, item in enumerate(given):
+            name, callback = item if isinstance(item, tuple) else (None, item)
+            if (policy := _policy(callback)) in _OF_A_LENGTH:
+                schedules.append(policy)
+                state = dict(vars(callback))
+                lengths |= {f"{i} {key}": state.pop(key, None) for key in _LENGTHS}
+                callback = type(callback), state
+            kept.append((name, callback))
+        params["callbacks"] = kept
+    if schedules:
+        for key in list(params):
+            if key.startswith("callbacks__") and key.endswith(_LENGTHS):
+                lengths[key] = params.pop(key)
+    return params
+
+
+def _policy(callback: Any) -> str:
+    if not isinstance(callback, LRScheduler):
+        return ""
+    policy = callback.policy
+    return policy if isinstance(policy, str) else getattr(policy, "__name__", "")
+
+
+def _dependence(
+    params: Mapping[str, Any], schedules: list[str], words: set[str]
+) -> str | None:
+    """Return what makes a training depend on the number of its epochs."""
+    if schedules:
+        return f"the schedule {schedules[0]} is made for a number of epochs"
+    if "max_epochs" in words:
+        return "code of yours uses max_epochs"
+    for item in params.get("callbacks") or ():
+        callback = item[1] if isinstance(item, tuple) else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        others = (base.__module__ for base in kind.__mro__)
+        if any(map(_is_unseen, others)):
+            return f"the callback {kind.__name__} may use max_epochs"
+    return None
+
+
+def _is_unseen(module: str) -> bool:
+    """Whether code of a module may be anything, since it goes by name alone."""
+    library = module.partition(".")[0]
+    return library not in _KNOWN_LIBRARIES and library_version(module) is not None

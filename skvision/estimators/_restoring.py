@@ -1,0 +1,259 @@
+"""What a checkpoint may set: nothing but the numbers that a training has reached."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import (
+    EpochScoring,
+    EpochTimer,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+)
+from torch import nn
+
+from skvision.estimators._contents import check_finite, check_history
+from skvision.exceptions import FormatError
+
+__all__ = ["NotRestorable", "check_parts", "check_state", "restored"]
+
+_KEYS = {
+    *("seed", "stopped", "n_steps", "epoch_began", "history", "untrained_loss"),
+    *("random", "callbacks", "lost"),
+}
+#: Callbacks that never end a training.
+_NEVER_STOP = (EpochScoring, EpochTimer, LRScheduler, PassthroughScoring, PrintLog)
+#: What schedules leave in the groups of an optimizer.
+_LEFT = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
+
+
+class NotRestorable(ValueError):
+    """A callback cannot be given what a checkpoint holds of it."""
+
+
+def check_state(state: Any) -> None:
+    """Check what a checkpoint holds beside weights.
+
+    Raises
+    ------
+    FormatError
+        If a part is missing, or is not what a training writes.
+    """
+    if not isinstance(state, dict) or (missing := _KEYS - state.keys()):
+        what = f"{sorted(missing)} are missing" if isinstance(state, dict) else "empty"
+        raise FormatError(f"it is incomplete ({what})")
+    history = state["history"]
+    if not isinstance(history, list):
+        raise FormatError("its history is not one")
+    check_history(history)
+    wrong = {
+        "seed": type(state["seed"]) is not int or not 0 <= state["seed"] < 2**32,
+        "stopped": not isinstance(state["stopped"], bool),
+        "n_steps": type(state["n_steps"]) is not int or state["n_steps"] < 0,
+        "untrained_loss": not _is_loss(state["untrained_loss"]),
+        "callbacks": not _is_nested(state["callbacks"]),
+        "lost": not isinstance(state["lost"], dict),
+        "history": not history and (state["stopped"] or state["n_steps"] > 0),
+    }
+    if names := [name for name, is_wrong in wrong.items() if is_wrong]:
+        raise FormatError(f"it has {names[0]}={str(state[names[0]])[:80]!r}")
+    _check_random(state["random"])
+    if state["n_steps"]:
+        _check_random(state["epoch_began"])
+
+
+def _is_loss(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
+
+
+def _check_random(states: Any) -> None:
+    """Check the states of generators by giving them to generators of no use."""
+    try:
+        own, others = states
+        torch.Generator().set_state(own)
+        torch.Generator().set_state(others["torch"])
+        version, numbers, gauss = others["python"]
+        random.Random().setstate((version, tuple(numbers), gauss))
+        kind, keys, *rest = others["numpy"]
+        np.random.RandomState().set_state((kind, keys, *rest))
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise FormatError(f"its random numbers have no such state: {error}") from error
+
+
+def check_parts(net: Any, state: Mapping[str, Any]) -> None:
+    """Check the weights of a checkpoint against a network that is new.
+
+    Raises
+    ------
+    FormatError
+        If they are of another network, not finite, or all zero; or if the training is
+        said to have been stopped where nothing could stop it.
+    """
+    for name in net._modules + net._criteria:
+        part = getattr(net, name + "_")
+        if hasattr(part, "state_dict") and (fresh := part.state_dict()):
+            _check_weights(name, state.get(name), fresh)
+    for name in net._optimizers:
+        _check_optimizer(getattr(net, name + "_"), state.get(name))
+    weights = state["module"]
+    trained = [k for k, p in net.module_.named_parameters() if p.requires_grad]
+    if not any(weights[name].any() for name in trained) and any(
+        bool(p.any()) for p in net.module_.parameters() if p.requires_grad
+    ):
+        raise FormatError("all of its weights are zero")
+    may_stop = any(type(c) not in _NEVER_STOP for _, c in net.callbacks_)
+    if state["stopped"] and not may_stop:
+        raise FormatError("it says that a callback has ended the training; none does")
+
+
+def _check_weights(name: str, found: Any, fresh: Mapping[str, Any]) -> None:
+    if not isinstance(found, dict) or found.keys() != fresh.keys():
+        raise FormatError(f"its {name} is another one")
+    for key, value in fresh.items():
+        other = found[key]
+        if not isinstance(value, torch.Tensor):
+            continue  # Of a module that holds more than tensors, and checks it.
+        if not isinstance(other, torch.Tensor) or (other.shape, other.dtype) != (
+            value.shape,
+            value.dtype,
+        ):
+            raise FormatError(f"its {name} has another {key!r}")
+        if torch.isfinite(value).all():
+            check_finite({f"{name}.{key}": other})
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
+    fresh = optimizer.state_dict()["param_groups"]
+    try:
+        groups, states = found["param_groups"], found["state"].values()
+        names = [(g.keys() - _LEFT, g["params"]) for g in groups]
+        tensors = [v for s in states for v in s.values() if isinstance(v, torch.Tensor)]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise FormatError("its optimizer has no state") from error
+    if names != [(g.keys() - _LEFT, g["params"]) for g in fresh]:
+        raise FormatError("its optimizer is that of other weights")
+    for group, own in zip(groups, fresh, strict=True):
+        for key, value in group.items():
+            try:
+                _like(own.get(key, 0.0), value)
+            except NotRestorable as error:
+                raise FormatError(f"its optimizer has {key}={value!r}") from error
+    for value in tensors:
+        check_finite({"optimizer": value})
+
+
+def restored(
+    callbacks: list[tuple[str, Any]], state: Mapping[str, Any]
+) -> list[tuple[Any, str, Any]]:
+    """Return callbacks, names of attributes, and what these are to become.
+
+    Parameters
+    ----------
+    callbacks : list of (str, Callback)
+        As they are when a training begins. What they do not have then, or of another
+        kind, is not set; nor are texts, which might be paths.
+    state : dict
+        Of a checkpoint.
+
+    Raises
+    ------
+    NotRestorable
+        If a callback had other attributes when the checkpoint was written.
+    """
+    found, lost, changes = state["callbacks"], state["lost"], []
+    for name, callback in callbacks:
+        values = found.get(name, {})
+        kind = type(callback).__name__
+        own = {k: v for k, v in vars(callback).items() if is_fitted(k, v)}
+        if unknown := values.keys() - own.keys():
+            raise NotRestorable(
+                f"the callback {kind} has no attribute {min(unknown)} when a training "
+                "begins; set it in initialize() or on_train_begin()"
+            )
+        for key, fresh in own.items():
+            if key in values:
+                try:
+                    changes.append((callback, key, _like(fresh, values[key])))
+                except NotRestorable:
+                    raise NotRestorable(
+                        f"the callback {kind} begins with {key}={_short(fresh)}, and "
+                        f"the checkpoint has {_short(values[key])}"
+                    ) from None
+            elif key not in lost.get(name, ()) and key not in TRANSIENT:
+                raise NotRestorable(f"it has no {key} of the callback {kind}")
+    return changes
+
+
+#: Filled during an epoch and emptied when the next one begins.
+TRANSIENT = ("y_trues_", "y_preds_")
+
+
+def is_fitted(key: str, value: Any) -> bool:
+    """Whether an attribute of a callback is what a training has made of it."""
+    return key.endswith("_") and not key.endswith("__") and not callable(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:56]}..."
+
+
+def _like(fresh: Any, value: Any) -> Any:
+    """Return a value if it is of the kind of what is there when a training begins."""
+    if hasattr(fresh, "load_state_dict"):
+        fresh = fresh.state_dict()
+        if not isinstance(value, Mapping) or value.keys() != fresh.keys():
+            raise NotRestorable
+        return {key: _like(fresh[key], value[key]) for key in fresh}
+    if fresh is None:
+        return _plain(value)
+    if isinstance(fresh, (bool, np.bool_)):
+        return _of(value, bool)
+    if isinstance(fresh, Real):
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            return value  # As optimizers that are captured keep their rates.
+        return _of(value, Real, but=bool)
+    if isinstance(fresh, (torch.Tensor, np.ndarray)):
+        value = _of(value, type(fresh) if fresh is not nn.Parameter else torch.Tensor)
+        if value.dtype != fresh.dtype:
+            raise NotRestorable
+        return value
+    if isinstance(fresh, Mapping):
+        return type(fresh)(_plain(_of(value, Mapping)))  # type: ignore[call-arg]
+    if isinstance(fresh, (list, tuple, set)):
+        if type(value) is type(fresh) and value == fresh:
+            return value
+        return type(fresh)(_plain(_of(value, (list, tuple, set))))
+    if type(value) is type(fresh) and value == fresh:
+        return value
+    raise NotRestorable
+
+
+def _of(value: Any, kinds: Any, but: Any = ()) -> Any:
+    if not isinstance(value, kinds) or isinstance(value, but):
+        raise NotRestorable
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers, tensors, and containers of them; texts only as keys."""
+    if value is None or isinstance(value, (Real, torch.Tensor, np.ndarray)):
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
+            raise NotRestorable
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return type(value)(map(_plain, value))
+    raise NotRestorable
