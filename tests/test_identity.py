@@ -172,14 +172,14 @@ def uses_lock():
 @pytest.mark.parametrize("kind", UNIDENTIFIED)
 def test_what_has_no_name_is_told(kind):
     value = UNIDENTIFIED[kind]()
-    with pytest.raises(Unidentified, match=r"\['loss'\]\[1\]"):
+    with pytest.raises(Unidentified, match=r"loss\[1\]"):
         fingerprint({"loss": [0, value]})
     if hasattr(value, "close"):
         value.close()
 
 
 def test_attributes_and_globals_that_have_no_name_are_named():
-    with pytest.raises(Unidentified, match=r"\.factor\.log"):
+    with pytest.raises(Unidentified, match=r"factor\.log"):
         fingerprint(Scale(factor=Plain(log=LOCK)))
     with pytest.raises(Unidentified, match="LOCK"):
         fingerprint(uses_lock)

@@ -18,7 +18,7 @@ class Unidentified(TypeError):
     Attributes
     ----------
     path : str
-        Where it is, as in ``[0].criterion.log``.
+        Where it is, as in ``criterion.log[0]``.
     """
 
     def __init__(self, what: str) -> None:
@@ -27,7 +27,7 @@ class Unidentified(TypeError):
         self.path = ""
 
     def __str__(self) -> str:
-        return f"{self.path} is {self.what}" if self.path else self.what
+        return f"{self.path.lstrip('.')} is {self.what}" if self.path else self.what
 
 
 def joined(tag: str, parts: Iterable[Any]) -> bytes:

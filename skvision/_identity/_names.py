@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import pickle
 import random
+import re
 import types
 import weakref
 from collections import OrderedDict
@@ -102,6 +103,11 @@ def examine(*parts: Any, told: Mapping[type, Callable[[Any], Any]] = {}) -> Exam
         name = hashlib.sha256(walk.of(parts)).hexdigest()[:32]
     except RecursionError:
         raise Unidentified("nested too deeply") from None
+    except Unidentified as error:
+        if len(parts) == 1:
+            # Parameters by their names.
+            error.path = re.sub(r"^\['(\w+)'\]", r"\1", error.path[len("[0]") :])
+        raise
     return Examined(name, walk.words, walk.generators)
 
 

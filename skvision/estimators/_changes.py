@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.estimators._build import resolve_device, warn_about_softmax
 from skvision.estimators._pickling import moved_parts
 from skvision.estimators._transfer import frozen_names
-from skvision.storage._checkpoint import fingerprint
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 from skvision.training._optimizers import forget_unfit_state
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 
 import torch
@@ -57,7 +56,7 @@ class ResumeMixin:
         except Unidentified as error:
             warn(
                 f"checkpoint={self.checkpoint!r}: this fit is not checkpointed, since "
-                f"it could not be told from others: {_told(error)}."
+                f"it could not be told from others: {error}."
             )
             return
         folder = Path(self.checkpoint)
@@ -202,18 +201,6 @@ def set_optimizer_state(optimizer, state):
             if isinstance(value, torch.Tensor) and value.ndim == 0:
                 own = optimizer.state[param]
                 own[key] = own[key].to(value.dtype)
-
-
-def _told(error):
-    """Return what a state that cannot be told belongs to, in the user's terms."""
-    # The parts of a fit stand in a dictionary.
-    path = error.path.removeprefix("[0]")
-    match = re.match(r"\['(\w+)'\]", path)
-    if match is None:
-        return str(error)
-    rest = path[match.end() :]
-    within = f", in {match[1]}{rest}," if rest else ""
-    return f"{match[1]} is or holds something of unknown state{within} {error.what}"
 
 
 def _read(path):

@@ -12,6 +12,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.utils._param_validation import Interval
 
+from skvision._identity import Unidentified
 from skvision.model_selection._member import Member
 from skvision.model_selection._plan import (
     largest_stack,
@@ -91,11 +92,18 @@ class StackedFits:
         """
         groups: dict[str, list[int]] = defaultdict(list)
         reasons: dict[str, str | None] = {}
+        # They cannot be asked for by name.
+        nameless: set[int] = set()
         for i, request in enumerate(requests):
             net = self.trainer.net(request)
             reason = why_not(net, self.trainer.fit_params)
             if self.trainer.continuing and net.checkpoint is not None:
                 reason = "a checkpoint is that of one fit"
+            try:
+                self.trainer.key(request)
+            except Unidentified as error:
+                reason = f"they could not be told apart: {error}"
+                nameless.add(i)
             key = f"{reason} {plan_key(net)}"
             groups[key].append(i)
             reasons[key] = reason
@@ -109,15 +117,20 @@ class StackedFits:
                 stacks += [places[i : i + size] for i in range(0, len(places), size)]
         if not stacks:
             return False
-        made = self._run(requests, stacks)
-        for request, outcome in zip(requests, made, strict=True):
-            self.outcomes[self.trainer.key(request)].append(outcome)
-            self.seconds.append(outcome.seconds)
+        named = [i for i in range(len(requests)) if i not in nameless]
+        made = self._run(requests, stacks, named)
+        for i, request in enumerate(requests):
+            if i in made:
+                self.outcomes[self.trainer.key(request)].append(made[i])
+            self.seconds.append(made[i].seconds if i in made else None)
         return True
 
     def take(self, params: dict[str, Any], rows: np.ndarray) -> Outcome | None:
         """Return the outcome of a fit, once, or None if there is none."""
-        found = self.outcomes.get(fit_name(params, rows))
+        try:
+            found = self.outcomes.get(fit_name(params, rows))
+        except Unidentified:
+            return None
         return found.pop(0) if found else None
 
     @property
@@ -153,8 +166,8 @@ class StackedFits:
         return 1
 
     def _run(
-        self, requests: Sequence[Request], stacks: list[list[int]]
-    ) -> list[Outcome]:
+        self, requests: Sequence[Request], stacks: list[list[int]], named: list[int]
+    ) -> dict[int, Outcome]:
         made: dict[int, Outcome | None] = {}
         data = self.trainer.X, self.trainer.y
         jobs = [
@@ -164,7 +177,7 @@ class StackedFits:
         found = Parallel(n_jobs=self._n_jobs)(jobs)
         for stack, outcomes in zip(stacks, found, strict=True):
             made.update(zip(stack, outcomes, strict=True))
-        rest = [i for i in range(len(requests)) if made.get(i) is None]
+        rest = [i for i in named if made.get(i) is None]
         jobs = [delayed(fit_alone)(self.trainer, *data, requests[i]) for i in rest]
         made.update(zip(rest, Parallel(n_jobs=self.n_jobs)(jobs), strict=True))
-        return [outcome for _, outcome in sorted(made.items()) if outcome is not None]
+        return {i: outcome for i, outcome in made.items() if outcome is not None}

@@ -238,7 +238,7 @@ def _snapshot(member: Member) -> Member:
 
 def fit_name(params: dict[str, Any], rows: np.ndarray) -> str:
     """Return what tells fits apart."""
-    return fingerprint(sorted(params.items()), np.asarray(rows))
+    return fingerprint({**params, "rows": np.asarray(rows)})
 
 
 def _without_epochs(params: dict[str, Any]) -> dict[str, Any]:
