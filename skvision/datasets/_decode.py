@@ -66,15 +66,16 @@ def pixels_of(
     """
     where = where or "the image"
     samples = _samples(image, where)
-    if samples is None and image.mode.startswith(("I", "F")):
-        samples = np.asarray(upright(image))
-        # Files of 16 bits come as 32, or in the byte order of another machine.
-        wide = image.mode == "I" and image.format in ("PNG", "PPM")
-        native = samples.dtype.newbyteorder("=")
-        samples = samples.astype(np.uint16 if wide else native, copy=False)
     if samples is not None:
         return _converted(samples, mode, alpha)
-    image = upright(image)
+    origin, image = image.format, upright(image)  # Of some, loading tells the mode.
+    if image.mode.startswith(("I", "F")):
+        samples = np.asarray(image)
+        # Files of 16 bits come as 32, or in the byte order of another machine.
+        wide = image.mode == "I" and origin in ("PNG", "PPM")
+        native = samples.dtype.newbyteorder("=")
+        samples = samples.astype(np.uint16 if wide else native, copy=False)
+        return _converted(samples, mode, alpha)
     if mode is None:
         keeps = alpha and image.mode in ("RGBA", "RGBa")
         mode = "L" if image.mode in _GREY else "RGBA" if keeps else "RGB"
@@ -168,7 +169,7 @@ def _loses_depth(image: Any) -> bool:
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (8,))) > 8
     for codec, _, _, args in image.tile:
-        arguments = args if isinstance(args, tuple) else (args,)
+        arguments = args if isinstance(args, tuple) and args else (args,)
         if codec == "SGI16" or (codec.startswith("ppm") and arguments[-1] > 255):
             return True
         # Windows' bitmaps of 16 bits hold them for all three colours.

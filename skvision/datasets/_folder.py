@@ -269,7 +269,11 @@ def _read_images(
     for row, filename in enumerate(filenames):
         size = None if data is None or image_size is not None else data.shape[1:3]
         try:
-            image = _resized(read_image(filename, mode, size), image_size)
+            # Grey images of a large size need less memory as what they are.
+            pixels = read_image(filename, "L" if mode == "L" else None, size)
+            image = _resized(pixels, image_size)
+            if mode == "RGB" and image.ndim == 2:
+                image = np.stack([image] * 3, axis=-1)
         except OtherSize as error:
             raise _difference(filename, error.args[0], first, size) from None
         except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import numpy as np
+from torch.utils.data import ConcatDataset, Subset
 
 from skvision._warnings import warn
 from skvision.datasets._decode import is_deep, pixels_of, upright
@@ -68,33 +69,41 @@ def is_unchanged(dataset: Any) -> bool:
 
 
 def faithful(dataset: Any) -> Any:
-    """Return a copy of a data set of torchvision's that gives upright images.
+    """Return a copy of a data set that gives upright images, as far as it is known how.
 
-    Its transform gets photos turned as their EXIF data say, and files that
-    torchvision's own loader would read come at the depth that they have.
+    The transform of one of torchvision's gets photos turned as their EXIF data say,
+    and files that torchvision's own loader would read come at the depth that they have.
     """
+    if type(dataset) is ConcatDataset:
+        joined = copy.copy(dataset)
+        joined.datasets = [faithful(part) for part in dataset.datasets]
+        return joined
+    if type(dataset) is Subset:
+        return Subset(faithful(dataset.dataset), dataset.indices)
     names = _names_in_getitem(dataset)
+    transform = getattr(dataset, "transform", None)
     if "transforms" in names:
         joint = getattr(dataset, "transforms", None)
-        if joint is None or type(joint).__name__ != "StandardTransform":
+        if joint is not None and type(joint).__name__ != "StandardTransform":
             return dataset  # What is done to images alone is not known.
-        transform = joint.transform
-    elif "transform" in names:
-        transform = getattr(dataset, "transform", None)
-    else:
-        return dataset
-    dataset = with_transform(
-        dataset, [Upright(), *([] if transform is None else [transform])]
-    )
-    if "loader" in names and _is_default_loader(dataset.loader):
-        dataset.loader = ImageLoader(transform is None, getattr(dataset, "root", ""))
+        transform = joint and joint.transform
+    if _has_default_loader(dataset):
+        dataset = copy.copy(dataset)
+        as_array = transform is None and "transform" in names
+        dataset.loader = ImageLoader(as_array, getattr(dataset, "root", ""))
+    if {"transform", "transforms"} & names:
+        parts = [Upright(), *([] if transform is None else [transform])]
+        dataset = with_transform(dataset, parts)
     return dataset
 
 
-def _is_default_loader(loader: Any) -> bool:
+def _has_default_loader(dataset: Any) -> bool:
+    if "loader" not in vars(dataset):
+        return False
     from torchvision.datasets import folder
 
-    return loader in (folder.default_loader, folder.pil_loader)
+    own = (folder.default_loader, folder.pil_loader)
+    return isinstance(dataset, folder.DatasetFolder) and dataset.loader in own
 
 
 class ImageLoader:

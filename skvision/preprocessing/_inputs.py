@@ -152,6 +152,7 @@ def as_images(
         return ImageSequence(PathReader(paths))
     if isinstance(X, (list, tuple)):
         if pairs or (len(X) and is_pil(X[0])):
+            _check_sizes(X)
             # Read as the data set is that the pairs come from.
             stacked = _stack([to_chw(image) for image in X])
             images = ImageSequence(ArrayReader(stacked, "first"))
@@ -234,6 +235,14 @@ def _check_one_shape(shapes, what):
             f"The {what}s of X differ in shape: {what} 0 has {shapes[0]}, {what} {odd} "
             f"has {shapes[odd]}. Resize them to one shape."
         )
+
+
+def _check_sizes(images):
+    """Check the sizes of PIL images before they are decoded, which may need much."""
+    sizes = [image.size[::-1] for image in images if is_pil(image)]
+    # Those that are to be turned may have the two in either order.
+    if len({tuple(sorted(size)) for size in sizes}) > 1:
+        _check_one_shape(sizes, "image")
 
 
 def _shape_of_row(row):

@@ -1,14 +1,20 @@
 """Pixels of image files and PIL images: upright, and as deep as they are."""
 
 import io
+import os
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from PIL import Image
+from PIL import Image, ImageOps
+from skorch.helper import SliceDataset
 from skvision_tests import Items
+from torch.utils.data import ConcatDataset, Subset
+from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
@@ -225,6 +231,7 @@ def kinds_of(tmp_path):
             "pairs": list(zip(images, labels, strict=True)),
             "data set": Opened(pairs),
             "as_Xy": as_Xy([str(path) for path in paths], labels)[0],
+            "as_Xy of images": as_Xy(images, labels)[0],
         }
         folder = paths[0].parent.parent
         if folder != tmp_path:
@@ -261,3 +268,114 @@ def test_alpha_of_16_bits_is_kept_where_that_of_8_bits_is(tmp_path, rng, save_pn
     with Image.open(save_png(tmp_path / "x.png", pixels)) as image:
         batch = as_images([image]).read(slice(None))
     assert_array_equal(batch[0].to(torch.int64), np.moveaxis(pixels, 2, 0))
+
+
+# ----------------------------------------------------------- transforms and loaders
+
+
+class WithPaths(ImageFolder):
+    """A recipe of many: items that tell their files as well."""
+
+    def __getitem__(self, row):
+        return *super().__getitem__(row), self.samples[row][0]
+
+
+@pytest.fixture
+def photos(tmp_path, save_turned):
+    """A folder of photos in all orientations, and how they are to be seen."""
+    folder = tmp_path / "photos"
+    seen = [save_turned(folder / "a" / f"{i}.png", i) for i in range(1, 9)]
+    return folder, np.moveaxis(np.stack(seen), 3, 1)
+
+
+@pytest.mark.parametrize(
+    "wrap", ["", "Subset", "ConcatDataset", "both", "SliceDataset"]
+)
+@pytest.mark.parametrize("kind", [ImageFolder, WithPaths])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        None,
+        v1.ToTensor(),
+        v1.Compose([v1.CenterCrop((24, 40)), v1.PILToTensor()]),
+        v2.Compose(
+            [v2.Resize((24, 40)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        ),
+        lambda image: np.asarray(image),
+    ],
+    ids=["none", "ToTensor", "CenterCrop", "Resize", "own"],
+)
+def test_data_sets_turn_photos(photos, transform, kind, wrap):
+    folder, expected = photos
+    data = kind(folder, transform=transform)
+    if wrap == "Subset":
+        data, expected = Subset(data, [5, 2]), expected[[5, 2]]
+    elif wrap == "ConcatDataset":
+        data, expected = ConcatDataset([data, data]), np.tile(expected, (2, 1, 1, 1))
+    elif wrap == "Concat of Subset":
+        data, expected = ConcatDataset([Subset(data, [5, 2])]), expected[[5, 2]]
+    elif wrap == "SliceDataset":
+        data = SliceDataset(data)
+    X = as_images(data)
+    values = np.asarray(X).astype(float) * (1 if X.dtype == np.uint8 else 255)
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
+def test_own_loaders_that_turn_photos_themselves(photos):
+    folder, expected = photos
+
+    def loader(path):
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
+
+    assert_array_equal(as_images(ImageFolder(folder, loader=loader)), expected)
+    # The user's object stays as it was.
+    data = ImageFolder(folder, transform=v1.ToTensor())
+    before = dict(vars(data))
+    as_Xy(data)
+    assert vars(data) == before
+    assert data[5][0].shape == (3, *expected.shape[2:][::-1])
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_transforms_get_8_of_16_bits(tmp_path, rng, save_png, n_channels):
+    pixels = random_pixels(rng, n_channels)
+    save_png(tmp_path / "a" / "0.png", pixels)
+    data = ImageFolder(tmp_path, transform=v1.PILToTensor())
+    with pytest.warns(UserWarning, match=f"{tmp_path.name}.*16 bits .* upper 8"):
+        found = as_images(data)[0]
+    expected = np.broadcast_to(pixels >> 8, (5, 6, 3))
+    assert_array_equal(found, np.moveaxis(expected, 2, 0))
+    Image.fromarray(np.ones((5, 6), np.float32)).save(tmp_path / "a" / "1.tif")
+    data = ImageFolder(tmp_path, transform=v1.PILToTensor())
+    with pytest.raises(ValueError, match=r"1\.tif holds float32 .*list of paths"):
+        as_images(data)[1]
+
+
+def test_pipes_among_the_files_of_a_data_set(tmp_path, save_png, rng):
+    save_png(tmp_path / "a" / "0.png", random_pixels(rng, 3))
+    os.mkfifo(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "2.png").touch()
+    data = ImageFolder(tmp_path)
+    (tmp_path / "a" / "2.png").unlink()
+    X = as_images(data)
+    with pytest.raises(OSError, match=r"1\.png.* no regular file"):
+        X[1]
+    with pytest.raises(FileNotFoundError, match=r"2\.png"):
+        X[2]
+
+
+def test_large_images_of_another_size_are_not_decoded(tmp_path, monkeypatch):
+    paths = [str(tmp_path / f"{i}.png") for i in range(2)]
+    Image.new("1", (8, 6)).save(paths[0])
+    Image.new("1", (13_000, 13_000)).save(paths[1])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    for X in (paths, [Image.open(path) for path in paths]):
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"13000, 13000.*8|8.*13000, 13000"):
+            as_images(X).read(slice(None))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1e7
+        if X is not paths:
+            assert X[1].tile  # It was not loaded.
