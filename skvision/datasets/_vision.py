@@ -84,9 +84,9 @@ def faithful(dataset: Any) -> Any:
     transform = getattr(dataset, "transform", None)
     if "transforms" in names:
         joint = getattr(dataset, "transforms", None)
-        if joint is not None and type(joint).__name__ != "StandardTransform":
-            return dataset  # What is done to images alone is not known.
-        transform = joint and joint.transform
+        if joint is None or type(joint).__name__ != "StandardTransform":
+            return dataset  # What is done to images alone is nothing, or not known.
+        transform = joint.transform
     if _has_default_loader(dataset):
         dataset = copy.copy(dataset)
         as_array = transform is None and "transform" in names
