@@ -449,6 +449,12 @@ class ImageAutoencoder(
         return self.scaler_(target)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
+        if y_pred.shape != y_true.shape:
+            raise ValueError(
+                f"{type(self).__name__} compares images with images; got outputs of "
+                f"shape {tuple(y_pred.shape)} and targets of shape "
+                f"{tuple(y_true.shape)}. Its score compares images with themselves."
+            )
         loss = self.criterion_(y_pred, y_true)
         # The sum over pixels of an image, as a mean over images, where asked for.
         return loss * y_true[0].numel() if self.reduction == "sum" else loss

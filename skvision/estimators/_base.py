@@ -340,7 +340,7 @@ class ImageNet(
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
-        y_pred, loss = self._forward_batch(batch, training=True)
+        y_pred, loss = self._outputs_and_loss(batch, training=True)
         loss.backward()
         # Callbacks collect outputs; without the graph they cost little memory.
         return {"loss": loss.detach(), "y_pred": _detached(y_pred)}
@@ -348,15 +348,13 @@ class ImageNet(
     def validation_step(self, batch, **fit_params):
         self._set_training(False)
         with torch.no_grad():
-            y_pred, loss = self._forward_batch(batch, training=False)
+            y_pred, loss = self._outputs_and_loss(batch, training=False)
         return {"loss": loss, "y_pred": y_pred}
 
-    def _forward_batch(self, batch, *, training):
-        """Return outputs and loss of (images, targets[, weights])."""
+    def _outputs_and_loss(self, batch, *, training):
         X, y, *weight = batch
-        images, target = self._drawn(X, y, training)
-        y_pred = self.infer(images)
-        return y_pred, self._loss(y_pred, self._target(target), X, weight, training)
+        y_pred = self.infer(X)
+        return y_pred, self._loss(y_pred, y, X, weight, training)
 
     def _drawn(self, X, y, training):
         """Return images and what is to be learnt of them, random changes made."""

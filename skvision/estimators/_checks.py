@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from skorch.history import History
 
 from skvision.estimators._callbacks import is_callback
 from skvision.preprocessing._augment import check_transforms
@@ -189,6 +190,7 @@ def try_loss(net: Any, data: Any) -> None:
         If augmentation changes the size of images, or the criterion does not take
         outputs and targets.
     """
+    given, net = net, _on_trial(net)
     # Other numbers of rows than outputs, which a loss might take for each other.
     n_rows = 3 if getattr(net, "n_outputs_", None) == 2 else 2
     batch = data[np.arange(min(n_rows, len(data)))]
@@ -197,22 +199,21 @@ def try_loss(net: Any, data: Any) -> None:
         X = data.images.steps(X)
     net._enter_mode(training=False)
     with torch.no_grad():
-        images, target = net._drawn(X, y, training=True)
+        images, target, *weight = net._prepared((X, y, *weight), training=True)
         if net.compile:
             # The network itself, since to compile it for these rows would take long.
             outputs = net._finished(net.module_.forward(net._to_input(images)))
         else:
             outputs = net.infer(images)
-        target = net._target(target)
         if net._output_kind is None:
             # It was initialized before it saw images.
             first = outputs[0] if isinstance(outputs, tuple) else outputs
-            net._output_kind = output_kind(first)
+            given._output_kind = net._output_kind = output_kind(first)
         try:
             with warnings.catch_warnings():
                 # That shapes differ, of losses that compare all with all.
                 warnings.filterwarnings("error", "Using a target size")
-                loss = net._loss(outputs, target, X, weight, training=True)
+                loss = net._loss(outputs, target, images, weight, training=True)
         except (IndexError, RuntimeError, TypeError, ValueError, UserWarning) as error:
             raise ValueError(_misfit(net, outputs, target, error)) from error
     if loss.ndim:
@@ -220,6 +221,18 @@ def try_loss(net: Any, data: Any) -> None:
             f"The criterion {_shown(net)} returned {tuple(loss.shape)} values for a "
             "batch; expected one: set criterion__reduction to 'mean'."
         )
+
+
+def _on_trial(net: Any) -> Any:
+    """Return an estimator that can record in its history, and which is then forgotten.
+
+    Losses of the user's may count their calls, and record parts of what they return.
+    """
+    trial = object.__new__(type(net))
+    vars(trial).update(vars(net), history_=History())
+    trial.history_.new_epoch()
+    trial.history_.new_batch()
+    return trial
 
 
 def _misfit(net: Any, outputs: Any, target: torch.Tensor, error: Exception) -> str:

@@ -69,7 +69,7 @@ class LoopMixin:
         for batch in batches:
             shown = self._shown(batch)
             self.notify("on_batch_begin", batch=shown, training=training)
-            step = step_fn(batch, **fit_params)
+            step = step_fn(self._prepared(batch, training), **fit_params)
             n_steps += 1
             losses.append(step["loss"])
             if at_once:
@@ -94,6 +94,16 @@ class LoopMixin:
         epochs = self.history.to_list()
         if epochs and not counts <= epochs[-1].keys():
             self.history_ = History(epochs[:-1])
+
+    def _prepared(self, batch, training):
+        """Return (images, targets[, weights]) as the steps of the loop get them.
+
+        A step of the user's, as skorch's documentation has them, needs do no more than
+        compare the outputs for the images with the targets.
+        """
+        X, y, *weight = batch
+        images, target = self._drawn(X, y, training)
+        return images, self._target(target), *weight
 
     def _losses_at_once(self):
         """Whether losses are fetched batch by batch.

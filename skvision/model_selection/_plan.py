@@ -49,8 +49,9 @@ _HARMLESS = (EarlyStopping, EpochScoring, EpochTimer, PassthroughScoring, PrintL
 _STEP = (
     "_drawn",
     "_enter_mode",
-    "_forward_batch",
     "_loss",
+    "_outputs_and_loss",
+    "_prepared",
     "_set_training",
     "_step_optimizer",
     "_target",
@@ -217,7 +218,7 @@ def _ordinary_step(member: Member) -> Callable[[], None]:
 
     def step() -> None:
         with isolated_random_state(net.device_, 0):
-            other.train_step(batch)
+            other.train_step(other._prepared(batch, training=True))
         if net.device_.type == "cuda":
             torch.cuda.synchronize(net.device_)
 

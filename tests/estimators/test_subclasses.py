@@ -5,13 +5,17 @@ import inspect
 import pickle
 
 import pytest
-from numpy.testing import assert_array_equal
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skvision_tests import SMALL, make_images
+from skorch.dataset import ValidSplit, unpack_data
+from skorch.scoring import loss_scoring
+from skvision_tests import DOUBLE, NAMES, SMALL, losses, make_images, weights
 
 import skvision
-from skvision import ImageClassifier, ImageRegressor
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.preprocessing import UniformNoise
 
 # Short trainings, which are compared with each other, need not succeed.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -155,3 +159,104 @@ def test_searches_and_files(data, tmp_path):
     assert type(loaded) is Extended
     assert loaded.get_params() == best.get_params()
     assert_array_equal(loaded.predict_proba(X), best.predict_proba(X))
+
+
+# --------------------------------------------------- methods as skorch has them
+
+
+class OwnStep(ImageClassifier):
+    """Trains as skorch's documentation has it."""
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        Xi, yi = unpack_data(batch)
+        y_pred = self.infer(Xi, **fit_params)
+        loss = self.get_loss(y_pred, yi, X=Xi, training=True)
+        loss.backward()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def validation_step(self, batch, **fit_params):
+        self._set_training(False)
+        Xi, yi = unpack_data(batch)
+        with torch.no_grad():
+            y_pred = self.infer(Xi, **fit_params)
+            return {"loss": self.get_loss(y_pred, yi, X=Xi), "y_pred": y_pred}
+
+
+class OwnAutoencoderStep(ImageAutoencoder):
+    train_step_single = OwnStep.train_step_single
+    validation_step = OwnStep.validation_step
+
+
+@pytest.mark.parametrize("augment", [None, [UniformNoise(-0.5, 0.5)]])
+def test_a_step_of_ones_own(data, augment, assert_same_weights):
+    X, y = data
+    params = DOUBLE | {"augment": augment, "train_split": ValidSplit(4)}
+    plain = ImageClassifier(**params).fit(X, NAMES[y])
+    own = OwnStep(**params).fit(X, NAMES[y])
+    assert_same_weights(weights(own), weights(plain))
+    assert own.history[:, "valid_loss"] == plain.history[:, "valid_loss"]
+
+
+@pytest.mark.parametrize("noise", [None, UniformNoise(0, 0.5)])
+def test_a_step_of_ones_own_for_images(data, noise, assert_same_weights):
+    X, _ = data
+    params = {"max_epochs": 1, "random_state": 0, "dtype": "float64", "noise": noise}
+    params["early_stopping"] = True
+    plain = ImageAutoencoder(**params).fit(X)
+    own = OwnAutoencoderStep(**params).fit(X)
+    assert_same_weights(weights(own), weights(plain))
+    assert own.history[:, "valid_loss"] == plain.history[:, "valid_loss"]
+    with pytest.raises(ValueError, match="images with images"):
+        loss_scoring(own, X[:8])
+
+
+class Recording(ImageClassifier):
+    """Records a part of its loss, and counts its calls."""
+
+    n_calls = 0
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        self.n_calls = self.n_calls + 1
+        self.history.record_batch("own_loss", loss.item() / len(self.history))
+        assert X.shape[1:] == (1, 8, 8)
+        return loss
+
+
+def test_a_loss_that_records(data):
+    X, y = data
+    net = Recording(**SMALL).fit(X, y)
+    expected = [[v / (i + 1) for v in row] for i, row in enumerate(losses(net))]
+    assert_allclose(net.history[:, "batches", :, "own_loss"], expected)
+    assert net.n_calls == 2 * 5
+    batches = len(net.history[-1]["batches"])
+    net.partial_fit(X, y)
+    assert net.n_calls == 4 * 5
+    assert len(net.history[1]["batches"]) == batches
+
+
+@pytest.mark.parametrize("base", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+def test_accelerated(data, base):
+    accelerate = pytest.importorskip("accelerate")
+    hf = pytest.importorskip("skorch.hf")
+
+    class Accelerated(hf.AccelerateMixin, base):
+        """The mixin stands left of the estimator."""
+
+    X, y = data
+    params = {"max_epochs": 3, "random_state": 0, "verbose": 0}
+    if base is not ImageAutoencoder:
+        params |= {"module": "mlp", "module__hidden": (8,)}
+    accelerator = accelerate.Accelerator(cpu=True)
+    net = Accelerated(accelerator=accelerator, **params)
+    assert net.get_params()["accelerator"] is accelerator
+    assert clone(net).get_params().keys() == net.get_params().keys()
+    with pytest.raises(TypeError, match="did you mean 'max_epochs'"):
+        Accelerated(accelerator=accelerator, max_epoch=3)
+    train = net.fit(X, y).history[:, "train_loss"]
+    assert train[-1] < train[0]
+    again = Accelerated(accelerator=accelerator, **params).fit(X, y)
+    assert again.history[:, "train_loss"] == train
+    plain = base(**params).fit(X, y).history[:, "train_loss"]
+    assert_allclose(train, plain, rtol=0.3)
