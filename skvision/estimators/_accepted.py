@@ -234,7 +234,7 @@ def _is_criterion(value: Any, trusted: Collection[str]) -> bool:
     losses = nn.modules.loss.__name__
     known = _is_class(nn.Module, value) and value.name.rpartition(".")[0] == losses
     return (
-        (isinstance(value, str) and value in CRITERIA)
+        (isinstance(value, str) and value.lower() in CRITERIA)
         or known
         or _is_trusted(value, trusted)
     )
@@ -242,7 +242,7 @@ def _is_criterion(value: Any, trusted: Collection[str]) -> bool:
 
 def _is_optimizer(value: Any, trusted: Collection[str]) -> bool:
     return (
-        (isinstance(value, str) and value in OPTIMIZERS)
+        (isinstance(value, str) and value.lower() in OPTIMIZERS)
         or _is_class(torch.optim.Optimizer, value)
         or _is_trusted(value, trusted)
     )
@@ -360,7 +360,7 @@ ACCEPTED: dict[str, _Check] = {
     "criterion": _is_criterion,
     "optimizer": _is_optimizer,
     "lr": _number(0, 1e9),
-    "max_epochs": _POSITIVE,
+    "max_epochs": _integer(0, 2**31),
     "batch_size": _integer(-1, 2**31),
     "normalize": _none_or(_is_normalize),
     "normalize_target": _is_switch,

@@ -17,7 +17,7 @@ from skvision.estimators._transfer import frozen_names
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 from skvision.training._optimizers import forget_unfit_state
 
-__all__ = ["ChangesMixin"]
+__all__ = ["UNSET", "ChangesMixin"]
 
 #: Of what a network and its scaling are made: others are another network.
 _BUILT = ("module", "dtype", "normalize", "normalize_target")
@@ -48,7 +48,8 @@ class _Unset:
         return "its default"
 
 
-_UNSET = _Unset()
+#: What stands for the value of a parameter that was not given.
+UNSET = _Unset()
 
 
 class ChangesMixin:
@@ -74,7 +75,7 @@ class ChangesMixin:
         now = self._tracked()
         names = [*self._made_with, *(now.keys() - self._made_with.keys())]
         pairs = {
-            name: (self._made_with.get(name, _UNSET), now.get(name, _UNSET))
+            name: (self._made_with.get(name, UNSET), now.get(name, UNSET))
             for name in names
         }
         return {k: pair for k, pair in pairs.items() if not _means_the_same(k, *pair)}

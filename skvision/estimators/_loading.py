@@ -171,6 +171,7 @@ def _estimator(
         kind, {**tree["params"], **given}, trusted, own_module=own
     )
     params = _parameters(described, module, trusted, device)
+    later = _set_later(kind, tree, module, trusted, device, own)
     if names := sorted(set(missed(tree["params"])) - settings.keys()):
         warn(
             f"The file's {', '.join(names)} is not taken, though a later fit depends "
@@ -193,7 +194,25 @@ def _estimator(
     finally:
         del net._stored
     _fill(net, tree, facts)
+    for name, value in later.items():
+        setattr(net, name, value)
     return net
+
+
+def _set_later(
+    kind: Any,
+    tree: Any,
+    module: Any,
+    trusted: Collection[str],
+    device: torch.device,
+    own: bool,
+) -> dict[str, Any]:
+    """Return parameters that were set after the parts had been made."""
+    later = tree.get("later", {})  # Older files have none.
+    given = {"module": "auto"} if module is not None or "module" not in later else {}
+    accepted = accepted_parameters(kind, {**later, **given}, trusted, own_module=own)
+    params = _parameters(accepted, module, trusted, device)
+    return {name: value for name, value in params.items() if name in later}
 
 
 def _parameters(

@@ -21,6 +21,7 @@ from skvision.estimators._accepted import (
     is_run_time,
     missed,
 )
+from skvision.estimators._changes import UNSET
 from skvision.estimators._contents import REMEMBERED
 from skvision.estimators._resume import callback_states
 from skvision.exceptions import FormatError
@@ -111,7 +112,7 @@ class SavingMixin:
 def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
     """Return a fitted estimator as plain data, `Name` and `Made`."""
     estimator.check_is_fitted()
-    params = _describe_parameters(estimator, what)
+    params, later = _described_parameters(estimator, what)
     parts = {
         name: part.state_dict()
         for name in PARTS
@@ -127,6 +128,7 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
             for package in (torch, skorch, sklearn, np)
         },
         "params": params,
+        "later": later,
         "facts": facts,
         "scaler": (scaler.mean, scaler.std),
         **_target_scale(scaler),
@@ -141,7 +143,10 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
     }
 
 
-def _describe_parameters(estimator: Any, what: str) -> dict[str, Any]:
+def _described_parameters(
+    estimator: Any, what: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters that the parts were made with, and those set later."""
     params = estimator.get_params(deep=False)
     # Without them, training that goes on would be another one.
     describe(params["callbacks"], f"{what}callbacks")
@@ -151,22 +156,31 @@ def _describe_parameters(estimator: Any, what: str) -> dict[str, Any]:
             "a later fit depends on. Give it to skvision.load, or to set_params after "
             "that.",
         )
-    params = {
+    changed = estimator._changed()
+    later = {name: params.pop(name) for name in changed if name in params}
+    params |= {k: before for k, (before, _) in changed.items() if before is not UNSET}
+    own = is_own_module(_described(params, what)["module"])
+    found = []
+    for part in (params, later):
+        described, tensors = _described(part, what), {}
+        seen = decode(encode(described, tensors), tensors)
+        try:
+            accepted_parameters(type(estimator), seen, _Everything(), own_module=own)
+        except FormatError as error:
+            raise ValueError(
+                f"{type(estimator).__name__} cannot be saved, since {error}: that is "
+                "more than a file may set."
+            ) from error
+        found.append(described)
+    return found[0], found[1]
+
+
+def _described(params: dict[str, Any], what: str) -> dict[str, Any]:
+    return {
         name: _describe_parameter(name, value, what)
         for name, value in params.items()
         if not is_run_time(name, value)
     }
-    tensors: dict[str, torch.Tensor] = {}
-    seen = decode(encode(params, tensors), tensors)
-    try:
-        own = is_own_module(seen["module"])
-        accepted_parameters(type(estimator), seen, _Everything(), own_module=own)
-    except FormatError as error:
-        raise ValueError(
-            f"{type(estimator).__name__} cannot be saved, since {error}: that is more "
-            "than a file may set."
-        ) from error
-    return params
 
 
 class _Everything(Collection[str]):

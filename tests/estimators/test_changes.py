@@ -8,12 +8,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import ValidSplit
 from skvision_tests import make_images, weights
 from torch import nn
 from torch.utils.data import DataLoader
 
+import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.preprocessing import RandomShift
 from skvision.training import GradientRecorder
@@ -393,78 +394,35 @@ def test_learnable_criteria_bring_their_weights(data):
     assert all(net.optimizer_.state[p] is old for p, old in state.items())
 
 
-# -------------------------------------------------------------------- best epochs
+# -------------------------------------------------------------------------- files
 
 
-class Weights(Callback):
-    def initialize(self):
-        self.states_ = {}
-        return self
-
-    def on_epoch_end(self, net, **kwargs):
-        self.states_[net.history[-1, "epoch"]] = weights(net)
-
-
-def assert_best(net):
-    """Check that the network has the weights of the epoch that is called the best."""
-    states = dict(net.callbacks_)["Weights"].states_
-    for name, value in states[net.best_epoch_].items():
-        np.testing.assert_array_equal(weights(net)[name], value)
-
-
-def test_best_epoch_of_a_training_that_goes_on(data, go_on):
-    X, y = make_images(60)
-    net = ImageClassifier(
-        "mlp", **SMALL | {"max_epochs": 6}, early_stopping=True, callbacks=[Weights]
-    ).fit(X, y)
-    assert_best(net)
-    # It gets worse, and its losses are those of other rows than in the first call.
-    go_on(net.set_params(lr=0.05, max_epochs=2), X, np.roll(y, 1))
-    losses = net.history[:, "valid_loss"]
-    assert min(losses[6:]) > min(losses[:6])
-    assert net.best_epoch_ > 6
-    assert_best(net)
-    assert_best(pickle.loads(pickle.dumps(net)))
-    go_on(net.set_params(early_stopping=False), X, y)
-    assert not hasattr(net, "best_epoch_")
-
-
-def test_best_epoch_by_another_score(data):
-    stopper = EarlyStopping(monitor="valid_acc", lower_is_better=False, load_best=True)
-    net = ImageClassifier(
-        "mlp",
-        **SMALL | {"max_epochs": 4, "lr": 0.01},
-        train_split=ValidSplit(4),
-        callbacks=[stopper, Weights],
-    ).fit(*data)
-    assert net.best_epoch_ == np.argmax(net.history[:, "valid_acc"]) + 1
-    assert_best(net)
-
-
-def test_no_best_epoch_where_none_was_put_back(data):
-    net = ImageClassifier("mlp", **SMALL, train_split=ValidSplit(4)).fit(*data)
-    with pytest.raises(AttributeError, match="no best_epoch_.*early_stopping=True"):
-        _ = net.best_epoch_
-
-
-def test_no_best_epoch_after_an_error_in_training(data):
-    class Fails(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if len(net.history) == 3:
-                raise OSError("disk full")
-
-    net = ImageClassifier(
-        "mlp", **SMALL | {"max_epochs": 5}, early_stopping=True, callbacks=[Fails]
-    )
-    with pytest.raises(OSError, match="disk full"):
-        net.fit(*data)
-    assert not hasattr(net, "best_epoch_")
-
-
-def test_early_stopping_that_is_turned_on_stops(data):
-    net = ImageClassifier("mlp", **SMALL).fit(*data)
-    net.set_params(early_stopping=True, n_iter_no_change=2, max_epochs=40, lr=0.1)
-    net.set_params(callbacks=[Weights]).partial_fit(*data)
-    assert len(net.history) < 41
-    assert len(net.history) == net.best_epoch_ + 2
-    assert_best(net)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"freeze": None},
+        {"optimizer": "SGD", "optimizer__momentum": 0.5},
+        {"optimizer__amsgrad": True},
+        {"optimizer__param_groups": [("head*", {"lr": 0.25})]},
+        {"criterion__label_smoothing": 0.25},
+        {"early_stopping": True, "epoch_scoring": "accuracy"},
+        {"random_state": 3, "max_epochs": 0},
+        {"module__hidden": (4,)},
+        {"dtype": "float64"},
+    ],
+    ids=str,
+)
+def test_saved_estimators_know_what_they_were_made_with(params, fitted, data, tmp_path):
+    net = copy.deepcopy(fitted).set_params(**params)
+    net.save(tmp_path / "net")
+    loaded = skvision.load(tmp_path / "net")
+    assert loaded.get_params() == net.get_params()
+    assert np.array_equal(loaded.predict_proba(data[0]), net.predict_proba(data[0]))
+    if params.keys() & {"module__hidden", "dtype"}:
+        with pytest.raises(ValueError, match=ERROR):
+            loaded.partial_fit(*data)
+        loaded, net = loaded.fit(*data), net.fit(*data)
+    else:
+        loaded, net = loaded.partial_fit(*data), net.partial_fit(*data)
+    assert np.array_equal(loaded.predict_proba(data[0]), net.predict_proba(data[0]))
