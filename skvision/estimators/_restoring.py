@@ -60,7 +60,7 @@ def check_state(state: Any) -> None:
         "untrained_loss": not _is_loss(state["untrained_loss"]),
         "callbacks": not _is_nested(state["callbacks"]),
         "lost": not isinstance(state["lost"], dict),
-        "history": not history and (state["stopped"] or state["n_steps"] > 0),
+        "history": not history,  # It is written at the end of an epoch, or within.
     }
     if names := [name for name, is_wrong in wrong.items() if is_wrong]:
         raise FormatError(f"it has {names[0]}={str(state[names[0]])[:80]!r}")
@@ -172,6 +172,8 @@ def restored(
         If a callback had other attributes when the checkpoint was written.
     """
     found, lost, changes = state["callbacks"], state["lost"], []
+    if strangers := found.keys() - dict(callbacks).keys():
+        raise NotRestorable(f"there is no callback {min(strangers)!r}")
     for name, callback in callbacks:
         values = found.get(name, {})
         kind = type(callback).__name__

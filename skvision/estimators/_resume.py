@@ -62,6 +62,9 @@ class ResumeMixin:
         folder = Path(self.checkpoint)
         self._checkpoint_path = folder / f"{fit.name}-{fit.length}.checkpoint"
         self._found = _read(self._checkpoint_path)
+        if self._found and _n_ended(self._found) > self.max_epochs:
+            with _named(self._checkpoint_path):
+                raise FormatError("it has more epochs than max_epochs")
         if self._found is None:
             self._found = self._found_of_another_length(folder, fit)
         if self._found:
