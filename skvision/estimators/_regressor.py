@@ -375,6 +375,15 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         self.scaler_.target = TargetScaler()
         return self
 
+    def _renew_parts(self, changed):
+        super()._renew_parts(changed)
+        if self.scaler_.target.changes and not normalizes_target(self):
+            raise ValueError(
+                f"criterion={self.criterion!r} wants y on its own scale, and cannot "
+                "take effect on a training that goes on: the network has learnt "
+                "normalised targets. Build a new one: call fit with warm_start=False."
+            )
+
     def _prepare(self, *args):
         split = super()._prepare(*args)
         for part in split:

@@ -29,7 +29,7 @@ from skvision.storage._format import write_file
 from skvision.storage._objects import describe
 from skvision.storage._tree import Made, decode, encode
 
-__all__ = ["FACTS", "PARTS", "SavingMixin"]
+__all__ = ["PARTS", "SavingMixin", "facts_of", "scalings_of"]
 
 #: Attributes of fitted estimators that are plain values.
 FACTS = (
@@ -118,9 +118,6 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         for name in PARTS
         if hasattr(part := getattr(estimator, name), "state_dict")
     }
-    facts = {k: vars(estimator)[k] for k in FACTS if k in vars(estimator)}
-    facts = {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
-    scaler = estimator.scaler_
     return {
         "class": describe(type(estimator), "class"),
         "versions": {
@@ -129,9 +126,8 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         },
         "params": params,
         "later": later,
-        "facts": facts,
-        "scaler": (scaler.mean, scaler.std),
-        **_target_scale(scaler),
+        "facts": facts_of(estimator),
+        **scalings_of(estimator),
         "pretrained_names": sorted(estimator._pretrained_names),
         "generator": estimator._generator.get_state(),
         "history": estimator.history.to_list(),
@@ -141,6 +137,21 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         },
         **parts,
     }
+
+
+def facts_of(estimator: Any) -> dict[str, Any]:
+    """Return those attributes that are plain values."""
+    facts = {k: vars(estimator)[k] for k in FACTS if k in vars(estimator)}
+    return {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
+
+
+def scalings_of(estimator: Any) -> dict[str, tuple[Any, Any]]:
+    """Return what is known of pixels and, by a regressor, of targets."""
+    scaler = estimator.scaler_
+    scalings = {"scaler": (scaler.mean, scaler.std)}
+    if (target := getattr(scaler, "target", None)) is not None:
+        scalings["target_scaler"] = target.mean, target.std
+    return scalings
 
 
 def _described_parameters(
@@ -162,7 +173,8 @@ def _described_parameters(
     own = is_own_module(_described(params, what)["module"])
     found = []
     for part in (params, later):
-        described, tensors = _described(part, what), {}
+        described = _described(part, what)
+        tensors: dict[str, torch.Tensor] = {}
         seen = decode(encode(described, tensors), tensors)
         try:
             accepted_parameters(type(estimator), seen, _Everything(), own_module=own)
@@ -194,12 +206,6 @@ class _Everything(Collection[str]):
 
     def __len__(self) -> int:
         return 0
-
-
-def _target_scale(scaler: Any) -> dict[str, Any]:
-    """Return what a regressor has learnt of its targets."""
-    target = getattr(scaler, "target", None)
-    return {} if target is None else {"target_scaler": (target.mean, target.std)}
 
 
 def _describe_parameter(name: str, value: Any, what: str) -> Any:

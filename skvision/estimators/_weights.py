@@ -17,8 +17,12 @@ from sklearn.exceptions import NotFittedError
 from skorch.history import History
 
 from skvision.estimators._build import network_shape
-from skvision.estimators._contents import check_facts, check_scaler
-from skvision.estimators._saving import FACTS
+from skvision.estimators._contents import (
+    check_facts,
+    check_scaler,
+    check_target_scaler,
+)
+from skvision.estimators._saving import facts_of, scalings_of
 from skvision.exceptions import FormatError
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.storage._tree import decode, encode
@@ -29,6 +33,7 @@ __all__ = ["WeightsMixin"]
 # look at, or an entry of the header of safetensors. The weights alone are tensors.
 _ATTRIBUTE, _ENTRY = "_skvision", "skvision"
 # What belongs to a training.
+_DTYPES = {"torch.float32": torch.float32, "torch.float64": torch.float64}
 _NOT_NOTED = ("_seed", "_untrained_loss")
 
 
@@ -159,12 +164,14 @@ class WeightsMixin:
         self.module_.load_state_dict(state)
         self._forget_best_epoch(epoch)
         if note is not None:
-            facts, scaler = note
+            facts, scaler, target = note
             if not self._has_facts() and facts is not None:
                 self._take_facts(facts)
             if scaler is not None:
                 self.scaler_.set_statistics(*scaler, device=self.device_)
                 self._scaling_known = True
+            if target is not None:
+                self.scaler_.target.set_statistics(*target, device=self.device_)
         if is_classifier(self) and "classes_inferred_" not in vars(self):
             n_outputs = self._count_outputs()
             if n_outputs is not None and n_outputs > 1:
@@ -172,40 +179,43 @@ class WeightsMixin:
 
     def _note(self):
         """Return what goes with the weights, as a line of text."""
-        facts = {k: vars(self)[k] for k in FACTS if k in vars(self)}
-        facts = {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
-        scaler = self.scaler_.mean, self.scaler_.std
-        note = {
-            "kind": _kind(self),
-            "facts": facts if self._has_facts() else None,
-            "scaler": [v if v is None else v.flatten().tolist() for v in scaler]
-            if self._scaling_known
-            else None,
-        }
-        return json.dumps(encode(note, {}))
+        tensors: dict[str, torch.Tensor] = {}
+        note = {"kind": _kind(self), "facts": facts_of(self), **scalings_of(self)}
+        if not self._has_facts():
+            note["facts"] = None
+        if not self._scaling_known:
+            note["scaler"] = None
+        text = json.dumps(encode(note, tensors))
+        numbers = {k: [str(v.dtype), v.tolist()] for k, v in tensors.items()}
+        return json.dumps([text, numbers])
 
     def _checked_note(self, text):
-        """Return facts and scaling of a note, None for what cannot be taken over."""
+        """Return facts and scalings of a note, None for what cannot be taken over."""
         try:
-            note = decode(json.loads(text), {})
-            facts, scaler = note["facts"], note["scaler"]
+            text, numbers = json.loads(text)
+            tensors = {
+                k: torch.tensor(v, dtype=_DTYPES[d]) for k, (d, v) in numbers.items()
+            }
+            note = decode(json.loads(text), tensors)
+            facts = note["facts"]
             if note["kind"] != _kind(self):
                 facts = None
             if facts is not None:
                 facts = check_facts(self, facts)
+            scaler, target = note["scaler"], note.get("target_scaler")
             if scaler is not None:
-                pair = [
-                    v if v is None else torch.tensor(v, dtype=torch.float64)
-                    for v in scaler
-                ]
-                scaler = check_scaler(self._described_by(facts, pair[0]), pair)
+                scaler = check_scaler(self._described_by(facts, scaler[0]), scaler)
+            if facts is None or target is None or target[0] is None:
+                target = None
+            else:
+                target = check_target_scaler(SimpleNamespace(**facts), target)
         except Exception as error:
             raise FormatError(
                 f"What stands beside the weights is damaged: {error!r}. Read the file "
                 "by torch.load, and give its weights to module_.load_state_dict."
             ) from error
         self._compare_facts(facts or {})
-        return facts, scaler
+        return facts, scaler, target
 
     def _described_by(self, facts, mean):
         """Return what says which images a scaling in a note is for."""
@@ -243,8 +253,8 @@ class WeightsMixin:
         self.n_features_in_ = math.prod(self.image_shape_)
         spec = getattr(self.module_, "input_spec", None)
         self.network_shape_ = network_shape(self.image_shape_, spec)
-        self.scaler_ = PixelScaler(flat=self._flat, dtype=self._dtype, spec=spec)
-        self.scaler_.to(self.device_)
+        scaler = PixelScaler(flat=self._flat, dtype=self._dtype, spec=spec)
+        self.scaler_.shape = scaler.shape
         if classes is not None:
             self._set_classes(classes)
 

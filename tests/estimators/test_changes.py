@@ -394,6 +394,15 @@ def test_learnable_criteria_bring_their_weights(data):
     assert all(net.optimizer_.state[p] is old for p, old in state.items())
 
 
+def test_criteria_that_want_targets_as_they_are(data):
+    X, y = data
+    net = ImageRegressor("mlp", **SMALL).fit(X, 100.0 * y)
+    net.set_params(criterion="l1").partial_fit(X, 100.0 * y)
+    assert isinstance(net.criterion_, nn.L1Loss)
+    with pytest.raises(ValueError, match="own scale, and cannot take effect"):
+        net.set_params(criterion=nn.PoissonNLLLoss).partial_fit(X, 100.0 * y)
+
+
 # -------------------------------------------------------------------------- files
 
 
