@@ -22,7 +22,7 @@ from benchmarks._timing import ratios, take_turns
 from benchmarks.training_step import ours
 from skvision.model_selection._member import Member
 from skvision.model_selection._plan import _ordinary_step, _stacked_step
-from skvision.model_selection._stack import find_engine
+from skvision.model_selection._proof import find_engine
 
 N_STEPS = 10
 

@@ -15,15 +15,15 @@ from sklearn.utils import check_random_state
 
 __all__ = ["draw_seed", "isolated_random_state", "next_seed"]
 
-# The global generators belong to all threads of a process, so that of those that begin
-# at a seed only one draws from them at a time.
+# The global generators belong to all threads of a process, so that of those that draw
+# from them only one does at a time.
 _one_at_a_time = threading.RLock()
 
 
 class _Here(threading.local):
     """Sections that this thread is in."""
 
-    n_sections = n_seeded = 0
+    n_sections = n_alone = 0
 
 
 class _Overlap:
@@ -59,7 +59,7 @@ def next_seed(generator: torch.Generator) -> int:
 
 @contextmanager
 def isolated_random_state(
-    device: torch.device, seed: int | None = None
+    device: torch.device, seed: int | None = None, *, alone: bool = False
 ) -> Iterator[None]:
     """Give Python, NumPy and torch a random state for a while.
 
@@ -69,37 +69,39 @@ def isolated_random_state(
         Whose generator is meant beside that of the CPU.
     seed : int, default=None
         Where the generators begin; None leaves them where they are. Either way
-        they are back at their former state afterwards. With a seed, other threads
-        that want to begin at theirs wait until this one has ended.
+        they are back at their former state afterwards.
+    alone : bool, default=False
+        Whether other threads that want to be alone wait until this one has ended. With
+        a seed they always do.
     """
-    seeded = seed is not None
-    with _one_at_a_time if seeded else contextlib.nullcontext():
-        before = _enter(device, seeded)
+    alone = alone or seed is not None
+    with _one_at_a_time if alone else contextlib.nullcontext():
+        before = _enter(device, alone)
         try:
             if seed is not None:
                 _seed(device, seed)
             yield
         finally:
-            _leave(before, seeded)
+            _leave(before, alone)
 
 
-def _enter(device: torch.device, seeded: bool) -> dict[str, Any]:
+def _enter(device: torch.device, alone: bool) -> dict[str, Any]:
     with _overlap.lock:
         before = _states(device)
         if _here.n_sections == 0:
             _overlap.n_sections += 1
             _overlap.found = before | _overlap.found
     _here.n_sections += 1
-    _here.n_seeded += seeded
+    _here.n_alone += alone
     return before
 
 
-def _leave(before: dict[str, Any], seeded: bool) -> None:
+def _leave(before: dict[str, Any], alone: bool) -> None:
     with _overlap.lock:
-        if _here.n_seeded:
+        if _here.n_alone:
             _put_back(before)
         _here.n_sections -= 1
-        _here.n_seeded -= seeded
+        _here.n_alone -= alone
         if _here.n_sections == 0:
             _overlap.n_sections -= 1
             if _overlap.n_sections == 0:

@@ -21,7 +21,7 @@ from skvision.model_selection._plan import (
     structure,
     why_not,
 )
-from skvision.model_selection._stack import NotStackable, find_engine
+from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.model_selection._trainer import (
     Outcome,
     Request,

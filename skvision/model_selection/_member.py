@@ -92,7 +92,7 @@ class Member:
         """Put the global generators where this fit has left them."""
         device = self.net.device_
         seed = self.seed if self.states is None else None
-        with isolated_random_state(device, seed):
+        with isolated_random_state(device, seed, alone=True):
             if self.states is not None:
                 set_random_states(self.states, device)
             try:
@@ -101,7 +101,10 @@ class Member:
                 self.states = random_states(device)
 
     def draw(self, function: Callable[[], Any]) -> Any:
-        """Call a function that draws random numbers of this fit."""
+        """Call a function that draws random numbers of this fit.
+
+        Others are kept from the global generators meanwhile, by `Stack.train_epoch`.
+        """
         if self.draws_all or self.states is None:
             with self.turn():
                 return function()

@@ -175,7 +175,10 @@ def pays(members: list[Member], engine: Any, n_workers: int) -> bool:
         Processes, each of which has its part of the threads, whatever it does.
     """
     alone, together = _ordinary_step(members[0]), _stacked_step(members, engine)
-    with _threads(max(1, torch.get_num_threads() // n_workers)):
+    with (
+        isolated_random_state(members[0].net.device_, alone=True),
+        _threads(max(1, torch.get_num_threads() // n_workers)),
+    ):
         return _seconds(together) / len(members) < _WORTH_IT * _seconds(alone)
 
 

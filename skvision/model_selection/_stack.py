@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,11 +12,18 @@ from torch import nn
 from skvision._random import isolated_random_state
 from skvision.estimators._build import with_channels_last
 from skvision.exceptions import DivergedError
-from skvision.model_selection._engines import ENGINES, DropoutCall, dropout_calls
+from skvision.model_selection._engines import (
+    DropoutCall,
+    draw_masks,
+    dropout_calls,
+    joined_state,
+)
 from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
+from skvision.model_selection._proof import NotStackable
+from skvision.model_selection._purity import generator_states
 
-__all__ = ["NotStackable", "Stack", "find_engine"]
+__all__ = ["Stack"]
 
 # Losses whose values for rows do not depend on other rows.
 _ROW_LOSSES = (
@@ -28,105 +34,6 @@ _ROW_LOSSES = (
     nn.SmoothL1Loss,
     nn.HuberLoss,
 )
-# Images with which an engine is compared with the networks themselves.
-_N_TRIED = 8
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
-
-
-class NotStackable(ValueError):
-    """Networks that cannot be trained as one."""
-
-
-def find_engine(members: Sequence[Member]) -> Any:
-    """Return an engine that was seen to compute what the networks compute.
-
-    Parameters
-    ----------
-    members : list of Member
-        Of one structure. The first, the middle and the last are tried.
-
-    Raises
-    ------
-    NotStackable
-        If there is none; the message says why.
-    """
-    tried = [members[i] for i in sorted({0, len(members) // 2, len(members) - 1})]
-    net = tried[0].net
-    if any(True for _ in getattr(net.criterion_, "parameters", tuple)()):
-        raise NotStackable("the criterion has weights of its own")
-    if _has_backward_hooks(net.module_):
-        raise NotStackable("hooks change gradients")
-    reasons = []
-    for kind in ENGINES:
-        try:
-            engine = kind(net.module_, channels_last=net._channels_last)
-            for training in (False, True):
-                _compare(engine, tried, training)
-        except Exception as error:  # Networks may do anything.
-            message = (str(error) or type(error).__name__).splitlines()[0]
-            reasons.append(f"{kind.__name__}: {message}")
-        else:
-            return engine
-    raise NotStackable("; ".join(reasons))
-
-
-def _compare(engine: Any, members: Sequence[Member], training: bool) -> None:
-    modules, inputs = [], []
-    for member in members:
-        net = member.net
-        images = member.train.images.read(slice(0, _N_TRIED)).to(net.device_)
-        inputs.append(net._to_input(images))
-        own = net.module_
-        net.module_ = copy.deepcopy(own)
-        net._enter_mode(training)
-        modules.append(net.module_)
-        net.module_ = own
-    params, buffers = _stacked(modules)
-    engine.set_mode(modules[0])
-    by_module, expected, device = [], [], members[0].net.device_
-    with torch.no_grad():
-        with isolated_random_state(device):
-            calls = dropout_calls(modules[0], inputs[0])
-        for module, x in zip(modules, inputs, strict=True):
-            with isolated_random_state(device, 0):
-                by_module.append(_draw_masks(module, calls, x))
-            with isolated_random_state(device, 0):
-                expected.append(module(x))
-        masks = [torch.stack(masks) for masks in zip(*by_module, strict=True)]
-        # Other random numbers are not to agree by chance.
-        with isolated_random_state(device, 1):
-            found = engine(params, buffers, torch.stack(inputs), masks)
-    _, after = _stacked(modules)
-    for i, output in enumerate(expected):
-        first = output[0] if isinstance(output, tuple) else output
-        other = found[0] if isinstance(found, tuple) else found
-        _check_close(other[i], first, "outputs differ from those of the network")
-    for name, value in after.items():
-        _check_close(buffers[name], value, f"{name} differs from the network's")
-
-
-def _check_close(found: torch.Tensor, expected: torch.Tensor, message: str) -> None:
-    tolerance = _TOLERANCE.get(expected.dtype, 0)
-    scale = float(expected.abs().max()) if expected.numel() else 0
-    if found.shape != expected.shape or not torch.allclose(
-        found, expected, rtol=tolerance, atol=tolerance * scale
-    ):
-        raise ValueError(message)
-
-
-def _stacked(modules: Sequence[nn.Module]) -> tuple[dict, dict]:
-    """Return parameters and buffers of all networks, (n, ...)."""
-
-    def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        return {
-            name: torch.stack([part[name].detach() for part in parts])
-            for name in parts[0]
-        }
-
-    return (
-        joined([dict(module.named_parameters()) for module in modules]),
-        joined([dict(module.named_buffers()) for module in modules]),
-    )
 
 
 class Stack:
@@ -147,7 +54,7 @@ class Stack:
         self.engine = engine
         nets = [member.net for member in self.members]
         self.net = nets[0]
-        self.params, self.buffers = _stacked([net.module_ for net in nets])
+        self.params, self.buffers = joined_state([net.module_ for net in nets])
         for name, parameter in self.net.module_.named_parameters():
             self.params[name].requires_grad_(parameter.requires_grad)
         self.trained = [n for n, p in self.params.items() if p.requires_grad]
@@ -166,13 +73,27 @@ class Stack:
         )
 
     def train_epoch(self) -> dict[Member, DivergedError]:
-        """Train all members for an epoch, and return those that diverged."""
-        self.diverged = {}
+        """Train all members for an epoch, and return those that diverged.
+
+        Raises
+        ------
+        NotStackable
+            If the network draws random numbers that no member's generator gives.
+        """
+        # Members take turns with the global generators, which are for no other thread
+        # then.
+        with isolated_random_state(self.net.device_, alone=True):
+            return self._train_epoch()
+
+    def _train_epoch(self) -> dict[Member, DivergedError]:
+        self.diverged, states = {}, generator_states()
         for member in self.members:
             member.begin_epoch()
         losses: list[torch.Tensor] = []
         while batches := self._next_batches():
             losses.append(self._step(batches))
+        if drawn := [k for k, v in generator_states().items() if v != states[k]]:
+            raise NotStackable(f"the network draws random numbers of {drawn[0]}")
         self.write_back()
         # One transfer for all members and batches.
         table = torch.stack(losses).T.tolist()
@@ -267,7 +188,7 @@ class Stack:
         if not self.calls:
             return []
         by_member = [
-            member.draw(partial(_draw_masks, member.net.module_, self.calls, x[0]))
+            member.draw(partial(draw_masks, member.net.module_, self.calls, x[0]))
             for member in self.members[a:b]
         ]
         return [torch.stack(masks) for masks in zip(*by_member, strict=True)]
@@ -309,13 +230,6 @@ class Stack:
             self.optimizers.write_back()
 
 
-def _draw_masks(
-    module: nn.Module, calls: Sequence[DropoutCall], images: torch.Tensor
-) -> list[torch.Tensor]:
-    layers = dict(module.named_modules())
-    return [call.mask(layers[call.name], images) for call in calls]
-
-
 def _row_losses(net: Any, outputs: torch.Tensor, batches: list) -> torch.Tensor:
     """Return a loss for each of some members with the same criterion."""
     reduction = net.criterion_.reduction
@@ -327,14 +241,6 @@ def _row_losses(net: Any, outputs: torch.Tensor, batches: list) -> torch.Tensor:
     if len(batches[0]) > 2:
         losses = losses * torch.stack([batch[2] for batch in batches]).to(losses)
     return losses.sum(1) if reduction == "sum" else losses.mean(1)
-
-
-def _has_backward_hooks(module: nn.Module) -> bool:
-    hooked = [p._backward_hooks for p in module.parameters()]
-    hooked += [p._post_accumulate_grad_hooks for p in module.parameters()]
-    for layer in module.modules():
-        hooked += [layer._backward_hooks, layer._backward_pre_hooks]
-    return any(hooked)
 
 
 def _criterion_key(net: Any) -> str | None:

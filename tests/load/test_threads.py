@@ -7,19 +7,24 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision._random import isolated_random_state
 from skvision.datasets import _cache, as_Xy
+from skvision.model_selection import StackedGridSearchCV
+from skvision.model_selection._member import Member
 from skvision.networks._torchvision import _nothing_unpickled
+from skvision.preprocessing import RandomShift
 
 N_THREADS = 8
 #: Of rows; with more than one batch, and with parts of one.
@@ -339,6 +344,73 @@ def test_fits_in_threads_are_those_of_one_after_the_other(images, monkeypatch):
     monkeypatch.setattr(Meeting, "barrier", threading.Barrier(2))
     at_once([partial(net.fit, X, y) for net in nets])
     assert_same([net.predict_proba(X) for net in nets], expected)
+
+
+def stacked_search(X, y, **params):
+    """Return the scores of a search whose networks are trained as one."""
+    small = {"module__channels": (4,), "max_epochs": 2, "dtype": "float64"}
+    net = ImageClassifier("convnet", random_state=0, **small | params)
+    options = {"cv": 2, "scoring": "neg_log_loss", "refit": False}
+    search = StackedGridSearchCV(
+        net, {"lr": [0.01, 0.003]}, calibrate=False, **options
+    ).fit(X, y)
+    return search.cv_results_["mean_test_score"]
+
+
+def meeting_at(method, monkeypatch, n_threads=2):
+    """Let threads wait for each other, once each, where a method is called."""
+    barrier, own = threading.Barrier(n_threads), method.__get__
+    met = threading.local()
+
+    def slowly(self, *args, **kwargs):
+        if not getattr(met, "once", False):
+            met.once = True
+            with contextlib.suppress(threading.BrokenBarrierError):
+                barrier.wait(0.3)
+        return own(self)(*args, **kwargs)
+
+    monkeypatch.setattr(Member, method.__name__, slowly)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"module__conv_dropout": 0.3},
+        {"augment": [RandomShift(2)]},
+        {"iterator_train": DataLoader, "iterator_train__shuffle": True},
+    ],
+    ids=["dropout", "shift", "DataLoader"],
+)
+@pytest.mark.parametrize("where", [Member.next_batch, Member.end_epoch])
+def test_stacked_searches_in_threads(params, where, images, monkeypatch):
+    X, y = (part[:90] for part in images)
+    alone, before = stacked_search(X, y, **params), generators()
+    net = ImageClassifier("convnet", **CONVNET, max_epochs=2, random_state=0)
+    expected = net.fit(X, y).predict_proba(X)
+    meeting_at(where, monkeypatch)
+    searches = [partial(stacked_search, X, y, **params)] * 2
+    *found, fitted = at_once([*searches, partial(net.fit, X, y)])
+    for scores in found:
+        assert np.array_equal(scores, alone)
+    assert np.array_equal(fitted.predict_proba(X), expected)
+    assert generators() == before
+
+
+def test_stacks_of_one_search_in_threads(images):
+    X, y = (part[:90] for part in images)
+    net = ImageClassifier(
+        "convnet", **CONVNET, max_epochs=2, random_state=0, dtype="float64"
+    )
+    options = {"cv": 2, "scoring": "neg_log_loss", "refit": False}
+    options |= {"calibrate": False, "max_stack": 2}
+    grid = {"lr": [0.01, 0.003, 0.001, 0.03]}
+    before, scores = generators(), []
+    for backend in ("sequential", "threading"):
+        with joblib.parallel_config(backend, n_jobs=2):
+            search = StackedGridSearchCV(net, grid, **options).fit(X, y)
+        scores.append(search.cv_results_["mean_test_score"])
+    assert np.array_equal(*scores)
+    assert generators() == before
 
 
 def test_weights_stay_protected_where_threads_overlap(monkeypatch):

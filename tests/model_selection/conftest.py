@@ -7,7 +7,8 @@ from torch import nn
 
 from skvision.datasets import load_digits_images
 from skvision.model_selection._member import Member
-from skvision.model_selection._stack import Stack, find_engine
+from skvision.model_selection._proof import find_engine
+from skvision.model_selection._stack import Stack
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,14 @@ import torch
 from skvision_tests import Calling
 from torch import nn
 
-from skvision.model_selection import _engines
-from skvision.model_selection._engines import Grouped, Vmapped, dropout_calls
+from skvision.model_selection import _wide
+from skvision.model_selection._engines import (
+    Grouped,
+    Vmapped,
+    dropout_calls,
+    joined_state,
+)
 from skvision.model_selection._optimizers import _side_by_side
-from skvision.model_selection._stack import _stacked
 
 N_NETWORKS, N_ROWS = 3, 4
 
@@ -114,6 +118,14 @@ BOTH = {
     ),
     "GroupNorm": (make(nn.GroupNorm, 2, 6), (6, 3, 3)),
     "InstanceNorm2d": (make(nn.InstanceNorm2d, 2), IMAGE),
+    "InstanceNorm2d with weights": (
+        make(nn.InstanceNorm2d, 2, affine=True, track_running_stats=True),
+        IMAGE,
+    ),
+    "LocalResponseNorm": (
+        sequence(make(nn.Conv2d, 2, 3, 3), make(nn.LocalResponseNorm, 3, alpha=1)),
+        IMAGE,
+    ),
     "Linear": (
         sequence(make(nn.Linear, 6, 5), nn.ReLU, make(nn.Linear, 5, 3, bias=False)),
         FLAT,
@@ -198,7 +210,7 @@ def check(kind, modules, x, channels_last=False, masks=(), needs_grad=True):
     """
     engine = kind(modules[0], channels_last=channels_last)
     engine.set_mode(modules[0])
-    params, buffers = _stacked(modules)
+    params, buffers = joined_state(modules)
     # As they are from the second step on.
     for dtype in {value.dtype for value in params.values()}:
         _side_by_side(params, [k for k, v in params.items() if v.dtype == dtype])
@@ -239,10 +251,22 @@ def test_outputs_gradients_and_buffers(kind, name, case):
             check(kind, modules, x, channels_last=last and name != "view")
 
 
-@pytest.mark.parametrize("name", ["own parameter", "LayerNorm", "PReLU"])
-def test_layers_that_cannot_lie_side_by_side(name):
-    with pytest.raises(ValueError, match="has weights of its own"):
-        Grouped(VMAPPED[name][0](), channels_last=False)
+@pytest.mark.parametrize(
+    ("build", "shape", "reason"),
+    [
+        (*VMAPPED["own parameter"], "weights are used in another way"),
+        (*VMAPPED["LayerNorm"], "layer_norm is not known"),
+        (*VMAPPED["PReLU"], "prelu is not known"),
+        (*VMAPPED["softmax"], "softmax along another axis"),
+        (*VMAPPED["Linear on the last axis"], "linear of other axes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_operations_that_are_not_known_to_keep_networks_apart(build, shape, reason):
+    modules = networks(build)
+    engine = Grouped(modules[0], channels_last=False)
+    with pytest.raises(ValueError, match=reason):
+        engine(*joined_state(modules), images_for(shape))
 
 
 def test_batches_counted_apart_in_parts_of_a_stack():
@@ -251,7 +275,7 @@ def test_batches_counted_apart_in_parts_of_a_stack():
     counts = [int(module.num_batches_tracked) for module in modules]
     assert len(set(counts)) > 1
     engine = Grouped(modules[0], channels_last=False)
-    params, buffers = _stacked(modules)
+    params, buffers = joined_state(modules)
     x = images_for(IMAGE)
     part = {name: value[1:] for name, value in buffers.items()}
     engine({name: value[1:] for name, value in params.items()}, part, x[1:])
@@ -264,7 +288,7 @@ def test_batches_counted_apart_in_parts_of_a_stack():
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("n_lanes", [1, 4, 8, 64])
 def test_convolutions_in_one_group(n_lanes, last, monkeypatch):
-    monkeypatch.setattr(_engines, "_n_lanes", lambda: n_lanes)
+    monkeypatch.setattr(_wide, "_n_lanes", lambda: n_lanes)
     modules = networks(BOTH["Conv2d reflect"][0], n=4)
     x = images_for(IMAGE, n=4)
     check(Grouped, modules, x, channels_last=last, needs_grad=False)
@@ -273,13 +297,13 @@ def test_convolutions_in_one_group(n_lanes, last, monkeypatch):
 @pytest.mark.parametrize("where", ["weights", "images"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_numbers_that_are_not_finite_stay_where_they_are(value, where, monkeypatch):
-    monkeypatch.setattr(_engines, "_n_lanes", lambda: 64)
+    monkeypatch.setattr(_wide, "_n_lanes", lambda: 64)
     layers = make(nn.Conv2d, 2, 2, 3), nn.ReLU, make(nn.Conv2d, 2, 2, 3)
     modules = networks(sequence(*layers), n=4)
     x = images_for(IMAGE, n=4)
     with torch.no_grad():
         (modules[1][0].weight if where == "weights" else x[1]).fill_(value)
-    params, buffers = _stacked(modules)
+    params, buffers = joined_state(modules)
     leaves = [param.requires_grad_() for param in params.values()]
     outputs = Grouped(modules[0], channels_last=True)(params, buffers, x)
     grads = torch.autograd.grad(outputs.square().sum(), leaves)
@@ -354,7 +378,7 @@ def test_networks_with_dropout(kind, channels_last):
     engine = kind(modules[0], channels_last=channels_last)
     for i, module in enumerate(modules):
         module.register_forward_pre_hook(seeding(i, channels_last))
-    outputs = engine(*_stacked(modules), x, masks)
+    outputs = engine(*joined_state(modules), x, masks)
     for i, module in enumerate(modules):
         assert_close(outputs[i], module(x[i]))
 
@@ -380,7 +404,7 @@ def test_frozen_dropout_draws_nothing():
     masks = [torch.full((N_NETWORKS, N_ROWS, 48), 2.0, dtype=x.dtype)]
     engine = Grouped(modules[0], channels_last=False)
     engine.set_mode(modules[0])
-    outputs = engine(*_stacked(modules), x, masks)
+    outputs = engine(*joined_state(modules), x, masks)
     for i, module in enumerate(modules):
         first, last = module[:5].eval(), module[6]
         assert_close(outputs[i], last(2 * first(x[i])))

@@ -192,7 +192,7 @@ def test_unusual_networks(module, compare, stack_sizes, small_digits):
 
 def test_networks_that_cannot_be_stacked(compare, stack_sizes):
     net = ImageClassifier(Noise, max_epochs=2, dtype="float64", random_state=0)
-    with pytest.warns(UserWarning, match=ONE_BY_ONE + "Grouped: .+; Vmapped: "):
+    with pytest.warns(UserWarning, match=ONE_BY_ONE + "Noise: it draws random"):
         compare(net, RATES)
     assert stack_sizes == []
 

@@ -7,9 +7,9 @@ from sklearn.base import clone
 from torch import nn
 
 from skvision import ImageClassifier
+from skvision.model_selection._engines import joined_state
 from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers
-from skvision.model_selection._stack import _stacked
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -49,7 +49,7 @@ def stack(small_digits):
     )
     nets = [net, clone(net).set_params(optimizer__param_groups=groups)]
     members = [Member(net, *small_digits) for net in nets]
-    return members, _stacked([member.net.module_ for member in members])[0]
+    return members, joined_state([member.net.module_ for member in members])[0]
 
 
 def test_steps_go_by_each_members_groups(stack):

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.exceptions import DivergedError
 from skvision.model_selection._member import Member
-from skvision.model_selection._stack import Stack, find_engine
+from skvision.model_selection._proof import find_engine
+from skvision.model_selection._stack import Stack
 from skvision.preprocessing import RandomShift, UniformNoise
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -1,0 +1,212 @@
+"""Whether a network does nothing but compute outputs from images and weights.
+
+Where many are trained as one, a network's own code runs for all of them at once, or not
+at all, since its operations are known. What it does beside computing would be lost.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.autograd.function import BackwardCFunction
+from torch.overrides import TorchFunctionMode
+
+from skvision._random import isolated_random_state
+from skvision.model_selection._engines import DROPOUTS
+from skvision.storage._checkpoint import fingerprint
+
+__all__ = ["generator_states", "hooks_of", "side_effect"]
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+_OWN = ("_parameters", "_buffers", "_modules", "training")
+_LIBRARIES = ("torch", "torchvision", "skvision", "builtins")
+# What changes gradients on their way, or goes backward by itself.
+_HOOKS = ("register_hook", "register_post_accumulate_grad_hook", "backward", "grad")
+
+
+def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
+    """Return what else a network does as it computes, None if nothing was seen.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In training or evaluation mode; it is left as it is. Its dropout layers are
+        known to draw random numbers, and do nothing meanwhile.
+    images : torch.Tensor
+        A batch of its inputs.
+    """
+    found = []
+    for _ in range(2):
+        tried = _without_dropout(module)
+        before, calls = _State(tried), _Calls()
+        with isolated_random_state(images.device), calls:
+            states = generator_states()
+            with torch.set_grad_enabled(module.training):
+                outputs = tried(images.clone())
+            drawn = [k for k, v in generator_states().items() if v != states[k]]
+        if drawn:
+            return f"it draws random numbers of {drawn[0]} outside of dropout layers"
+        if (change := before.changed(tried)) is not None:
+            return change
+        if calls.found is not None:
+            return f"{calls.found} is called as it computes"
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        if any(_has_own_backward(part) for part in parts):
+            return "an autograd function of its own goes backward in its own way"
+        found.append([part.detach() for part in parts])
+    if not all(_equal(a, b) for a, b in zip(*found, strict=True)):
+        return "the same images give other outputs when they come again"
+    return None
+
+
+def _without_dropout(module: nn.Module) -> nn.Module:
+    module = copy.deepcopy(module)
+    for layer in module.modules():
+        if isinstance(layer, DROPOUTS):
+            layer.eval()
+    return module
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    # A GPU may add up in another order each time.
+    rtol = 0.0 if one.device.type == "cpu" else 1e-3
+    return one.shape == other.shape and torch.allclose(
+        one, other, rtol=rtol, atol=0.0, equal_nan=True
+    )
+
+
+# ------------------------------------------------------------------------------ hooks
+
+
+def hooks_of(module: nn.Module) -> str | None:
+    """Return which hooks of a network may change what it computes, if any."""
+    if nn.modules.module._has_any_global_hook():
+        return "hooks are registered for all modules"
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            return f"hooks may change gradients of {name}"
+    for name, layer in module.named_modules():
+        for kind in ("_backward_hooks", "_backward_pre_hooks"):
+            if getattr(layer, kind):
+                return f"hooks may change gradients of {_named(name, layer)}"
+        hooks = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
+        for hook in hooks:
+            # torch's normalise weights.
+            if not _is_of_a_library(hook if hasattr(hook, "__name__") else type(hook)):
+                return f"a forward hook of {_named(name, layer)} may do anything"
+    return None
+
+
+class _Calls(TorchFunctionMode):
+    """Notes calls of what may change gradients."""
+
+    found: str | None = None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in _HOOKS:
+            self.found = func.__name__
+        return func(*args, **kwargs or {})
+
+
+def _has_own_backward(output: torch.Tensor) -> bool:
+    left, seen = [output.grad_fn], set()
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        if isinstance(node, BackwardCFunction):
+            return True
+        seen.add(node)
+        left += [other for other, _ in node.next_functions]
+    return False
+
+
+# ------------------------------------------------------------------- random numbers
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of the global generators, for comparison."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    states = {
+        "Python's random": random.getstate(),
+        "numpy.random": (kind, keys.tobytes(), *rest),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }
+    if torch.cuda.is_initialized():
+        states["torch on a GPU"] = torch.cuda.get_rng_state().numpy().tobytes()
+    return states
+
+
+# ----------------------------------------------------------------------------- state
+
+
+class _State:
+    """All that a network is made of, at some time."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.values = {what: _comparable(value) for what, value in _reached(module)}
+        self.weights = {
+            name: (value, value.data_ptr(), value._version, value.detach().clone())
+            for name, value in module.named_parameters()
+        }
+        self.buffers = dict(module.named_buffers())
+
+    def changed(self, module: nn.Module) -> str | None:
+        """Return what of a network is no longer as it was."""
+        params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+        if params.keys() != self.weights.keys():
+            return "it gets other weights as it computes"
+        for name, (value, place, version, numbers) in self.weights.items():
+            now = params[name]
+            same = now is value and now.data_ptr() == place
+            if not same or now._version != version or not _equal(now, numbers):
+                return f"it changes the weight {name} as it computes"
+        if buffers.keys() != self.buffers.keys():
+            return "it gets other buffers as it computes"
+        for name, value in self.buffers.items():
+            if buffers[name] is not value:
+                return f"it puts another tensor in the place of the buffer {name}"
+        values = dict(_reached(module))
+        for what in self.values.keys() | values.keys():
+            if what not in self.values or what not in values:
+                return f"{what} comes or goes as it computes, and is no buffer"
+            if _comparable(values[what]) != self.values[what]:
+                return f"{what} changes as it computes, and is no buffer"
+        return None
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, _PLAIN):
+        return type(value), repr(value)
+    if isinstance(value, (tuple, list)) and all(isinstance(v, _PLAIN) for v in value):
+        return type(value), repr(value)
+    if isinstance(value, torch.Generator):
+        return value.get_state().numpy().tobytes()
+    return fingerprint(value)
+
+
+def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield attributes of layers and, with all that their code refers to, classes."""
+    classes: dict[type, None] = {}
+    for name, layer in module.named_modules():
+        for key, value in vars(layer).items():
+            if key not in _OWN and not (isinstance(value, dict) and not value):
+                yield f"the attribute {key} of {_named(name, layer)}", value
+        classes.update(dict.fromkeys(type(layer).__mro__))
+    for cls in classes:
+        if not _is_of_a_library(cls):
+            yield f"what the class {cls.__name__} or its code refers to", cls
+
+
+def _is_of_a_library(value: Any) -> bool:
+    return str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES
+
+
+def _named(name: str, layer: nn.Module) -> str:
+    return name or type(layer).__name__

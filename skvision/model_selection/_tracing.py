@@ -1,0 +1,83 @@
+"""What a network computes, as a graph of torch's operations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+__all__ = ["Graph", "trace"]
+
+
+class Graph:
+    """Operations in their order, and which of their results share memory.
+
+    Parameters
+    ----------
+    module : torch.fx.GraphModule
+        That returns a list.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self.module = module
+        nodes = list(module.graph.nodes)
+        self.inputs = [node for node in nodes if node.op == "placeholder"]
+        self.nodes = [
+            node for node in nodes if node.op in ("call_function", "get_attr")
+        ]
+        self.outputs: list[Any] = list(nodes[-1].args[0])
+        self._places = {node: place for place, node in enumerate(nodes)}
+        #: Where a result is read last.
+        self._last = {
+            node: max((self._places[user] for user in node.users), default=-1)
+            for node in nodes
+        }
+        self._sharing: dict[int, list[fx.Node]] = defaultdict(list)
+        for node in nodes:
+            if isinstance(node.meta.get("val"), torch.Tensor):
+                self._sharing[_memory(node)].append(node)
+
+    def last_read_at(self, place: fx.Node) -> list[fx.Node]:
+        """Return results that nothing reads after an operation."""
+        read = [node for node in place.all_input_nodes if node.op != "placeholder"]
+        return [node for node in read if self._last[node] == self._places[place]]
+
+    def shared_after(self, node: fx.Node, place: fx.Node) -> bool:
+        """Whether, after an operation on a result, others of its memory are read.
+
+        Those that are made afterwards are made of what the operation has left.
+        """
+        end = self._places[place]
+        others = [n for n in self._sharing[_memory(node)] if n is not node]
+        return any(self._places[n] < end < self._last[n] for n in others)
+
+    def is_given(self, node: fx.Node) -> bool:
+        """Whether a result lies in memory that the network did not make itself."""
+        kinds = {other.op for other in self._sharing[_memory(node)]}
+        return bool(kinds & {"placeholder", "get_attr"})
+
+
+def _memory(node: fx.Node) -> int:
+    return node.meta["val"].untyped_storage()._cdata
+
+
+def trace(
+    function: Callable[..., Sequence[torch.Tensor]], inputs: Sequence[torch.Tensor]
+) -> Graph:
+    """Return the operations by which a function comes from tensors to a list of others.
+
+    It is run on tensors without numbers, so that what decides by numbers, or hands them
+    to others than torch, is an error.
+    """
+    traced = make_fx(
+        function,
+        tracing_mode="fake",
+        pre_dispatch=True,
+        # Constants that are part of a network.
+        _allow_non_fake_inputs=True,
+    )
+    return Graph(traced(*inputs))

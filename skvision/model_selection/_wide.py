@@ -1,0 +1,462 @@
+"""The graph of a network as that of many, whose channels lie side by side.
+
+Each value of the one network, (b, C, ...), is one of n networks, (b, n * C, ...), the
+channels of each together. Operations are known, one by one, to compute the same numbers
+for a network whoever its neighbours are; others are refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+from skvision.model_selection._tracing import Graph
+
+__all__ = ["WideNetwork"]
+
+Values = dict[fx.Node, Any]
+Step = Callable[[int, Values], Any]
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Each number from the numbers at the same place.
+_ELEMENTWISE = _names("""
+    abs add alias celu clamp clamp_max clamp_min clone contiguous cos detach div elu eq
+    erf exp expm1 gelu ge gt hardshrink hardsigmoid hardswish hardtanh le leaky_relu log
+    log1p log_sigmoid lt maximum minimum mish mul ne neg ones_like pow reciprocal relu
+    relu6 rsqrt rsub selu sigmoid sign silu sin softplus softshrink sqrt square sub tanh
+    threshold to _to_copy where zeros_like
+""")
+# By the number of axes behind the channels.
+_POOLING = {
+    f"{kind}_pool{k}d": k for kind in ("avg", "max", "adaptive_avg") for k in (1, 2, 3)
+} | {
+    "upsample_nearest1d": 1,
+    "upsample_linear1d": 1,
+    "upsample_nearest2d": 2,
+    "upsample_bilinear2d": 2,
+    "upsample_bicubic2d": 2,
+    "upsample_nearest3d": 3,
+    "upsample_trilinear3d": 3,
+    "pixel_shuffle": 2,
+    "pixel_unshuffle": 2,
+}
+# Those that work along axes which an argument names.
+_ALONG = _names("""
+    amax amin cat flip log_softmax logsumexp mean narrow permute select slice softmax
+    squeeze sum transpose unsqueeze
+""")
+_SHAPES = _names("flatten reshape squeeze unflatten view _unsafe_view")
+_CONVOLUTIONS = {f"conv{k}d": k for k in (1, 2, 3)}
+_TRANSPOSED = {f"conv_transpose{k}d": k for k in (1, 2, 3)}
+_NORMS = ("batch_norm", "group_norm", "instance_norm")
+# What is not needed for going backward, so that it may be overwritten.
+_OVERWRITTEN = {
+    *_CONVOLUTIONS,
+    *_TRANSPOSED,
+    "linear",
+    "batch_norm",
+    "group_norm",
+    "add",
+}
+
+
+class WideNetwork:
+    """A network's operations, made wide.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its inputs are the parameters and buffers, then images, then masks.
+    names : list of str
+        Of the parameters and buffers.
+    cumulative : set of str
+        Names of batch normalisations that take the mean over all batches.
+
+    Raises
+    ------
+    ValueError
+        If an operation is not known to keep networks apart.
+    """
+
+    def __init__(
+        self, graph: Graph, names: Sequence[str], cumulative: frozenset[str]
+    ) -> None:
+        self.graph, self.cumulative = graph, cumulative
+        self.given = dict(zip(graph.inputs, names, strict=False))
+        self.by_name = {name: node for node, name in self.given.items()}
+        #: What has the networks side by side on its second axis.
+        self.wide = set(graph.inputs[len(names) :])
+        self.steps: list[tuple[Step, Sequence[fx.Node], Sequence[fx.Node]]] = []
+        for node in graph.nodes:
+            if node.op == "call_function":
+                self._add(node)
+        outputs = graph.outputs
+        if any(node not in self.wide for node in outputs):
+            raise ValueError("an output does not depend on the images")
+        self.constants = {
+            node: getattr(graph.module, node.target)
+            for node in graph.nodes
+            if node.op == "get_attr"
+        }
+
+    def __call__(self, n: int, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return outputs (b, n * k, ...) of n networks."""
+        values: Values = dict(zip(self.graph.inputs, inputs, strict=True))
+        values.update(self.constants)
+        for run, places, done in self.steps:
+            made = run(n, values)
+            for place in places:
+                values[place] = made
+            for node in done:
+                values.pop(node, None)
+        return [values[node] for node in self.graph.outputs]
+
+    def _add(self, node: fx.Node) -> None:
+        if not isinstance(node.target, torch._ops.OpOverload):
+            raise ValueError(f"{node.target} is not known to keep networks apart")
+        name = node.target._overloadpacket.__name__
+        outputs, done = set(self.graph.outputs), self.graph.last_read_at(node)
+        done = [other for other in done if other not in outputs]
+        places = [node]
+        if name == "add_" and node.args[0] in self.given:
+            run = self._counted(node)
+        elif name.endswith("_") and name[:-1] in _ELEMENTWISE:
+            run = self._overwriting(node, name[:-1])
+            places.append(node.args[0])
+        else:
+            run = self._made(node, name)
+        self.steps.append((run, places, done))
+        self.wide.add(node)
+
+    def _made(self, node: fx.Node, name: str) -> Step:
+        """Return what makes a new value."""
+        args = _arguments(node)
+        if name in _ELEMENTWISE:
+            self._check_places(node)
+            if name == "relu" and self._may_overwrite(node.args[0], node):
+                return _calling(torch.relu_, node)
+            return _replayed(node)
+        if name in _POOLING:
+            self._check_ndim(node, name, 2 + _POOLING[name])
+            return _replayed(node)
+        if name in _SHAPES and self._keeps_rows(node):
+            return _reshaped(node)
+        if name == "pad" and len(args["pad"]) <= 2 * (_ndim(node.args[0]) - 2):
+            self._check_wide(node.args[0])
+            return _replayed(node)
+        if name == "dropout" and not (args["train"] and args["p"]):
+            self._check_wide(node.args[0])
+            return lambda n, values: values[node.args[0]]
+        if name == "cat" and args["dim"] in (1, 1 - _ndim(node)):
+            return self._joined(node)
+        if name in _ALONG:
+            self._check_axes(node, name, args)
+            return _replayed(node)
+        if name in _CONVOLUTIONS or name in _TRANSPOSED or name == "linear":
+            return self._layer(node, name, args)
+        if name in _NORMS:
+            return self._norm(node, name, args)
+        raise ValueError(f"{name} is not known to keep networks apart")
+
+    # ------------------------------------------------------------ what is checked
+
+    def _check_wide(self, *nodes: Any) -> None:
+        if any(node not in self.wide for node in nodes):
+            raise ValueError("weights are used in another way than layers do")
+
+    def _check_ndim(self, node: fx.Node, name: str, ndim: int) -> None:
+        self._check_wide(node.args[0])
+        if _ndim(node.args[0]) != ndim:
+            raise ValueError(f"{name} of other axes than rows, channels and places")
+
+    def _check_places(self, node: fx.Node) -> None:
+        """Check that what meets at a place is of one network."""
+        width = _shape(node)[1:2]
+        for other in node.all_input_nodes:
+            value = other.meta["val"]
+            if other.op == "get_attr" and value.ndim == 0:
+                continue  # A number.
+            self._check_wide(other)
+            if value.ndim != _ndim(node) or value.shape[1:2] != width:
+                raise ValueError("channels meet others than those of the same number")
+
+    def _check_axes(self, node: fx.Node, name: str, args: dict[str, Any]) -> None:
+        """Check that neither rows nor channels are among the axes of an operation."""
+        self._check_wide(*node.all_input_nodes)
+        ndim = max(_ndim(node), _ndim(node.all_input_nodes[0]))
+        if name == "slice" and _shape(node) == _shape(node.args[0]):
+            return
+        if name == "transpose":
+            axes = [args["dim0"], args["dim1"]]
+        elif name == "permute":
+            axes = [new for new, old in enumerate(args["dims"]) if new != old % ndim]
+        else:
+            given = args.get("dim", args.get("dims"))
+            axes = list(given) if isinstance(given, (list, tuple)) else [given]
+        if not axes or any(axis is None or axis % ndim < 2 for axis in axes):
+            raise ValueError(f"{name} along another axis than those of places")
+
+    def _keeps_rows(self, node: fx.Node) -> bool:
+        self._check_wide(node.args[0])
+        before, after = _shape(node.args[0]), _shape(node)
+        return len(after) > 1 and before[0] == after[0]
+
+    def _may_overwrite(self, made: Any, place: fx.Node) -> bool:
+        """Whether a value may be overwritten, since nothing reads it any more."""
+        target = getattr(made, "target", None)
+        name = getattr(getattr(target, "_overloadpacket", None), "__name__", "")
+        known = name.removesuffix("_") in _OVERWRITTEN
+        return known and len(made.users) == 1 and not self._is_shared(made, place)
+
+    def _is_shared(self, made: fx.Node, place: fx.Node) -> bool:
+        """Whether the memory of a value is more than what one operation reads."""
+        return self.graph.is_given(made) or self.graph.shared_after(made, place)
+
+    def _own(self, node: Any) -> str:
+        """Return the name of a parameter or buffer."""
+        if node not in self.given:
+            raise ValueError("a layer's weights are computed from others")
+        return self.given[node]
+
+    # --------------------------------------------------------- what changes values
+
+    def _counted(self, node: fx.Node) -> Step:
+        """Return what adds a number to a buffer, as normalisations count batches."""
+        counter, number = node.args[:2]
+        name = self._own(counter)
+        if not name.endswith("num_batches_tracked") or isinstance(number, fx.Node):
+            raise ValueError(f"{name} changes")
+        return lambda n, values: values[counter].add_(number)
+
+    def _overwriting(self, node: fx.Node, name: str) -> Step:
+        """Return what changes a value that only what comes later will read."""
+        self._check_places(node)
+        changed = node.args[0]
+        if self._is_shared(changed, node):
+            raise ValueError(f"{name}_ changes what is read elsewhere, too")
+        its = getattr(changed.target, "_overloadpacket", None)
+        made_by = getattr(its, "__name__", "").removesuffix("_")
+        if made_by in _OVERWRITTEN and name in ("add", "relu"):
+            return _replayed(node)
+        packet = getattr(torch.ops.aten, name)
+        return _calling(getattr(packet, node.target._overloadname), node)
+
+    def _joined(self, node: fx.Node) -> Step:
+        """Return what puts each network's channels side by side."""
+        parts = list(node.args[0])
+        self._check_wide(*parts)
+        if any(_ndim(part) != _ndim(node) for part in parts):
+            raise ValueError("cat of different numbers of axes")
+
+        def run(n: int, values: Values) -> torch.Tensor:
+            apart = [values[part].unflatten(1, (n, -1)) for part in parts]
+            return torch.cat(apart, 2).flatten(1, 2)
+
+        return run
+
+    def _layer(self, node: fx.Node, name: str, args: dict[str, Any]) -> Step:
+        x, weight, bias = args["input"], args["weight"], args["bias"]
+        self._own(weight)
+        if bias is not None:
+            self._own(bias)
+        if name == "linear":
+            self._check_ndim(node, name, 2)
+            return functools.partial(_linear, x, weight, bias)
+        kind = _convolution if name in _CONVOLUTIONS else _transposed_convolution
+        self._check_ndim(node, name, 2 + {**_CONVOLUTIONS, **_TRANSPOSED}[name])
+        return functools.partial(kind, getattr(F, name), args)
+
+    def _norm(self, node: fx.Node, name: str, args: dict[str, Any]) -> Step:
+        self._check_wide(node.args[0])
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            if args.get(key) is not None:
+                self._own(args[key])
+        if name == "group_norm":
+            return functools.partial(_group_norm, args)
+        if name == "instance_norm":
+            return functools.partial(_instance_norm, args)
+        count = None
+        if args["running_mean"] is not None and args["training"]:
+            prefix = self.given[args["running_mean"]].removesuffix("running_mean")
+            if prefix in self.cumulative:
+                count = self.by_name[f"{prefix}num_batches_tracked"]
+        return functools.partial(_batch_norm, args, count)
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return tuple(node.meta["val"].shape)
+
+
+def _ndim(node: Any) -> int:
+    return len(_shape(node))
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """Return the arguments of an operation by name, with those not given."""
+    target: Any = node.target
+    schema = target._schema.arguments
+    found = {argument.name: argument.default_value for argument in schema}
+    found.update(zip([argument.name for argument in schema], node.args, strict=False))
+    return found | node.kwargs
+
+
+def _calling(function: Callable, node: fx.Node) -> Step:
+    """Return what calls a function with the arguments of an operation."""
+    args, kwargs = list(node.args), dict(node.kwargs)
+    places = [(i, arg) for i, arg in enumerate(args) if isinstance(arg, fx.Node)]
+    if any(isinstance(arg, fx.Node) for arg in kwargs.values()):
+        raise ValueError("an operation with tensors among its options")
+    if len(places) == 1 and places[0][0] == 0:
+        (_, first), rest = places[0], args[1:]
+        return lambda n, values: function(values[first], *rest, **kwargs)
+
+    def run(n: int, values: Values) -> Any:
+        given = list(args)
+        for i, node in places:
+            given[i] = values[node]
+        return function(*given, **kwargs)
+
+    return run
+
+
+def _replayed(node: fx.Node) -> Step:
+    target: Any = node.target
+    if isinstance(node.args[0], (list, tuple)):
+        parts, rest = list(node.args[0]), node.args[1:]
+        options = dict(node.kwargs)
+        return lambda n, values: target([values[p] for p in parts], *rest, **options)
+    return _calling(target, node)
+
+
+def _reshaped(node: fx.Node) -> Step:
+    x: Any = node.args[0]
+    n_channels, *places = _shape(node)[1:]
+
+    def run(n: int, values: Values) -> torch.Tensor:
+        value = values[x]
+        return value.reshape(len(value), n * n_channels, *places)
+
+    return run
+
+
+def _joined_or_none(values: Values, node: Any) -> Any:
+    """Return a parameter or buffer with the networks on its first axis."""
+    # torch's batch normalisation goes backward as if its weights were contiguous.
+    return None if node is None else values[node].flatten(0, 1).contiguous()
+
+
+def _with_bias(outputs: torch.Tensor, values: Values, bias: Any) -> torch.Tensor:
+    """Add the bias, whose gradient takes libraries long where groups are small."""
+    if bias is None:
+        return outputs
+    joined = _joined_or_none(values, bias)
+    return outputs.add_(joined.view(-1, *[1] * (outputs.ndim - 2)))
+
+
+def _convolution(
+    convolve: Callable, args: dict[str, Any], n: int, values: Values
+) -> torch.Tensor:
+    x, weight = values[args["input"]], values[args["weight"]]
+    groups = n * args["groups"]
+    if (n_shared := _n_shared(x, weight, args["groups"])) > 1:
+        weight = _block_diagonal(weight, n_shared)
+        groups //= n_shared
+    weight = weight.flatten(0, 1)
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        weight = weight.contiguous(memory_format=torch.channels_last)
+    rest = args["stride"], args["padding"], args["dilation"], groups
+    return _with_bias(convolve(x, weight, None, *rest), values, args["bias"])
+
+
+def _n_shared(x: torch.Tensor, weight: torch.Tensor, groups: int) -> int:
+    """Return how many networks to convolve in one group.
+
+    With few channels each, they fill a vector register of a processor together; the
+    zeros between them cost nothing then. Images alone are convolved so: what is not
+    finite must not get from one network to others, neither by inputs nor by their
+    gradients.
+    """
+    if x.requires_grad or groups > 1 or x.device.type != "cpu":
+        return 1
+    n, n_channels = weight.shape[:2]
+    limit = max(1, _n_lanes() // n_channels)
+    most = max(i for i in range(1, limit + 1) if n % i == 0)
+    return most if most > 1 and x.sum().isfinite() else 1
+
+
+def _block_diagonal(weight: torch.Tensor, n_shared: int) -> torch.Tensor:
+    """Return weights (n, out, in, ...) for inputs that some networks share.
+
+    The shape is (n / n_shared, n_shared * out, n_shared * in, ...).
+    """
+    blocks = weight.unflatten(0, (-1, n_shared)).movedim(1, -1)
+    # Axes: group, out, in, size, and the network twice.
+    blocks = torch.diag_embed(blocks).movedim((-2, -1), (1, 3))
+    return blocks.flatten(3, 4).flatten(1, 2)
+
+
+@functools.cache
+def _n_lanes() -> int:
+    """Return how many float32 a vector register of this processor holds."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"AVX512": 16, "AVX2": 8}.get(capability, 4)
+
+
+def _transposed_convolution(
+    convolve: Callable, args: dict[str, Any], n: int, values: Values
+) -> torch.Tensor:
+    weight = _joined_or_none(values, args["weight"])
+    rest = args["stride"], args["padding"], args["output_padding"]
+    x, groups = values[args["input"]], n * args["groups"]
+    outputs = convolve(x, weight, None, *rest, groups, args["dilation"])
+    return _with_bias(outputs, values, args["bias"])
+
+
+def _linear(x: Any, weight: Any, bias: Any, n: int, values: Values) -> torch.Tensor:
+    turned = values[weight].transpose(1, 2)
+    rows = values[x].unflatten(1, (n, -1)).transpose(0, 1)
+    if bias is None:
+        outputs = torch.bmm(rows, turned)
+    else:
+        outputs = torch.baddbmm(values[bias][:, None], rows, turned)
+    return outputs.transpose(0, 1).flatten(1)
+
+
+def _batch_norm(
+    args: dict[str, Any], count: Any, n: int, values: Values
+) -> torch.Tensor:
+    keys = ("running_mean", "running_var", "weight", "bias")
+    mean, var, weight, bias = (_joined_or_none(values, args[key]) for key in keys)
+    running = mean, var
+    if count is not None:
+        # The mean over all batches, of which each network has had its own number.
+        mean, var = mean.clone(), var.clone()
+    rest = args["training"], args["momentum"], args["eps"]
+    outputs = F.batch_norm(values[args["input"]], mean, var, weight, bias, *rest)
+    if count is not None:
+        part = values[count].to(mean).reciprocal().repeat_interleave(len(mean) // n)
+        for value, new in zip(running, (mean, var), strict=True):
+            value.lerp_(new, part)
+    return outputs
+
+
+def _group_norm(args: dict[str, Any], n: int, values: Values) -> torch.Tensor:
+    weight, bias = (_joined_or_none(values, args[key]) for key in ("weight", "bias"))
+    n_groups = n * args["num_groups"]
+    return F.group_norm(values[args["input"]], n_groups, weight, bias, args["eps"])
+
+
+def _instance_norm(args: dict[str, Any], n: int, values: Values) -> torch.Tensor:
+    keys = ("running_mean", "running_var", "weight", "bias")
+    joined = [_joined_or_none(values, args[key]) for key in keys]
+    rest = args["use_input_stats"], args["momentum"], args["eps"]
+    return F.instance_norm(values[args["input"]], *joined, *rest)
