@@ -15,8 +15,9 @@ from sklearn.utils._param_validation import Interval
 from skvision._identity import Unidentified
 from skvision.model_selection._member import Member
 from skvision.model_selection._plan import (
+    Calibration,
     largest_stack,
-    pays,
+    n_steps,
     plan_key,
     structure,
     why_not,
@@ -36,9 +37,6 @@ __all__ = ["MAX_STACK", "StackedFits"]
 
 #: What the parameter of this name may be.
 MAX_STACK = [Interval(Integral, 1, None, closed="left"), None]
-
-# Networks that are measured; more would take longer, and tell little more.
-_N_MEASURED = 8
 
 
 class StackedFits:
@@ -84,6 +82,8 @@ class StackedFits:
         self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
         #: Seconds of each fit in the order of the requests, None for ordinary ones.
         self.seconds: list[float | None] = []
+        #: Epochs of each fit of the last requests.
+        self.n_epochs: list[int] = []
 
     def train(self, requests: Sequence[Request]) -> bool:
         """Train what can be stacked; return whether that is anything.
@@ -101,10 +101,10 @@ class StackedFits:
                 reason = "a checkpoint is that of one fit"
             try:
                 self.trainer.key(request)
+                key = f"{reason} {plan_key(net)}"
             except Unidentified as error:
-                reason = f"they could not be told apart: {error}"
+                key = reason = reason or f"they could not be told apart: {error}"
                 nameless.add(i)
-            key = f"{reason} {plan_key(net)}"
             groups[key].append(i)
             reasons[key] = reason
         stacks: list[list[int]] = []
@@ -116,12 +116,19 @@ class StackedFits:
             if size > 1 or self._continued:
                 stacks += [places[i : i + size] for i in range(0, len(places), size)]
         if not stacks:
+            self.trainer.ready.clear()
+            self.n_epochs = [self.trainer.net(one).max_epochs for one in requests]
             return False
         named = [i for i in range(len(requests)) if i not in nameless]
         made = self._run(requests, stacks, named)
+        self.trainer.ready.clear()
+        self.n_epochs = []
         for i, request in enumerate(requests):
             if i in made:
                 self.outcomes[self.trainer.key(request)].append(made[i])
+                self.n_epochs.append(made[i].n_epochs)
+            else:
+                self.n_epochs.append(self.trainer.net(request).max_epochs)
             self.seconds.append(made[i].seconds if i in made else None)
         return True
 
@@ -139,25 +146,34 @@ class StackedFits:
 
     def _size(self, group: list[Request]) -> int:
         """Return how many fits, probably of one structure, to make at once."""
-        first = self.trainer.member(group[0])
+        n_workers = min(effective_n_jobs(self._n_jobs), len(group))
+        calibration = None
+        if self.calibrate:
+            steps = [n_steps(self.trainer.net(one), len(one.rows)) for one in group]
+            calibration = Calibration(sum(steps), len(group), n_workers)
+            if calibration.n_networks < 2:
+                return 1  # Whatever is faster, to find it out would take too long.
+        first = self.trainer.prepare(group[0])
         if isinstance(first, Outcome):
             # The others will fail alike, or are better off alone.
             return 1
-        n_workers = min(effective_n_jobs(self._n_jobs), len(group))
         try:
+            if calibration is not None and not calibration.is_worth_a_proof(first):
+                return 1
             limit = max(1, largest_stack(first, self.max_stack, n_workers))
             # As many stacks for each of the processes.
             n_rounds = math.ceil(len(group) / (limit * n_workers))
             size = math.ceil(len(group) / (n_rounds * n_workers))
+            if size == 1:
+                return 1
             # Of one network alone, all engines compute the same.
-            n_tried = min(size, _N_MEASURED) if self.calibrate else 2
-            some = [self.trainer.member(request) for request in group[1:n_tried]]
+            n_tried = min(size, 2 if calibration is None else calibration.n_networks)
+            some = [self.trainer.prepare(request) for request in group[1:n_tried]]
             alike = [m for m in some if isinstance(m, Member)]
             alike = [m for m in alike if structure(m) == structure(first)]
             engine = find_engine([first, *alike])
-            if size == 1 or not self.calibrate:
+            if calibration is None or calibration.pays([first, *alike], engine):
                 return size
-            return size if pays([first, *alike], engine, n_workers) else 1
         except NotStackable as error:
             warn_of(str(error))
         except Exception as error:

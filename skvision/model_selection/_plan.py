@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,16 +20,20 @@ from skorch.callbacks import (
 )
 from torch import nn
 
+from skvision._identity import fingerprint
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
+from skvision.model_selection._engines import DROPOUTS
 from skvision.model_selection._member import Member
+from skvision.model_selection._purity import attributes_of, state_of
 from skvision.model_selection._stack import Stack
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
 __all__ = [
+    "Calibration",
     "is_out_of_memory",
     "largest_stack",
-    "pays",
+    "n_steps",
     "plan_key",
     "structure",
     "why_not",
@@ -74,6 +79,11 @@ _STEP = (
 )
 # A stack must be faster by this factor than ordinary fits.
 _WORTH_IT = 0.95
+# What may be measured of all the steps that there are, and networks at most; more would
+# take longer, and tell little more.
+_MEASURED, _N_MEASURED = 0.02, 8
+# Seconds that a proof takes, roughly, and its part of the time of ordinary fits.
+_PROOF, _PROOF_OF_LAYER, _PROVING = 0.03, 0.005, 0.1
 _LARGEST = 256
 # On a CPU, activations that no longer fit into a processor's last cache cost more than
 # wide operations gain; the first networks gain most. In bytes, and networks.
@@ -115,22 +125,39 @@ def why_not(net: Any, fit_params: dict[str, Any]) -> str | None:
 
 
 def plan_key(net: Any) -> str:
-    """Return what fits have in common that may be of one structure."""
-    params = net.get_params(deep=False)
-    return repr(
-        sorted(
-            (name, repr(value))
-            for name, value in params.items()
+    """Return what fits have in common that may be of one structure.
+
+    Raises
+    ------
+    Unidentified
+        If the state of a parameter cannot be told.
+    """
+    return fingerprint(
+        {
+            name: value
+            for name, value in net.get_params(deep=False).items()
             if name not in _FREE and not name.startswith(_FREE_PREFIXES)
-        )
+        }
     )
 
 
+def n_steps(net: Any, n_rows: int) -> int:
+    """Return how many training steps there are in a fit, or a few more."""
+    size = n_rows if net.batch_size == -1 else max(1, net.batch_size)
+    return net.max_epochs * math.ceil(n_rows / size)
+
+
 def structure(member: Member) -> str:
-    """Return what members of a stack have in common."""
+    """Return what members of a stack have in common.
+
+    Raises
+    ------
+    Unidentified
+        If the state of a layer cannot be told.
+    """
     net = member.net
     layers = [
-        (name, type(layer), sorted((k, repr(v)) for k, v in _settings(layer).items()))
+        (name, type(layer), sorted(_settings(layer).items()))
         for name, layer in net.module_.named_modules()
     ]
     tensors = [
@@ -154,32 +181,57 @@ def structure(member: Member) -> str:
 
 
 def _settings(layer: Any) -> dict[str, Any]:
+    """Return attributes of a layer by which networks of other structures differ."""
     # The probability of dropout may differ: each network draws for itself.
-    return {
-        key: value
-        for key, value in vars(layer).items()
-        if not key.startswith("_") and key not in ("training", "p", "inplace")
-    }
+    free = ("p", "inplace") if isinstance(layer, DROPOUTS) else ()
+    attributes = attributes_of(layer).items()
+    return {key: state_of(value) for key, value in attributes if key not in free}
 
 
-def pays(members: list[Member], engine: Any, n_workers: int) -> bool:
-    """Measure whether a stack is faster than ordinary fits.
+class Calibration:
+    """Measures whether a stack is faster than ordinary fits, within a budget.
 
     Parameters
     ----------
-    members : list of Member
-        Of one structure; they are left as they are.
-    engine : object
-        From `find_engine`.
+    n_steps : int
+        Steps of all networks that there are to train.
+    n_networks : int
+        The size of a stack.
     n_workers : int
         Processes, each of which has its part of the threads, whatever it does.
     """
-    alone, together = _ordinary_step(members[0]), _stacked_step(members, engine)
-    with (
-        isolated_random_state(members[0].net.device_, alone=True),
-        _threads(max(1, torch.get_num_threads() // n_workers)),
-    ):
-        return _seconds(together) / len(members) < _WORTH_IT * _seconds(alone)
+
+    def __init__(self, n_steps: int, n_networks: int, n_workers: int) -> None:
+        self.n_steps, self.n_workers = n_steps, n_workers
+        budget = int(_MEASURED * n_steps)
+        #: Networks to measure, fewer than two where there is no time for that.
+        self.n_networks = min(n_networks, _N_MEASURED, budget // 2 - 1)
+        # The first time tells little.
+        self.n_times = min(4, budget // (1 + max(1, self.n_networks)))
+        self.alone = 0.0
+
+    def is_worth_a_proof(self, member: Member) -> bool:
+        """Measure an ordinary step; tell if all take long beside a proof."""
+        with self._undisturbed(member):
+            self.alone = _seconds(_ordinary_step(member), self.n_times)
+        n_layers = sum(1 for _ in member.net.module_.modules())
+        proof = _PROOF + _PROOF_OF_LAYER * n_layers
+        return proof < _PROVING * self.n_steps * self.alone
+
+    def pays(self, members: list[Member], engine: Any) -> bool:
+        """Measure a step of a stack; its members are left as they are."""
+        with self._undisturbed(members[0]):
+            together = _seconds(_stacked_step(members, engine), self.n_times)
+        return together / len(members) < _WORTH_IT * self.alone
+
+    @contextmanager
+    def _undisturbed(self, member: Member) -> Iterator[None]:
+        n_threads = max(1, torch.get_num_threads() // self.n_workers)
+        with (
+            isolated_random_state(member.net.device_, alone=True),
+            _threads(n_threads),
+        ):
+            yield
 
 
 @contextmanager
@@ -192,7 +244,7 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _seconds(step: Callable[[], None], n_times: int = 4) -> float:
+def _seconds(step: Callable[[], None], n_times: int) -> float:
     seconds = []
     for _ in range(n_times):
         start = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -175,10 +175,11 @@ def _perturb(module: nn.Module, generator: torch.Generator) -> None:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like)
 
     with torch.no_grad():
-        for value in module.parameters():
-            size = float(value.square().mean().sqrt()) if value.numel() else 0.0
-            n_inputs = max(1, value.numel() // max(1, len(value) if value.ndim else 1))
-            value.add_(noise(value), alpha=_NOISE * size or n_inputs**-0.5)
+        for weight in module.parameters():
+            size = float(weight.square().mean().sqrt()) if weight.numel() else 0.0
+            n_rows = max(1, len(weight)) if weight.ndim else 1
+            n_inputs = max(1, weight.numel() // n_rows)
+            weight.add_(noise(weight), alpha=_NOISE * size or n_inputs**-0.5)
         for name, value in module.named_buffers():
             if name.endswith("num_batches_tracked"):
                 value.copy_(torch.randint(1, 9, (), generator=generator))
@@ -207,7 +208,7 @@ def _weighted(outputs: Any, seed: int) -> torch.Tensor:
     return total
 
 
-def _derived(total: torch.Tensor, params: dict[str, torch.Tensor]) -> dict[str, Any]:
+def _derived(total: Any, params: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     leaves = [*params.values()]
     if not leaves:
         return {}

@@ -17,11 +17,11 @@ from torch import nn
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
+from skvision._identity import Unidentified, fingerprint
 from skvision._random import isolated_random_state
 from skvision.model_selection._engines import DROPOUTS
-from skvision.storage._checkpoint import fingerprint
 
-__all__ = ["generator_states", "hooks_of", "side_effect"]
+__all__ = ["attributes_of", "generator_states", "hooks_of", "side_effect", "state_of"]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _OWN = ("_parameters", "_buffers", "_modules", "training")
@@ -135,7 +135,7 @@ def generator_states() -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state(legacy=True)
     states = {
         "Python's random": random.getstate(),
-        "numpy.random": (kind, keys.tobytes(), *rest),
+        "numpy.random": (kind, np.asarray(keys).tobytes(), *rest),
         "torch": torch.get_rng_state().numpy().tobytes(),
     }
     if torch.cuda.is_initialized():
@@ -150,7 +150,12 @@ class _State:
     """All that a network is made of, at some time."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.values = {what: _comparable(value) for what, value in _reached(module)}
+        self.values = {}
+        for what, value in _reached(module):
+            try:
+                self.values[what] = state_of(value)
+            except Unidentified as error:
+                raise ValueError(f"{what} may change unseen: {error}") from error
         self.weights = {
             name: (value, value.data_ptr(), value._version, value.detach().clone())
             for name, value in module.named_parameters()
@@ -169,35 +174,45 @@ class _State:
                 return f"it changes the weight {name} as it computes"
         if buffers.keys() != self.buffers.keys():
             return "it gets other buffers as it computes"
-        for name, value in self.buffers.items():
-            if buffers[name] is not value:
+        for name, buffer in self.buffers.items():
+            if buffers[name] is not buffer:
                 return f"it puts another tensor in the place of the buffer {name}"
         values = dict(_reached(module))
         for what in self.values.keys() | values.keys():
             if what not in self.values or what not in values:
                 return f"{what} comes or goes as it computes, and is no buffer"
-            if _comparable(values[what]) != self.values[what]:
+            if state_of(values[what]) != self.values[what]:
                 return f"{what} changes as it computes, and is no buffer"
         return None
 
 
-def _comparable(value: Any) -> Any:
+def state_of(value: Any) -> Any:
+    """Return what tells values apart, quickly where they are plain."""
     if isinstance(value, _PLAIN):
         return type(value), repr(value)
     if isinstance(value, (tuple, list)) and all(isinstance(v, _PLAIN) for v in value):
         return type(value), repr(value)
-    if isinstance(value, torch.Generator):
-        return value.get_state().numpy().tobytes()
     return fingerprint(value)
+
+
+def attributes_of(layer: nn.Module) -> dict[str, Any]:
+    """Return what a layer holds beside weights, buffers and other layers."""
+    hooks = layer._forward_pre_hooks.values()
+    # torch's normalisations of weights compute these anew each time.
+    left_out = {*_OWN, *(getattr(hook, "name", None) for hook in hooks)}
+    return {
+        key: value
+        for key, value in vars(layer).items()
+        if key not in left_out and not (isinstance(value, dict) and not value)
+    }
 
 
 def _reached(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield attributes of layers and, with all that their code refers to, classes."""
     classes: dict[type, None] = {}
     for name, layer in module.named_modules():
-        for key, value in vars(layer).items():
-            if key not in _OWN and not (isinstance(value, dict) and not value):
-                yield f"the attribute {key} of {_named(name, layer)}", value
+        for key, value in attributes_of(layer).items():
+            yield f"the attribute {key} of {_named(name, layer)}", value
         classes.update(dict.fromkeys(type(layer).__mro__))
     for cls in classes:
         if not _is_of_a_library(cls):

@@ -118,7 +118,14 @@ class StackedSearchMixin:
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         if "_fits" not in vars(self):
-            return super()._run_search(evaluate_candidates, callback_ctx=callback_ctx)
+
+            def evaluate_alone(candidate_params, cv=None, more_results=None, **kwargs):
+                candidates = list(candidate_params)
+                if more_results is not None:
+                    more_results = {**more_results, **self._costs(len(candidates))}
+                return evaluate_candidates(candidates, cv, more_results, **kwargs)
+
+            return super()._run_search(evaluate_alone, callback_ctx=callback_ctx)
 
         def evaluate(candidate_params, cv=None, more_results=None, **kwargs):
             candidates = list(candidate_params)
@@ -127,7 +134,7 @@ class StackedSearchMixin:
             routed = self._get_routed_params_for_fit(self._params)
             splits = list(cv.split(X, y, **routed.splitter.split))
             requests = [
-                Request(params, np.asarray(train))
+                Request.of(params, train, _num_samples(X))
                 for params in candidates
                 for train, _ in splits
             ]
@@ -192,7 +199,9 @@ class StackedGridSearchCV(StackedSearchMixin, GridSearchCV):
         Most networks in a stack; None takes as many as fit into half of the free
         memory and, on a CPU, about as many as its cache is good for.
     calibrate : bool, default=True
-        Whether to measure a few steps first, and to stack only where that is faster.
+        Whether to measure steps first, up to 2 % of those that there are to train, and
+        to stack only where that is faster. Where too few would be measured, fits are
+        made one by one.
 
     Attributes
     ----------
@@ -208,8 +217,11 @@ class StackedGridSearchCV(StackedSearchMixin, GridSearchCV):
     -----
     Estimators with callbacks of their own, ``compile=True``, optimizers that do not
     treat each weight by itself, or overridden training methods are fitted one by one,
-    with a warning that says why. Before a training, outputs of a stack are compared
-    with those of its networks.
+    with a warning that says why. So are networks that do anything else than compute
+    outputs from images and weights, such as to count their calls, to decide by the
+    numbers of a batch or to draw random numbers outside of dropout layers. Operations
+    of a stack are known to keep its networks apart; before a training, outputs and
+    gradients are compared with those of each network besides.
 
     Examples
     --------
@@ -360,7 +372,8 @@ scoring, refit, error_score, return_train_score, random_state, n_jobs, verbose
     cv_results_, best_estimator_, best_score_, best_params_, n_resources_, ... : object
         As in `~sklearn.model_selection.HalvingGridSearchCV`. In `cv_results_`,
         ``n_resources`` has the epochs of a candidate so far, and
-        ``n_epochs_trained`` those that its round has added.
+        ``n_epochs_trained`` those that its round has trained, on average over the
+        splits: those that were added, or all where fits are made one by one.
 
     See Also
     --------
@@ -443,5 +456,10 @@ scoring, refit, error_score, return_train_score, random_state, n_jobs, verbose
     def _costs(self, n_candidates):
         if self.resource != "max_epochs":
             return {}
-        before, now = [0, *self.n_resources_][-2:]
-        return {"n_epochs_trained": [now - before] * n_candidates}
+        if "_fits" not in vars(self):
+            # Each fit begins anew.
+            return {"n_epochs_trained": [self.n_resources_[-1]] * n_candidates}
+        n_epochs = np.reshape(self._fits.n_epochs, (n_candidates, -1)).mean(1)
+        whole = n_epochs.astype(int)
+        same = np.array_equal(whole, n_epochs)
+        return {"n_epochs_trained": (whole if same else n_epochs).tolist()}

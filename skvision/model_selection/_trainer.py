@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
-from skvision._identity import fingerprint
+from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
 from skvision.model_selection._member import Member
@@ -39,14 +39,24 @@ class Request(NamedTuple):
     params: dict[str, Any] | None
     rows: np.ndarray
 
+    @classmethod
+    def of(cls, params: dict[str, Any] | None, train: Any, n_rows: int) -> Request:
+        """Return the fit of a fold, whose rows may be a mask or counted from the end.
+
+        It is asked for by the rows that scikit-learn finds there.
+        """
+        return cls(params, np.arange(n_rows)[np.asarray(train)])
+
 
 @dataclass
 class Outcome:
-    """What came of a fit: an estimator or an error, and the share of time."""
+    """What came of a fit: an estimator or an error, and what it took."""
 
     net: Any = None
     error: Exception | None = None
     seconds: float = 0.0
+    #: Epochs that were trained.
+    n_epochs: int = 0
 
 
 class Trainer:
@@ -65,6 +75,8 @@ class Trainer:
         self.X, self.y, self.fit_params = X, y, fit_params
         self.continuing = continuing
         self.alive: dict[str, Member] = {}
+        #: Members that have been made before they are trained.
+        self.ready: dict[str, list[Member]] = defaultdict(list)
         self._images: dict[str, Any] = {}
         self._folds: dict[bytes, tuple[Any, Any]] = {}
 
@@ -72,6 +84,7 @@ class Trainer:
         # What others have prepared, a process prepares for itself. The data come beside
         # it: so joblib's backends see what all tasks share.
         own: dict[str, Any] = {"alive": {}, "_images": {}, "_folds": {}}
+        own["ready"] = defaultdict(list)
         return {**vars(self), **own, "X": None, "y": None}
 
     def net(self, request: Request) -> Any:
@@ -114,8 +127,11 @@ class Trainer:
             member = self.member(request)
             if isinstance(member, Outcome):
                 made[i] = member
-            else:
+                continue
+            try:
                 stacks[structure(member)].append((i, member))
+            except Unidentified as error:
+                warn_of(f"a network's state cannot be told: {error}")
         too_large = []
         members: Any = None
         for members in stacks.values():
@@ -150,11 +166,13 @@ class Trainer:
         start = time.perf_counter()
         try:
             net = self.net(request)
+            outcome.n_epochs = net.max_epochs
             X, y, weight = self.fold(request, net)
             params = self.fit_params
             if weight is not None:
                 params = {**params, "sample_weight": weight}
             outcome.net = net.fit(X, y, **params)
+            outcome.n_epochs = len(net.history)
         except Exception as error:
             # It is raised again where the search asks for this fit.
             outcome.error = error
@@ -163,7 +181,7 @@ class Trainer:
 
     def key(self, request: Request) -> str:
         """Return the name by which a fit is asked for."""
-        return fit_name(self.net(request).get_params(), request.rows)
+        return self._name(self.net(request), request)
 
     def member(self, request: Request) -> Member | Outcome:
         """Return a fit that is ready to be trained, or the error that it gave."""
@@ -173,6 +191,8 @@ class Trainer:
             member = self.alive[key]
             member.train_until(net.max_epochs)
             return member
+        if waiting := self.ready.get(self._name(net, request)):
+            return waiting.pop()
         try:
             member = Member(net, *self.fold(request, net))
         except Exception as error:
@@ -182,10 +202,21 @@ class Trainer:
             self.alive[key] = member
         return member
 
+    def prepare(self, request: Request) -> Member | Outcome:
+        """Return a fit that is trained when `member` is asked for it the next time."""
+        member = self.member(request)
+        if isinstance(member, Member) and not self.continuing:
+            self.ready[self._name(self.net(request), request)].append(member)
+        return member
+
+    def _name(self, net: Any, request: Request) -> str:
+        return fit_name(net.get_params(), request.rows)
+
     def _run(self, pairs: list[tuple[int, Member]], made: dict[int, Outcome]) -> None:
         """Train members of one structure to their ends."""
         engine = find_engine([member for _, member in pairs])
         seconds = dict.fromkeys((member for _, member in pairs), 0.0)
+        before = {member: len(member.net.history) for _, member in pairs}
         errors: dict[Member, DivergedError] = {}
         left = [member for member in seconds if member.n_left > 0]
         while left:
@@ -203,6 +234,7 @@ class Trainer:
             left = [m for m in left if m.n_left > 0 and m not in diverged]
         for i, member in pairs:
             outcome = Outcome(error=errors.get(member), seconds=seconds[member])
+            outcome.n_epochs = len(member.net.history) - before[member]
             if outcome.error is None:
                 outcome.net = (
                     _snapshot(member) if self.continuing else member

@@ -118,10 +118,11 @@ return_estimator, return_indices, error_score
     }
     fits = StackedFits(estimator, X, y, routed.estimator.fit, **how)
     fixed = FixedSplits(splits, splitter)
-    if not fits.train([Request(None, np.asarray(train)) for train, _ in splits]):
+    n_rows = _num_samples(X)
+    if not fits.train([Request.of(None, train, n_rows) for train, _ in splits]):
         ordinary |= {"cv": fixed, "params": params}
         return cross_validate(estimator, X, y, **options, **ordinary)
-    params[ROWS] = np.arange(_num_samples(X))
+    params[ROWS] = np.arange(n_rows)
     one = looking_up(estimator, fits)
     options |= {"cv": fixed, "groups": groups, "params": params}
     # Where joblib's fits go was for the stack; to look them up takes no time.

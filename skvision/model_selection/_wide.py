@@ -120,7 +120,7 @@ class WideNetwork:
                 values.pop(node, None)
         return [values[node] for node in self.graph.outputs]
 
-    def _add(self, node: fx.Node) -> None:
+    def _add(self, node: Any) -> None:
         if not isinstance(node.target, torch._ops.OpOverload):
             raise ValueError(f"{node.target} is not known to keep networks apart")
         name = node.target._overloadpacket.__name__
@@ -137,7 +137,7 @@ class WideNetwork:
         self.steps.append((run, places, done))
         self.wide.add(node)
 
-    def _made(self, node: fx.Node, name: str) -> Step:
+    def _made(self, node: Any, name: str) -> Step:
         """Return what makes a new value."""
         args = _arguments(node)
         if name in _ELEMENTWISE:
@@ -173,12 +173,12 @@ class WideNetwork:
         if any(node not in self.wide for node in nodes):
             raise ValueError("weights are used in another way than layers do")
 
-    def _check_ndim(self, node: fx.Node, name: str, ndim: int) -> None:
+    def _check_ndim(self, node: Any, name: str, ndim: int) -> None:
         self._check_wide(node.args[0])
         if _ndim(node.args[0]) != ndim:
             raise ValueError(f"{name} of other axes than rows, channels and places")
 
-    def _check_places(self, node: fx.Node) -> None:
+    def _check_places(self, node: Any) -> None:
         """Check that what meets at a place is of one network."""
         width = _shape(node)[1:2]
         for other in node.all_input_nodes:
@@ -189,7 +189,7 @@ class WideNetwork:
             if value.ndim != _ndim(node) or value.shape[1:2] != width:
                 raise ValueError("channels meet others than those of the same number")
 
-    def _check_axes(self, node: fx.Node, name: str, args: dict[str, Any]) -> None:
+    def _check_axes(self, node: Any, name: str, args: dict[str, Any]) -> None:
         """Check that neither rows nor channels are among the axes of an operation."""
         self._check_wide(*node.all_input_nodes)
         ndim = max(_ndim(node), _ndim(node.all_input_nodes[0]))
@@ -205,19 +205,19 @@ class WideNetwork:
         if not axes or any(axis is None or axis % ndim < 2 for axis in axes):
             raise ValueError(f"{name} along another axis than those of places")
 
-    def _keeps_rows(self, node: fx.Node) -> bool:
+    def _keeps_rows(self, node: Any) -> bool:
         self._check_wide(node.args[0])
         before, after = _shape(node.args[0]), _shape(node)
         return len(after) > 1 and before[0] == after[0]
 
-    def _may_overwrite(self, made: Any, place: fx.Node) -> bool:
+    def _may_overwrite(self, made: Any, place: Any) -> bool:
         """Whether a value may be overwritten, since nothing reads it any more."""
         target = getattr(made, "target", None)
         name = getattr(getattr(target, "_overloadpacket", None), "__name__", "")
         known = name.removesuffix("_") in _OVERWRITTEN
         return known and len(made.users) == 1 and not self._is_shared(made, place)
 
-    def _is_shared(self, made: fx.Node, place: fx.Node) -> bool:
+    def _is_shared(self, made: fx.Node, place: Any) -> bool:
         """Whether the memory of a value is more than what one operation reads."""
         return self.graph.is_given(made) or self.graph.shared_after(made, place)
 
@@ -229,7 +229,7 @@ class WideNetwork:
 
     # --------------------------------------------------------- what changes values
 
-    def _counted(self, node: fx.Node) -> Step:
+    def _counted(self, node: Any) -> Step:
         """Return what adds a number to a buffer, as normalisations count batches."""
         counter, number = node.args[:2]
         name = self._own(counter)
@@ -237,7 +237,7 @@ class WideNetwork:
             raise ValueError(f"{name} changes")
         return lambda n, values: values[counter].add_(number)
 
-    def _overwriting(self, node: fx.Node, name: str) -> Step:
+    def _overwriting(self, node: Any, name: str) -> Step:
         """Return what changes a value that only what comes later will read."""
         self._check_places(node)
         changed = node.args[0]
@@ -250,7 +250,7 @@ class WideNetwork:
         packet = getattr(torch.ops.aten, name)
         return _calling(getattr(packet, node.target._overloadname), node)
 
-    def _joined(self, node: fx.Node) -> Step:
+    def _joined(self, node: Any) -> Step:
         """Return what puts each network's channels side by side."""
         parts = list(node.args[0])
         self._check_wide(*parts)
@@ -263,7 +263,7 @@ class WideNetwork:
 
         return run
 
-    def _layer(self, node: fx.Node, name: str, args: dict[str, Any]) -> Step:
+    def _layer(self, node: Any, name: str, args: dict[str, Any]) -> Step:
         x, weight, bias = args["input"], args["weight"], args["bias"]
         self._own(weight)
         if bias is not None:
@@ -275,7 +275,7 @@ class WideNetwork:
         self._check_ndim(node, name, 2 + {**_CONVOLUTIONS, **_TRANSPOSED}[name])
         return functools.partial(kind, getattr(F, name), args)
 
-    def _norm(self, node: fx.Node, name: str, args: dict[str, Any]) -> Step:
+    def _norm(self, node: Any, name: str, args: dict[str, Any]) -> Step:
         self._check_wide(node.args[0])
         for key in ("weight", "bias", "running_mean", "running_var"):
             if args.get(key) is not None:
@@ -300,7 +300,7 @@ def _ndim(node: Any) -> int:
     return len(_shape(node))
 
 
-def _arguments(node: fx.Node) -> dict[str, Any]:
+def _arguments(node: Any) -> dict[str, Any]:
     """Return the arguments of an operation by name, with those not given."""
     target: Any = node.target
     schema = target._schema.arguments
@@ -309,7 +309,7 @@ def _arguments(node: fx.Node) -> dict[str, Any]:
     return found | node.kwargs
 
 
-def _calling(function: Callable, node: fx.Node) -> Step:
+def _calling(function: Callable, node: Any) -> Step:
     """Return what calls a function with the arguments of an operation."""
     args, kwargs = list(node.args), dict(node.kwargs)
     places = [(i, arg) for i, arg in enumerate(args) if isinstance(arg, fx.Node)]
@@ -328,7 +328,7 @@ def _calling(function: Callable, node: fx.Node) -> Step:
     return run
 
 
-def _replayed(node: fx.Node) -> Step:
+def _replayed(node: Any) -> Step:
     target: Any = node.target
     if isinstance(node.args[0], (list, tuple)):
         parts, rest = list(node.args[0]), node.args[1:]
@@ -337,7 +337,7 @@ def _replayed(node: fx.Node) -> Step:
     return _calling(target, node)
 
 
-def _reshaped(node: fx.Node) -> Step:
+def _reshaped(node: Any) -> Step:
     x: Any = node.args[0]
     n_channels, *places = _shape(node)[1:]
 
@@ -458,5 +458,5 @@ def _group_norm(args: dict[str, Any], n: int, values: Values) -> torch.Tensor:
 def _instance_norm(args: dict[str, Any], n: int, values: Values) -> torch.Tensor:
     keys = ("running_mean", "running_var", "weight", "bias")
     joined = [_joined_or_none(values, args[key]) for key in keys]
-    rest = args["use_input_stats"], args["momentum"], args["eps"]
-    return F.instance_norm(values[args["input"]], *joined, *rest)
+    options = {key: args[key] for key in ("use_input_stats", "momentum", "eps")}
+    return F.instance_norm(values[args["input"]], *joined, **options)

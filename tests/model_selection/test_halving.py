@@ -99,6 +99,23 @@ def test_factor_of_two(compare, epochs):
     assert np.sum(stacked.cv_results_["n_resources"]) == 32
 
 
+@pytest.mark.parametrize("some_stacked", [False, True])
+def test_epochs_of_fits_made_one_by_one(some_stacked, small_digits):
+    grid = [{"optimizer": [torch.optim.LBFGS], "lr": [0.1, 0.2]}]
+    if some_stacked:
+        grid.append({"lr": [1e-3, 0.01]})
+    search = StackedHalvingGridSearchCV(
+        small(), grid, max_resources=4, factor=2, cv=2, min_resources=2
+    )
+    with pytest.warns(UserWarning, match="one by one.*LBFGS"):
+        results = search.fit(*small_digits).cv_results_
+    n_epochs = dict(zip(results["iter"], results["n_epochs_trained"], strict=True))
+    assert n_epochs[0] == 2
+    begun_anew = "optimizer" in results["params"][-1]
+    assert n_epochs[1] == (4 if begun_anew else 2)
+    assert begun_anew or some_stacked
+
+
 @pytest.mark.parametrize(
     "params",
     [

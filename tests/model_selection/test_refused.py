@@ -113,12 +113,51 @@ class OwnTorchGenerator(Small):
         return super().features(x) * torch.rand((), generator=self.rng).to(x)
 
 
+class OpenFile(Small):
+    def prepare(self):
+        self.file = Unpicklable()
+
+
+class Unpicklable:
+    def __reduce_ex__(self, protocol):
+        raise TypeError("it is open")
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 class OfTheClass(Small):
     n_steps = 0
 
     def features(self, x):
         type(self).n_steps += 1
         return super().features(x) * (1 + 0.1 * self.n_steps)
+
+
+STEPS = {"n": 0}
+
+
+def counted():
+    STEPS["n"] += 1
+    return 1 + (STEPS["n"] % 100 == 0)
+
+
+class GlobalVariable(Small):
+    """Which makes a difference each hundredth time."""
+
+    def features(self, x):
+        return super().features(x) * counted()
+
+
+def around():
+    steps = []
+
+    class OfTheFunctionAround(Small):
+        def features(self, x):
+            steps.append(len(x))
+            return super().features(x)
+
+    return OfTheFunctionAround()
 
 
 class Clamped(Small):
@@ -212,7 +251,10 @@ IMPURE = {
     LateBuffer: "other buffers",
     OwnGenerator: "attribute rng of OwnGenerator changes",
     OwnTorchGenerator: "attribute rng of OwnTorchGenerator changes",
-    OfTheClass: "class OfTheClass|other outputs",
+    OpenFile: "attribute file of OpenFile may change unseen",
+    OfTheClass: "class OfTheClass or its code refers to",
+    GlobalVariable: "class GlobalVariable or its code refers to",
+    around: "class OfTheFunctionAround or its code refers to",
     Clamped: "changes the weight conv.weight",
     ClampedByData: "changes the weight conv.weight|data",
     OtherWeight: "changes the weight conv.weight",

@@ -19,6 +19,8 @@ from sklearn.model_selection import (
     ShuffleSplit,
     cross_val_score,
 )
+from skorch.callbacks import EarlyStopping
+from skorch.dataset import ValidSplit
 from skvision_tests import small
 from torch.utils.data import TensorDataset
 
@@ -205,43 +207,66 @@ def test_splits_of_ones_own(kind, compare):
     compare(small(), RATES, cv=lambda: kind(splits))
 
 
-@pytest.mark.parametrize("cls", [StackedGridSearchCV, StackedRandomizedSearchCV])
-def test_calibration_gives_the_same_results(cls, small_digits, assert_same_results):
-    # Whatever it finds to be faster.
-    options = {"cv": 3, "scoring": "neg_log_loss"}
-    if cls is StackedRandomizedSearchCV:
-        options |= {"n_iter": 2, "random_state": 0}
-    net, grid = small(module__dropout=0.2), {"module__hidden": [(8,)], **RATES}
-    first = cls(net, grid, calibrate=True, **options).fit(*small_digits)
-    second = cls(net, grid, calibrate=False, **options).fit(*small_digits)
-    assert_same_results(first.cv_results_, second.cv_results_)
+def test_objects_of_the_same_state_share_a_stack(compare, stack_sizes):
+    net = small(
+        callbacks=[EarlyStopping(monitor="train_loss", patience=3)],
+        train_split=ValidSplit(3, random_state=None),
+        criterion=torch.nn.CrossEntropyLoss(),
+    )
+    compare(net, RATES, refit=False)
+    assert stack_sizes == [6, 6]
 
 
-@pytest.mark.parametrize("faster", [False, True])
-def test_calibration_leaves_generators_alone(
-    faster, monkeypatch, small_digits, stack_sizes, assert_same_results
-):
-    monkeypatch.setattr("skvision.model_selection._fits.pays", lambda *args: faster)
-    generator, expected = np.random.RandomState(0), np.random.RandomState(0)
-    spaces = {"lr": loguniform(1e-4, 0.1)}
-    options = {"n_iter": 2, "refit": False}
-    found = StackedRandomizedSearchCV(
-        small(),
-        spaces,
-        random_state=generator,
-        cv=ShuffleSplit(2, random_state=generator),
-        **options,
-    ).fit(*small_digits)
-    ordinary = RandomizedSearchCV(
-        small(),
-        spaces,
-        random_state=expected,
-        cv=ShuffleSplit(2, random_state=expected),
-        **options,
-    ).fit(*small_digits)
-    assert bool(stack_sizes) == faster
-    assert_same_results(found.cv_results_, ordinary.cv_results_)
-    np.testing.assert_equal(generator.get_state(), expected.get_state())
+def test_objects_of_other_states_do_not(compare, stack_sizes):
+    stops = [[EarlyStopping("train_loss", patience=n)] for n in (1, 3)]
+    compare(small(), {"callbacks": stops}, refit=False)
+    assert stack_sizes == [3, 3, 3, 3]
+
+
+class NoState:
+    """Of which nobody can tell if it is as another one."""
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("no state")
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __call__(self, images):
+        return images
+
+
+def test_objects_without_state_are_named(small_digits, stack_sizes):
+    net = small(module__activation="relu", criterion=torch.nn.CrossEntropyLoss())
+    net.criterion.note = NoState()
+    search = StackedGridSearchCV(net, RATES, cv=3, calibrate=False)
+    with pytest.warns(UserWarning, match="could not be told apart.*note"):
+        search.fit(*small_digits)
+    assert stack_sizes == []
+
+
+def counted_from_the_end(rows):
+    return rows - 120
+
+
+def as_mask(rows):
+    return np.isin(np.arange(120), rows)
+
+
+@pytest.mark.parametrize("form", [counted_from_the_end, as_mask])
+def test_rows_in_other_forms(form, compare, stack_sizes, monkeypatch):
+    fits, train = [], ImageClassifier._train
+
+    def noted(net, split):
+        fits.append(net)
+        return train(net, split)
+
+    monkeypatch.setattr(ImageClassifier, "_train", noted)
+    rows = np.arange(120)
+    splits = [(form(rows[:50]), rows[50:]), (form(rows[30:100]), rows[:30])]
+    compare(small(), RATES, cv=lambda: splits, refit=False)
+    assert stack_sizes == [4, 4]
+    assert len(fits) == 4  # Of the ordinary search alone.
 
 
 # ------------------------------------------------------------------- kinds of data
