@@ -201,7 +201,8 @@ def attributes_of(layer: nn.Module) -> dict[str, Any]:
     # torch's normalisations of weights compute these anew each time.
     left_out = {*_OWN, *(getattr(hook, "name", None) for hook in hooks)}
     return {
-        key: value
+        # Hooks have numbers, which are others for each network.
+        key: [*value.values()] if "_hooks" in key and value else value
         for key, value in vars(layer).items()
         if key not in left_out and not (isinstance(value, dict) and not value)
     }
