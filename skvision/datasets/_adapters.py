@@ -21,6 +21,7 @@ from skvision.datasets._readers import (
     ArrayReader,
     Cache,
     DatasetReader,
+    FlatItemError,
     PathReader,
     Reader,
 )
@@ -214,11 +215,33 @@ def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:
             cache = False
         base = faithful(base)
         split = visible_split(base)
+        kept = None
         if rows is not None:
             # Nothing need be kept of images that are not meant.
             kept, rows = np.unique(rows, return_inverse=True)
+        try:
             return ImageSequence(_item_reader(base, kept, split, cache), rows)
-        return ImageSequence(_item_reader(base, None, split, cache))
+        except FlatItemError:
+            return ImageSequence(_row_reader(base, kept), rows)
+
+
+def _row_reader(dataset: Any, rows: np.ndarray | None) -> Reader:
+    """Read a data set whose items are rows of features, which are small, at once."""
+    items = [
+        dataset[int(row)] for row in (range(len(dataset)) if rows is None else rows)
+    ]
+    parts = [item[0] if isinstance(item, (tuple, list)) else item for item in items]
+    arrays = [
+        np.asarray(part.detach().cpu() if isinstance(part, torch.Tensor) else part)
+        for part in parts
+    ]
+    if odd := [i for i, array in enumerate(arrays) if array.shape != arrays[0].shape]:
+        raise ValueError(
+            f"Item {odd[0] if rows is None else rows[odd[0]]} of the "
+            f"{type(dataset).__name__} data set has shape {arrays[odd[0]].shape}, the "
+            f"first one {arrays[0].shape}. Give all rows as many features."
+        )
+    return ArrayReader(np.stack(arrays), "flat")
 
 
 def _memory_reader(dataset: Any, split: SplitTransform | None) -> Reader | None:

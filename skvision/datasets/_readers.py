@@ -15,7 +15,14 @@ from skvision.datasets._files import OtherSize, is_path, read_image
 from skvision.datasets._maps import MapReference, reference_to
 from skvision.datasets._steps import PixelSteps
 
-__all__ = ["ArrayReader", "DatasetReader", "PathReader", "Reader", "to_chw"]
+__all__ = [
+    "ArrayReader",
+    "DatasetReader",
+    "FlatItemError",
+    "PathReader",
+    "Reader",
+    "to_chw",
+]
 
 Cache = bool | Literal["auto"]
 
@@ -41,6 +48,10 @@ class Reader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: slice | np.ndarray) -> torch.Tensor: ...
+
+
+class FlatItemError(ValueError):
+    """An item of a data set is a row of features and no image."""
 
 
 class ArrayReader:
@@ -328,7 +339,7 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
     if tensor.ndim == 2:
         return tensor.unsqueeze(0)
     if tensor.ndim != 3:
-        raise ValueError(
+        raise (FlatItemError if tensor.ndim == 1 else ValueError)(
             f"Expected an image with 2 or 3 axes in {where}; got shape "
             f"{tuple(tensor.shape)}."
         )

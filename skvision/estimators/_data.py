@@ -61,8 +61,9 @@ class DataMixin:
         -------
         dataset : skorch.dataset.Dataset
             Its ``X`` and ``y`` are as the user has them; `get_iterator` encodes them.
+            X itself, where it is a data set and y is None.
         """
-        if isinstance(X, (ImageDataset, ShownDataset)):
+        if y is None and isinstance(X, Dataset):
             return X
         self.check_is_fitted()
         images = self._check_images(X, reset=not self._has_facts())

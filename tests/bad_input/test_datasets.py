@@ -337,10 +337,16 @@ AS_XY = [
         ("Expected an image", "item 0 of the Items data set", "got str"),
     ),
     (
-        "as_Xy: items with one axis",
-        lambda b: as_Xy(Items((np.zeros(8), 0))),
+        "as_Xy: items with four axes",
+        lambda b: as_Xy(Items((np.zeros((1, 3, 8, 8)), 0))),
         ValueError,
-        ("Expected an image with 2 or 3 axes in item 0", r"got shape \(8,\)"),
+        ("Expected an image with 2 or 3 axes in item 0", r"got shape \(1, 3, 8, 8\)"),
+    ),
+    (
+        "as_Xy: rows of features of two sizes",
+        lambda b: as_Xy(Items((np.zeros(8), 0), (np.zeros(9), 1))),
+        ValueError,
+        (r"Item 1 .* has shape \(9,\)", r"first one \(8,\)", "as many features"),
     ),
     (
         "as_Xy: items of two sizes",

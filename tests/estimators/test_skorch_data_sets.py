@@ -8,8 +8,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
+from skorch.helper import SliceDataset
 from skorch.scoring import loss_scoring
-from skvision_tests import DOUBLE, NAMES, SMALL, make_images, make_targets, weights
+from skvision_tests import (
+    DOUBLE,
+    NAMES,
+    SMALL,
+    Items,
+    make_images,
+    make_targets,
+    weights,
+)
 from torch.utils.data import (
     DataLoader,
     RandomSampler,
@@ -403,3 +412,31 @@ def test_a_data_set_that_makes_its_items(data):
     net = ImageClassifier(**SMALL, normalize=None).fit(Doubled(X, y))
     expected = ImageClassifier(**SMALL, normalize=None).fit(2 * X, y)
     assert_allclose(net.predict_proba(2 * X), expected.predict_proba(2 * X), rtol=1e-4)
+
+
+@pytest.mark.parametrize("as_tensors", [False, True])
+@pytest.mark.parametrize("view", ["whole", "subset", "slices"])
+def test_items_that_are_rows(data, as_tensors, view, assert_same_weights):
+    X, y = data
+    rows = X.reshape(len(X), -1)
+    held = torch.from_numpy(rows) if as_tensors else rows
+    dataset = Items([(row, NAMES[label]) for row, label in zip(held, y, strict=True)])
+    some = np.arange(40)
+    if view == "subset":
+        some = np.r_[5:30, 7]
+        dataset = Subset(dataset, some)
+    plain = ImageClassifier(**SMALL).fit(rows[some], NAMES[y[some]])
+    if view == "slices":
+        net = ImageClassifier(**SMALL)
+        net.fit(SliceDataset(dataset), SliceDataset(dataset, idx=1))
+        dataset = SliceDataset(dataset)
+    else:
+        net = ImageClassifier(**SMALL).fit(dataset)
+        assert net.score(dataset) == plain.score(rows[some], NAMES[y[some]])
+        assert net.get_dataset(dataset) is dataset
+    assert_same_weights(weights(net), weights(plain))
+    assert_array_equal(net.predict(dataset), plain.predict(rows[some]))
+    with pytest.raises(ValueError, match=r"Item 1 .*\(63,\).*\(64,\)"):
+        net.predict(Items([(held[0], 0), (held[1][1:], 0)]))
+    with pytest.raises(ValueError, match="63"):
+        net.predict(Items([(held[0][1:], 0)]))
