@@ -18,6 +18,7 @@ from skvision.training._losses import output_kind
 
 __all__ = [
     "check_batches",
+    "check_labels",
     "check_order",
     "check_settings",
     "class_weights",
@@ -93,6 +94,46 @@ def check_batches(net: Any, loader: Any) -> None:
             "X, and iterator_train__drop_last=True leaves out what is less. Choose a "
             "smaller batch_size, or iterator_train__drop_last=False."
         )
+
+
+def check_labels(labels: Any, name: str) -> None:
+    """Check that there are labels, of a kind that can be sorted.
+
+    Parameters
+    ----------
+    labels : array-like
+        As they were given: in an array of text, a number would be text, too.
+    name : str
+        Of the argument.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or if there are others beside text.
+    """
+    if not isinstance(labels, (list, tuple)):
+        labels = np.asarray(labels)
+        if labels.dtype != object:
+            return
+    labels = list(np.ravel(np.array(labels, dtype=object)))
+    if missing := [row for row, label in enumerate(labels) if _is_missing(label)]:
+        raise ValueError(
+            f"{name} has no label at {len(missing)} place(s), such as {missing[:5]}, "
+            "but None or NaN. Leave these rows out, or name what they have."
+        )
+    kinds = {"str" if isinstance(v, str) else type(v).__name__ for v in labels}
+    if "str" in kinds and len(kinds) > 1:
+        raise ValueError(
+            f"{name} has labels of several types, {sorted(kinds)}; they cannot be "
+            "sorted. Give labels of one type."
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    # pandas has its own; neither is equal to itself.
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, Real) and label != label
 
 
 def class_weights(

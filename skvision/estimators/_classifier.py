@@ -22,7 +22,7 @@ from skvision.datasets._names import (
     warn_if_numbered_otherwise,
 )
 from skvision.estimators._base import ImageNet
-from skvision.estimators._checks import class_weights
+from skvision.estimators._checks import check_labels, class_weights
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._responses import has_decisions, has_probabilities
 from skvision.training._batches import BatchLoader
@@ -414,13 +414,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             warn_if_hidden(self.class_names_.tolist())
 
     def _check_target(self, X, y):
-        y = column_or_1d(self._given_or_carried(X, y), warn=True)
-        kinds = {type(label).__name__ for label in y} if y.dtype == object else set()
-        if "str" in kinds and len(kinds) > 1:
-            raise ValueError(
-                f"y has labels of several types, {sorted(kinds)}; they cannot be "
-                "sorted. Give labels of one type."
-            )
+        y = self._given_or_carried(X, y)
+        check_labels(y, "y")
+        y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         return y
 
@@ -429,6 +425,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             raise ValueError(
                 f"classes={classes!r} should be an array of all labels, at least 2."
             )
+        if classes is not None:
+            check_labels(classes, "classes")
         if reset:
             self._set_classes(np.unique(y if classes is None else classes))
             if self.n_outputs_ < 2:

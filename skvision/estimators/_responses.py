@@ -86,17 +86,10 @@ def check_target_scaling(net: Any) -> None:
     """
     criterion = net.criterion_
     title = type(criterion).__name__
-    own_scale = isinstance(criterion, OF_THEIR_OWN_SCALE)
-    if own_scale and normalizes_target(net):
+    if isinstance(criterion, OF_THEIR_OWN_SCALE) and normalizes_target(net):
         raise ValueError(
             f"normalize_target=True, but {title} needs targets as they are. Set "
             "normalize_target='auto' or False."
-        )
-    if own_scale and net.scaler_.target.changes:
-        raise ValueError(
-            f"{title} needs targets as they are, but this {type(net).__name__} has "
-            "been trained on normalised ones. Set normalize_target=False and begin "
-            "with fit and warm_start=False."
         )
     if regression_response(criterion) is None and net.predict_nonlinearity == "auto":
         raise ValueError(

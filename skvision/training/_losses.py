@@ -216,7 +216,10 @@ def constant_loss(
     values = y.detach().cpu().numpy()
     weight = None if sample_weight is None else sample_weight.cpu().numpy()
     if type(criterion) is nn.CrossEntropyLoss and criterion.weight is None:
-        frequency = np.bincount(values, weight)
+        if values.ndim == 2:  # Probabilities of classes.
+            frequency = np.average(values, axis=0, weights=weight)
+        else:
+            frequency = np.bincount(values, weight)
         frequency = frequency / frequency.sum()
         smoothing = criterion.label_smoothing
         frequency = (1 - smoothing) * frequency + smoothing / len(frequency)

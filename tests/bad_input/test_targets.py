@@ -79,7 +79,19 @@ CLASSIFIER_LABELS = [
         "None among labels",
         lambda b: np.array([None, *b.y[1:]], dtype=object),
         ValueError,
-        ("Unknown label type: unknown", "expects discrete classes"),
+        (r"y has no label at 1 place\(s\), such as \[0\]", "None or NaN"),
+    ),
+    (
+        "NaN among strings",
+        lambda b: ["a", float("nan"), *b.y[2:].astype(str).tolist()],
+        ValueError,
+        (r"y has no label at 1 place\(s\), such as \[1\]", "None or NaN"),
+    ),
+    (
+        "a number among strings",
+        lambda b: ["a", 1, *b.y[2:].astype(str).tolist()],
+        ValueError,
+        (r"several types, \['int', 'str'\]",),
     ),
     pytest.param(
         "strings beside numbers",
@@ -272,6 +284,12 @@ LATER = [
         ValueError,
         (r"y contains the label\(s\) \[3", r"not among the classes \[0, 1, 2\]"),
     ),
+    (
+        "ImageClassifier.partial_fit: None among classes",
+        lambda b: ImageClassifier().partial_fit(b.X, b.y, classes=["a", None]),
+        ValueError,
+        (r"classes has no label at 1 place\(s\), such as \[1\]",),
+    ),
     pytest.param(
         "ImageClassifier.partial_fit: no classes",
         lambda b: ImageClassifier().partial_fit(b.X, b.y, classes=[]),
@@ -284,17 +302,20 @@ LATER = [
         ValueError,
         ("classes=10", "at least 2|array|list"),
     ),
-    *(
-        (
-            f"ImageRegressor.{method}: values too large for float32",
-            # As the loss compares them; fit learns to scale any, unless told not to.
-            lambda b, m=method: getattr(
-                b.regressor.set_params(normalize_target=m != "fit"), m
-            )(b.X, with_value(b.t, 1e300)),
-            ValueError,
-            ("y", "too large for float32", r"1e\+300"),
-        )
-        for method in ("fit", "partial_fit")
+    (
+        # fit learns to scale any, unless told not to.
+        "ImageRegressor.fit: values too large for float32",
+        lambda b: b.regressor.set_params(normalize_target=False).fit(
+            b.X, with_value(b.t, 1e300)
+        ),
+        ValueError,
+        ("y", "too large for float32", r"1e\+300"),
+    ),
+    (
+        "ImageRegressor.partial_fit: values too large for float32",
+        lambda b: b.regressor.partial_fit(b.X, with_value(b.t, 1e300)),
+        ValueError,
+        ("y", "too large for float32", r"1e\+300"),
     ),
     (
         "ImageRegressor.partial_fit: more targets than before",
