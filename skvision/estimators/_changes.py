@@ -142,10 +142,11 @@ class ChangesMixin:
             parameters[name].requires_grad_(False)
 
     def _change_device(self):
-        self.device_ = resolve_device(self.device)
-        names = [name + "_" for name in self._modules + self._criteria]
-        names += [name + "_" for name in self._optimizers]
-        vars(self).update(moved_parts(vars(self), names, self.device_))
+        device = resolve_device(self.device)
+        if device == self.device_:
+            return
+        self.device_ = device
+        vars(self).update(moved_parts(vars(self), self._part_names(), device))
 
     def _change_memory_format(self):
         if self.device_.type == "cpu":

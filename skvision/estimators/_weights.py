@@ -179,7 +179,7 @@ class WeightsMixin:
 
     def _note(self):
         """Return what goes with the weights, as a line of text."""
-        tensors: dict[str, torch.Tensor] = {}
+        tensors = {}
         note = {"kind": _kind(self), "facts": facts_of(self), **scalings_of(self)}
         if not self._has_facts():
             note["facts"] = None

@@ -24,7 +24,7 @@ def group_setting(name: str) -> tuple[int | None, str] | None:
     if name == "lr":
         return None, "lr"
     found = re.fullmatch(r"optimizer__(?:param_groups__(\d+)__)?(\w+)", name)
-    if found is None or found[2] in ("params", "param_groups"):
+    if found is None or "__" in found[2] or found[2] in ("params", "param_groups"):
         return None
     return None if found[1] is None else int(found[1]), found[2]
 
@@ -68,12 +68,12 @@ def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
     parameter = next(p for group in optimizer.param_groups for p in group["params"])
     weight = torch.zeros_like(parameter.detach().flatten()[:1], requires_grad=True)
     weight.grad = torch.zeros_like(weight)
-    trial = copy.copy(optimizer)
-    trial.state = defaultdict(dict)
-    trial.param_groups = [optimizer.param_groups[0] | {"params": [weight]}]
     try:
+        trial = copy.copy(optimizer)
+        trial.state = defaultdict(dict)
+        trial.param_groups = [optimizer.param_groups[0] | {"params": [weight]}]
         trial.step()
+        return set(trial.state[weight])
     except Exception:
         # One that wants a closure, or weights of other shapes: it is not known.
         return set()
-    return set(trial.state[weight])

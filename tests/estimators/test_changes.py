@@ -257,6 +257,21 @@ def test_each_parameter_takes_effect_or_is_an_error(name, fitted, data, monkeypa
         assert expected(net, fitted)
 
 
+def test_parts_go_to_another_device(fitted, data):
+    expected = copy.deepcopy(fitted).partial_fit(*data)
+    net = copy.deepcopy(fitted)
+    network = net.module_
+    net.set_params(device="cpu").partial_fit(*data)
+    assert net.module_ is network
+    # To torch it is another one.
+    net = copy.deepcopy(fitted).set_params(device="cpu:0").partial_fit(*data)
+    assert net.device_ == torch.device("cpu", 0)
+    held = [p for group in net.optimizer_.param_groups for p in group["params"]]
+    assert [id(p) for p in held] == [id(p) for p in net.module_.parameters()]
+    for name, value in weights(expected).items():
+        np.testing.assert_array_equal(weights(net)[name], value)
+
+
 def test_no_parameter_is_left_out():
     own = set(inspect.signature(ImageClassifier).parameters)
     # A first fit writes them; of others, it is said that they do not.
