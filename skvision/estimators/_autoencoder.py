@@ -140,10 +140,12 @@ class ImageAutoencoder(
     verbose : int, default=0
         Whether to print a line per epoch.
     callbacks : list of skorch callbacks or "disable", default=None
-        In addition to the default ones. Copies of them run, see `callbacks_`.
-    train_split : callable, default=None
-        As in skorch, for example ``predefined_split(dataset)`` or ``ValidSplit(5)``;
-        what it holds out is encoded and normalised like the training rows.
+        In addition to the default ones. Shallow copies of them run, see `callbacks_`;
+        a list, a file or a study that a callback holds is shared with them.
+    train_split : callable or False, default=None
+        As in skorch, for example ``predefined_split(dataset)``, ``ValidSplit(5)`` or a
+        function that makes two data sets of one and y; what it holds out is encoded
+        and normalised like the training rows. None and False hold out nothing.
     iterator_train, iterator_valid : class, default=BatchLoader
         Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
         defaults.
