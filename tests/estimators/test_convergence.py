@@ -127,6 +127,25 @@ def test_divergence_in_a_search(data):
         search.set_params(error_score="raise").fit(*data)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_fine_tuning_is_no_divergence(data, reduction):
+    X, y = data
+    options = SMALL | {"random_state": 0, "criterion__reduction": reduction}
+    base = ImageClassifier(**options | {"max_epochs": 60, "lr": 0.03}).fit(X, y)
+    # The first batch is known by heart, and the others have other labels.
+    others = np.r_[y[:16], (y[16:] + 1) % 3]
+    net = ImageClassifier(
+        pretrained=base, iterator_train__shuffle=False, lr=1e-6, **options
+    ).fit(X, others)
+    losses = net.history[0, "batches", :, "train_loss"]
+    assert np.mean(losses) > 100 * losses[0]
+    # Nor is more training on rows of one class, then of another.
+    net = ImageClassifier(**options | {"max_epochs": 60, "lr": 0.03})
+    net.partial_fit(X[y == 0], y[y == 0], classes=range(3))
+    net.partial_fit(X[y == 1], y[y == 1])
+    assert np.isfinite(net.history[:, "train_loss"]).all()
+
+
 def test_no_divergence_is_seen_in_a_hard_start(data):
     # A loss that is tiny at the start may grow a hundredfold without harm.
     X, y = data

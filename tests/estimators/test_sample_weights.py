@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import predefined_split
 from skvision_tests import DOUBLE, NAMES, SMALL, make_images, weights
+from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
 
@@ -214,6 +215,79 @@ def test_a_class_of_weight_zero_is_known_all_the_same(data):
     estimator = ImageClassifier(**SMALL, class_weight={0: 0.0}).fit(X, y)
     assert estimator.classes_.tolist() == [0, 1, 2]
     assert estimator.predict_proba(X).shape == (40, 3)
+
+
+@pytest.mark.parametrize("module", ["mlp", "convnet"])
+def test_a_class_of_weight_zero_is_absent(data, module, assert_same_weights):
+    X, y = data
+    options = {"module": module, "max_epochs": 2, "batch_size": 8, "random_state": 0}
+    net = ImageClassifier(class_weight={0: 0.0}, dtype="float64", **options)
+    net.partial_fit(X, y, classes=range(3))
+    other = ImageClassifier(dtype="float64", **options)
+    other.partial_fit(X[y > 0], y[y > 0], classes=range(3))
+    # Batch normalisation and the normalisation of pixels among them.
+    assert_same_weights(weights(net), weights(other))
+    assert_array_equal(net.scaler_.mean, other.scaler_.mean)
+    with pytest.raises(ValueError, match="class_weight is zero for every row"):
+        net.partial_fit(X[y == 0], y[y == 0])
+
+
+@pytest.mark.parametrize("labels", [np.arange(3), NAMES, np.array(["0", "1", "2"])])
+def test_balanced_classes_count_weights_of_rows(data, labels):
+    X, y = data
+    rows = np.r_[np.flatnonzero(y == 0)[:3], np.flatnonzero(y > 0)]
+    X, y = X[rows], labels[y[rows]]
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    options = DOUBLE | {"batch_size": -1, "class_weight": "balanced"}
+    one = ImageClassifier(**options).fit(X, y, sample_weight=weight)
+    two = ImageClassifier(**options).fit(np.repeat(X, weight, 0), np.repeat(y, weight))
+    assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-9)
+    table = {label: 1.0 + i for i, label in enumerate(labels.tolist())}
+    net = ImageClassifier(**DOUBLE, class_weight=table).fit(X, y)
+    by_row = [table[label] for label in y.tolist()]
+    same = ImageClassifier(**DOUBLE).fit(X, y, sample_weight=by_row)
+    assert_allclose(net.predict_proba(X), same.predict_proba(X), rtol=1e-9)
+
+
+class Own(nn.Module):
+    """A loss that has no values of rows."""
+
+    def forward(self, outputs, y):
+        return nn.functional.cross_entropy(outputs, y)
+
+
+class Deaf(nn.CrossEntropyLoss):
+    """One that does not listen to `reduction`."""
+
+    def forward(self, outputs, y):
+        return nn.functional.cross_entropy(outputs, y)
+
+
+@pytest.mark.parametrize("criterion", [Own, Own(), Deaf])
+def test_weights_need_the_loss_of_each_row(data, criterion):
+    X, y = data
+    net = ImageClassifier(criterion=criterion, **SMALL).fit(X, y)
+    before = net.history[:, "train_loss"]
+    for weighted in (
+        lambda: net.fit(X, y, sample_weight=np.linspace(1, 2, 40)),
+        lambda: net.set_params(class_weight="balanced").fit(X, y),
+    ):
+        with pytest.raises(
+            ValueError, match="sample_weight or class_weight.*reduction"
+        ):
+            weighted()
+        assert net.history[:, "train_loss"] == before
+    assert not hasattr(net.criterion_, "reduction") or criterion is Deaf
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
+def test_equal_weights_under_each_reduction(data, reduction):
+    X, y = data
+    shares = np.eye(3)[y] * 0.7 + 0.1
+    options = DOUBLE | {"criterion": nn.KLDivLoss, "criterion__reduction": reduction}
+    plain = ImageRegressor(**options).fit(X, shares)
+    weighted = ImageRegressor(**options).fit(X, shares, sample_weight=np.full(40, 3.0))
+    assert_allclose(weighted.predict(X), plain.predict(X), rtol=1e-9)
 
 
 def test_class_weights_in_partial_fit(data, assert_same_weights):
