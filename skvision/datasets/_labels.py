@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import ConcatDataset, TensorDataset
 
 from skvision._random import isolated_random_state
 from skvision.datasets._unwrap import is_own, unwrap
 
-__all__ = ["labels_of", "stored_labels"]
+__all__ = ["labels_at_hand", "labels_of"]
 
 _CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def labels_of(dataset: Any) -> np.ndarray | None:
     """
     base, rows = unwrap(dataset)
     with isolated_random_state(_CPU):
-        labels = stored_labels(base)
+        labels = _stored_labels(base)
         if labels is not None:
             return labels if rows is None else labels[rows]
         found = []
@@ -35,8 +35,18 @@ def labels_of(dataset: Any) -> np.ndarray | None:
     return np.asarray(found)
 
 
-def stored_labels(dataset: Any) -> np.ndarray | None:
-    """Return labels that need no decoding of images, or None."""
+def labels_at_hand(dataset: Any) -> np.ndarray | None:
+    """Return the labels for which no image need be decoded, or None."""
+    base, rows = unwrap(dataset)
+    labels = _stored_labels(base)
+    return labels if labels is None or rows is None else labels[rows]
+
+
+def _stored_labels(dataset: Any) -> np.ndarray | None:
+    if type(dataset) is ConcatDataset:
+        parts = [labels_at_hand(part) for part in dataset.datasets]
+        known = [part for part in parts if part is not None and part.ndim == 1]
+        return np.concatenate(known) if len(known) == len(parts) else None
     if is_own(dataset, "torchvision.datasets.folder"):
         labels: Any = [label for _, label in dataset.samples]
     elif type(dataset) is TensorDataset:

@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset
 
 from skvision._warnings import warn
 from skvision.datasets._files import is_hidden
-from skvision.datasets._labels import stored_labels
+from skvision.datasets._labels import labels_at_hand
 from skvision.datasets._unwrap import is_dataset, is_own, unwrap
 
 __all__ = [
@@ -65,23 +65,18 @@ def names_for(X: Any, y: Any, *, given: bool) -> dict[int, str] | None:
     given : bool
         Whether the labels came beside X: then they may be others than X carries.
     """
-    names = names_in(X)
-    if names is None:
-        return None
     y = np.asarray(y)
-    if y.ndim != 1 or y.dtype.kind not in "iu" or not np.isin(y, list(names)).all():
+    if y.ndim != 1 or y.dtype.kind not in "iu":
         return None
     if given:
-        own = _stored(X) if is_dataset(X) else X.labels.y
-        return names if own is not None and np.array_equal(y, own) else None
-    return names
-
-
-def _stored(dataset: Any) -> np.ndarray | None:
-    """Return the labels of a data set for which no image is decoded."""
-    base, rows = unwrap(dataset)
-    own = stored_labels(base)
-    return own if own is None or rows is None else own[rows]
+        if is_dataset(X):
+            own = labels_at_hand(X)
+        else:
+            own = getattr(getattr(X, "labels", None), "y", None)
+        if own is None or not np.array_equal(y, own):
+            return None
+    names = names_in(X)
+    return names if names is not None and np.isin(y, list(names)).all() else None
 
 
 def _names_of(dataset: Any) -> dict[int, str] | None:
@@ -175,7 +170,11 @@ def renamed(y: Any, names: Mapping[int, str] | None, net: Any) -> Any:
 
 def warn_if_numbered_otherwise(X: Any, net: Any) -> None:
     """Warn if X has other labels for the names of classes than a classifier has."""
-    names, known = names_in(X), names_of_fitted(net)
+    known = names_of_fitted(net)
+    try:
+        names = names_in(X) if known else None
+    except ValueError:
+        return  # Of data sets that contradict each other, which have images as well.
     for label, name in (names or {}).items():
         if name in known and known[name] != label:
             warn(

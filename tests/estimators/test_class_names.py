@@ -180,9 +180,13 @@ def test_data_sets_one_after_the_other(net, fruit):
     together = ConcatDataset([fruit(*COLOURS), fruit("apple", "banana")])
     assert net.score(together) == 1
     differ = ConcatDataset([fruit(*COLOURS), fruit("banana", "cherry")])
+    y = np.concatenate([part.targets for part in differ.datasets])
     for call in (net.score, net.partial_fit, as_Xy):
-        with pytest.raises(ValueError, match="0 is 'apple' in one and 'banana' in"):
-            call(differ)
+        for labels in ((), (y,)):
+            with pytest.raises(ValueError, match="0 is 'apple' in one and 'banana' in"):
+                call(differ, *labels)
+    # Images alone, and labels that are others, are no reason to complain.
+    assert net.score(differ, np.repeat([0, 1, 2, 1, 2], 9)) == 1
 
 
 def test_hidden_folders_of_data_sets(fruit):
