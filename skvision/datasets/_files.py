@@ -20,6 +20,7 @@ __all__ = [
     "is_path",
     "is_shortage",
     "open_image",
+    "other_depth",
     "read_image",
 ]
 
@@ -82,9 +83,30 @@ def open_image(path: str | os.PathLike[str]) -> Any:
 
     with errors_of(path):
         # To open a pipe would wait for somebody who writes.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is no regular file")
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            is_folder = stat.S_ISDIR(mode)
+            raise OSError("it is a directory" if is_folder else "it is no regular file")
         return Image.open(path)
+
+
+def other_depth(
+    path: str | os.PathLike[str],
+    dtype: np.dtype,
+    first: str | os.PathLike[str],
+    expected: np.dtype,
+) -> ValueError:
+    """Return the error for an image that is deeper than the first one, or less deep."""
+    path, first = os.fspath(path), os.fspath(first)
+    if expected == np.uint8:
+        return ValueError(
+            f"{path} has more than 8 bits per channel ({dtype}), but {first} has 8. "
+            "Convert it to 8 bits first, or all images to one depth."
+        )
+    return ValueError(
+        f"{path} has {8 * dtype.itemsize} bits per channel ({dtype}), but {first} has "
+        f"{8 * expected.itemsize} ({expected}). Convert all images to one depth."
+    )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,13 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
-from skvision.datasets._files import OtherSize, is_hidden, is_shortage, read_image
+from skvision.datasets._files import (
+    OtherSize,
+    is_hidden,
+    is_shortage,
+    other_depth,
+    read_image,
+)
 
 __all__ = ["load_image_folder"]
 
@@ -287,10 +293,7 @@ def _read_images(
         if image.shape != data.shape[1:]:
             raise _difference(filename, image.shape[:2], first, data.shape[1:3])
         if image.dtype != data.dtype:
-            raise ValueError(
-                f"{filename} has {_depth(image.dtype)} per channel, but {first} has "
-                f"{_depth(data.dtype)}. Convert all images to one depth."
-            )
+            raise other_depth(filename, image.dtype, first, data.dtype)
         data[row - len(errors)] = image
     if data is None:
         raise OSError(
@@ -305,11 +308,6 @@ def _difference(one: str, size: Any, other: str, expected: Any) -> ValueError:
         f"{one} has {tuple(size)} pixels (height, width), but {other} has "
         f"{tuple(expected)}. Pass image_size=(height, width) to resize all images."
     )
-
-
-def _depth(dtype: np.dtype) -> str:
-    kind = "bits" if dtype.kind == "u" else f"bits ({dtype})"
-    return f"{8 * dtype.itemsize} {kind}"
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 
 from skvision.datasets._cache import PixelCache
 from skvision.datasets._decode import is_pil, pixels_of
-from skvision.datasets._files import OtherSize, is_path, read_image
+from skvision.datasets._files import OtherSize, is_path, other_depth, read_image
 from skvision.datasets._maps import MapReference, reference_to
 from skvision.datasets._steps import PixelSteps
 
@@ -279,6 +279,7 @@ class PathReader(_ItemReader):
                 )
         self.paths = paths
         self._grey: bool | None = None
+        self._depth: np.dtype | None = None
         self._begin(cache)
         self._grey = self.image_shape[0] == 1
 
@@ -301,6 +302,10 @@ class PathReader(_ItemReader):
                 f"The image file {os.fspath(path)!r} has colours where the first one, "
                 f"{os.fspath(self.paths[0])!r}, is grey. Convert the files to one mode."
             )
+        if self._depth is None:
+            self._depth = pixels.dtype
+        elif pixels.dtype != self._depth:
+            raise other_depth(path, pixels.dtype, self.paths[0], self._depth)
         tensor = _channels_first(_to_tensor(pixels))
         # Of grey images among coloured ones.
         return tensor.expand(self.image_shape[0], -1, -1) if known else tensor

@@ -164,10 +164,14 @@ class DataMixin:
             shapes = {(height, width), (height, width, 1)}
         shape = getattr(X, "shape", ())
         if not self._flat and not is_dataset(X) and tuple(shape) in shapes:
-            raise ValueError(
-                f"X has the shape of a single image, {tuple(shape)}. Give a batch of "
-                "one, X[None]."
-            )
+            message = f"X has the shape of a single image, {tuple(shape)}."
+            if len(shape) == 2:
+                message = (
+                    f"X has {width} features, but {type(self).__name__} is expecting "
+                    f"{height * width} features as input: it has the shape of a single "
+                    f"image, {tuple(shape)}."
+                )
+            raise ValueError(f"{message} Give a batch of one, X[None].")
 
     def _fold(self, reader, rows, *, reset):
         """Return flat rows, as images where they are to be such."""

@@ -84,7 +84,7 @@ ANY = [
         ValueError,
         (r"0 sample\(s\)", r"\(0, 8, 8\)", "minimum of 1"),
     ),
-    ("an empty list", lambda b: [], ValueError, ("Expected 2D array", "Reshape")),
+    ("an empty list", lambda b: [], ValueError, (r"0 sample\(s\)", "Give at least")),
     (
         "images without pixels",
         lambda b: b.X[:, :0],
@@ -277,15 +277,15 @@ OTHERS = [
     ),
     (
         "flat rows",
-        lambda b: b.rows,
+        lambda b: b.rows[:, :60],
         ValueError,
-        (r"= \(1, 1, 64\)", r"fitted on \(1, 8, 8\)"),
+        ("60 features", "64"),
     ),
     (
         "a single image",
         lambda b: b.X[0],
         ValueError,
-        ("X has 8 features", "expecting 64 features"),
+        ("X has 8 features", "expecting 64 features", r"X\[None\]"),
     ),
     (
         "five channels",

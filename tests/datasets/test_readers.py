@@ -317,7 +317,7 @@ def test_more_than_8_bits(tmp_path, greys, first, mode):
         assert image.mode == mode
     X = ImageSequence(PathReader(paths))
     if first:
-        with pytest.raises(ValueError, match=r"wide\.tif"):
+        with pytest.raises(ValueError, match=r"wide\.tif has more than 8 bits"):
             X.read(slice(None))
     else:
         assert_array_equal(X[0][0], greys.astype(float) * 257)
@@ -383,7 +383,7 @@ def test_corrupt_files(tmp_path, rng, suffix, monkeypatch):
 
 
 @pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder", "pipe"])
 def test_files_that_are_no_images(tmp_path, colours, kind, first):
     path = tmp_path / "Bild ✓.png"
     if kind == "text":
@@ -392,8 +392,11 @@ def test_files_that_are_no_images(tmp_path, colours, kind, first):
         path.touch()
     elif kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
     paths = [path] if first else [save(tmp_path / "good.png", colours), path]
-    with pytest.raises(OSError, match=r"Bild ✓\.png cannot be read as an image"):
+    error = FileNotFoundError if kind == "missing" else OSError
+    with pytest.raises(error, match=r"Bild ✓\.png cannot be read as an image"):
         ImageSequence(PathReader(paths)).read(slice(None))
 
 
