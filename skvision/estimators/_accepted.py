@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from typing import Any
@@ -21,12 +22,17 @@ from torch import nn
 from skvision import preprocessing
 from skvision._warnings import warn
 from skvision.exceptions import FormatError
-from skvision.networks import list_networks
+from skvision.networks import get_network
 from skvision.preprocessing._base import BatchTransform
 from skvision.storage._objects import GENERATOR, check_name, is_harmless
 from skvision.storage._tree import Made, Name
 from skvision.training import BatchLoader
-from skvision.training._losses import CRITERIA, NONLINEARITIES, OPTIMIZERS
+from skvision.training._losses import (
+    CRITERIA,
+    NONLINEARITIES,
+    OPTIMIZERS,
+    NameOptions,
+)
 
 __all__ = [
     "ACCEPTED",
@@ -74,7 +80,7 @@ _SPEED = {
     "timeout",
 }
 
-_LONGEST_TEXT, _DEEPEST, _MOST_ITEMS = 1000, 5, 10_000
+_LONGEST_TEXT, _DEEPEST, _MOST_ITEMS = 1000, 5, 1000
 _Check = Callable[[Any, Collection[str]], bool]
 
 
@@ -89,7 +95,7 @@ def is_run_time(name: str, value: Any = None) -> bool:
 
 def is_own_module(module: Any) -> bool:
     """Whether a network in a file is one of skvision's, torchvision's or torch's."""
-    return isinstance(module, str) or _is_class(nn.Module, module)
+    return isinstance(module, str) or _is_layer(module)
 
 
 def missed(params: Mapping[str, Any]) -> list[str]:
@@ -160,7 +166,7 @@ def accepted_parameters(
 
 def shown(value: Any) -> str:
     """Return the beginning of a value's repr."""
-    text = repr(value)
+    text = reprlib.repr(value)  # Of all of it would take as long as it likes.
     return text if len(text) < 80 else f"{text[:76]}..."
 
 
@@ -219,10 +225,24 @@ def _some(check: _Check, most: int = _MOST_ITEMS) -> _Check:
 
 def _is_module(value: Any, trusted: Collection[str]) -> bool:
     if isinstance(value, str):
-        return value == "auto" or value in list_networks()
+        return _is_text(value) and (value == "auto" or _is_network(value))
     if isinstance(value, Made):
         return value.name == INSTANCE
-    return _is_class(nn.Module, value) or _is_trusted(value, trusted)
+    return _is_layer(value) or _is_trusted(value, trusted)
+
+
+def _is_network(name: str) -> bool:
+    try:
+        get_network(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_layer(value: Any) -> bool:
+    # A single number can ask for a million layers of those that are left out.
+    stacks = (nn.modules.rnn.__name__, nn.modules.transformer.__name__)
+    return _is_class(nn.Module, value) and not value.name.startswith(stacks)
 
 
 def _is_class(base: type, value: Any) -> bool:
@@ -234,7 +254,7 @@ def _is_criterion(value: Any, trusted: Collection[str]) -> bool:
     losses = nn.modules.loss.__name__
     known = _is_class(nn.Module, value) and value.name.rpartition(".")[0] == losses
     return (
-        (isinstance(value, str) and value.lower() in CRITERIA)
+        NameOptions(set(CRITERIA)).is_satisfied_by(value)
         or known
         or _is_trusted(value, trusted)
     )
@@ -242,7 +262,7 @@ def _is_criterion(value: Any, trusted: Collection[str]) -> bool:
 
 def _is_optimizer(value: Any, trusted: Collection[str]) -> bool:
     return (
-        (isinstance(value, str) and value.lower() in OPTIMIZERS)
+        NameOptions(set(OPTIMIZERS)).is_satisfied_by(value)
         or _is_class(torch.optim.Optimizer, value)
         or _is_trusted(value, trusted)
     )
@@ -276,11 +296,6 @@ def _is_transform(value: Any, trusted: Collection[str]) -> bool:
         }
         return value.name in own and _is_plain(value.params, trusted)
     return value is None or _is_trusted(value, trusted)
-
-
-def _is_transforms(value: Any, trusted: Collection[str]) -> bool:
-    # An entry may be a list itself.
-    return _some(_some(_is_transform, 100), 100)(value, trusted)
 
 
 def _is_scorer(value: Any, trusted: Collection[str]) -> bool:
@@ -342,8 +357,7 @@ def _is_plain(value: Any, trusted: Collection[str], depth: int = _DEEPEST) -> bo
 
 def _is_argument(value: Any, trusted: Collection[str]) -> bool:
     """Whether a network of skvision or torch may be given a value."""
-    layer = _is_class(nn.Module, value) or _is_trusted(value, trusted)
-    return layer or _is_plain(value, trusted)
+    return _is_layer(value) or _is_trusted(value, trusted) or _is_plain(value, trusted)
 
 
 def _is_option(value: Any, trusted: Collection[str]) -> bool:
@@ -366,8 +380,8 @@ ACCEPTED: dict[str, _Check] = {
     "normalize_target": _is_switch,
     "channels": _one_of("auto", "first", "last"),
     "image_shape": _none_or(_is_shape),
-    "augment": _is_transforms,
-    "noise": _is_transforms,
+    "augment": _some(_is_transform, 100),
+    "noise": _some(_is_transform, 100),
     "reduction": _one_of("mean", "sum"),
     "class_weight": _none_or(_is_class_weight),
     "early_stopping": _is_bool,
@@ -377,7 +391,7 @@ ACCEPTED: dict[str, _Check] = {
     "pretrained": _none_or(_is_pretrained),
     "pretrained_mix": _FRACTION,
     "pretrained_lr_mult": _number(0, 1e9),
-    "freeze": _none_or(_some(_is_text)),
+    "freeze": _none_or(_some(_is_text, 100)),
     "dtype": _one_of("float32", "float64"),
     "amp": _is_bool,
     "memory_format": _one_of("auto", "channels_last", "contiguous"),

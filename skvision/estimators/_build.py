@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ __all__ = [
     "build_network",
     "is_convolutional",
     "network_shape",
+    "noting_outputs",
     "probe_network",
     "resolve_device",
     "with_channels_first",
@@ -155,6 +157,23 @@ def with_channels_first(images: torch.Tensor) -> torch.Tensor:
     return images.contiguous()
 
 
+@contextlib.contextmanager
+def noting_outputs(network: nn.Module) -> Iterator[list[int]]:
+    """Collect the sizes of the layers' outputs for one image of two."""
+    sizes = [0]
+
+    def note(layer: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            sizes.append(output.numel() // 2)
+
+    handles = [layer.register_forward_hook(note) for layer in network.modules()]
+    try:
+        yield sizes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def probe_network(
     network: nn.Module,
     input_shape: tuple[int, ...],
@@ -195,18 +214,10 @@ def probe_network(
     images = torch.linspace(-1, 1, size, dtype=dtype).reshape(2, *input_shape)
     if channels_last:
         images = with_channels_last(images)
-    n_values = 0
-
-    def note(layer: nn.Module, args: Any, output: Any) -> None:
-        nonlocal n_values
-        if isinstance(output, torch.Tensor):
-            n_values = max(n_values, output.numel() // 2)
-
-    handles = [layer.register_forward_hook(note) for layer in network.modules()]
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), noting_outputs(network) as sizes:
             output = network(images)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         what = "rows" if len(input_shape) == 1 else "images"
@@ -216,8 +227,6 @@ def probe_network(
         ) from error
     finally:
         network.train(was_training)
-        for handle in handles:
-            handle.remove()
     output = output[0] if isinstance(output, tuple) else output
     if not isinstance(output, torch.Tensor):
         raise TypeError(
@@ -233,7 +242,7 @@ def probe_network(
         )
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"The network {title} has no parameters to train.")
-    return output_kind(output), n_values
+    return output_kind(output), max(sizes)
 
 
 def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> None:

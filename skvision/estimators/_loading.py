@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,9 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from skvision._warnings import warn
 from skvision.estimators._accepted import (
@@ -31,7 +35,12 @@ from skvision.estimators._accepted import (
 )
 from skvision.estimators._autoencoder import ImageAutoencoder
 from skvision.estimators._base import ImageNet
-from skvision.estimators._build import build_network, network_shape, resolve_device
+from skvision.estimators._build import (
+    build_network,
+    network_shape,
+    noting_outputs,
+    resolve_device,
+)
 from skvision.estimators._classifier import ImageClassifier
 from skvision.estimators._contents import (
     check_callbacks,
@@ -47,7 +56,7 @@ from skvision.estimators._resume import set_callback_states, set_optimizer_state
 from skvision.estimators._saving import PARTS
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
-from skvision.storage._format import read_file
+from skvision.storage._format import read_sized
 from skvision.storage._objects import resolve_name, restore
 from skvision.storage._tree import Made
 
@@ -57,8 +66,13 @@ _OWN = {
     f"{kind.__module__}.{kind.__qualname__}": kind
     for kind in (ImageAutoencoder, ImageClassifier, ImageRegressor)
 }
-# A network may make some parts that it throws away, but not millions of them.
-_PARTS_PER_TENSOR, _MORE_PARTS = 20, 1000
+# Parts of networks that a small file may ask for, bytes for each one more, and how many
+# estimators one may be pretrained on, one after the other.
+_PARTS, _BYTES_PER_PART, _GENERATIONS = 6000, 300, 50
+# Values that a layer may give for an image, and for each of its pixels.
+_VALUES, _VALUES_PER_PIXEL = 2**20, 2**11
+# Numbers that a network may compute with while it is built.
+_NUMBERS = 2**16
 
 
 def load(
@@ -130,12 +144,15 @@ def load(
         )
     trusted = frozenset(trusted)
     device = _check_settings(settings)
-    tree = read_file(path, "estimator")
+    tree, n_bytes = read_sized(path, "estimator")
+    source = _Source(trusted, device, _PARTS + n_bytes // _BYTES_PER_PART)
     try:
-        return _estimator(tree, module, trusted, settings, device)
-    except (ImportError, MemoryError):
+        return _estimator(tree, module, source, settings)
+    except MemoryError:
         raise
     except Exception as error:
+        if isinstance(error, ImportError) and trusted:
+            raise
         # What is wrong may show anywhere; nobody is to catch all of torch's errors.
         reason = str(error) if isinstance(error, FormatError) else repr(error)
         raise FormatError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error
@@ -154,13 +171,21 @@ def _check_settings(settings: Mapping[str, Any]) -> torch.device:
     return resolve_device(settings.get("device", "auto"))
 
 
+@dataclass
+class _Source:
+    """What is to be known of a file, and what is left of what it may ask for."""
+
+    trusted: Collection[str]
+    device: torch.device
+    n_parts: int
+    n_generations: int = _GENERATIONS
+    n_values: int = 0
+
+
 def _estimator(
-    tree: Any,
-    module: Any,
-    trusted: Collection[str],
-    settings: Mapping[str, Any],
-    device: torch.device,
+    tree: Any, module: Any, source: _Source, settings: Mapping[str, Any]
 ) -> ImageNet:
+    trusted = source.trusted
     kind = _OWN.get(tree["class"].name) or resolve_name(tree["class"].name, trusted)
     if not (isinstance(kind, type) and issubclass(kind, ImageNet)):
         raise FormatError(f"the class {tree['class'].name!r} is no estimator")
@@ -170,8 +195,8 @@ def _estimator(
     described = accepted_parameters(
         kind, {**tree["params"], **given}, trusted, own_module=own
     )
-    params = _parameters(described, module, trusted, device)
-    later = _set_later(kind, tree, module, trusted, device, own)
+    params = _parameters(described, module, source)
+    later = _set_later(kind, tree, module, source, own)
     if names := sorted(set(missed(tree["params"])) - settings.keys()):
         warn(
             f"The file's {', '.join(names)} is not taken, though a later fit depends "
@@ -185,41 +210,37 @@ def _estimator(
     net.n_features_in_ = math.prod(net.image_shape_)
     if "classes_inferred_" in facts:
         net._set_classes(facts["classes_inferred_"])
-    net.device_ = device
+    net.device_ = source.device
     net._start_randomness(facts["_seed"])
     net._pretrained_names = {str(name) for name in tree["pretrained_names"]}
-    net._stored = partial(_network, state=tree["module_"], own=own)
+    net._stored = partial(_network, state=tree["module_"], own=own, source=source)
     try:
         net.initialize()
     finally:
         del net._stored
-    _fill(net, tree, facts)
+    # It says how many images go through the network at once.
+    measured = {"_n_values": source.n_values} if own else {}
+    _fill(net, tree, {**facts, **measured})
     for name, value in later.items():
         setattr(net, name, value)
     return net
 
 
 def _set_later(
-    kind: Any,
-    tree: Any,
-    module: Any,
-    trusted: Collection[str],
-    device: torch.device,
-    own: bool,
+    kind: Any, tree: Any, module: Any, source: _Source, own: bool
 ) -> dict[str, Any]:
     """Return parameters that were set after the parts had been made."""
     later = tree.get("later", {})  # Older files have none.
     given = {"module": "auto"} if module is not None or "module" not in later else {}
-    accepted = accepted_parameters(kind, {**later, **given}, trusted, own_module=own)
-    params = _parameters(accepted, module, trusted, device)
+    accepted = accepted_parameters(
+        kind, {**later, **given}, source.trusted, own_module=own
+    )
+    params = _parameters(accepted, module, source)
     return {name: value for name, value in params.items() if name in later}
 
 
 def _parameters(
-    described: Mapping[str, Any],
-    module: Any,
-    trusted: Collection[str],
-    device: torch.device,
+    described: Mapping[str, Any], module: Any, source: _Source
 ) -> dict[str, Any]:
     described = dict(described)
     instance = described["module"]
@@ -234,18 +255,23 @@ def _parameters(
     pretrained = described.get("pretrained")
     if isinstance(pretrained, Made) and pretrained.name == ESTIMATOR:
         described["pretrained"] = None
-    params = {name: restore(value, trusted) for name, value in described.items()}
+    params = {name: restore(v, source.trusted) for name, v in described.items()}
     if module is not None:
         params["module"] = module
     if isinstance(pretrained, Made) and pretrained.name == ESTIMATOR:
-        params["pretrained"] = _estimator(pretrained.params, None, trusted, {}, device)
+        source.n_generations -= 1
+        if source.n_generations < 0:
+            raise FormatError("it is pretrained on far too many estimators")
+        params["pretrained"] = _estimator(pretrained.params, None, source, {})
     return params
 
 
 # ------------------------------------------------------------------ the network
 
 
-def _network(net: Any, state: Mapping[str, torch.Tensor], own: bool) -> nn.Module:
+def _network(
+    net: Any, state: Mapping[str, torch.Tensor], own: bool, source: _Source
+) -> nn.Module:
     """Return the network that an estimator's parameters describe, with its weights."""
     module = net._auto_module() if net.module == "auto" else net.module
     kwargs = net.get_params_for("module")
@@ -258,10 +284,16 @@ def _network(net: Any, state: Mapping[str, torch.Tensor], own: bool) -> nn.Modul
         network.load_state_dict(check_finite(state))
     else:
         # Without memory, until it is certain that the file has as much to put there.
-        with torch.device("meta"), _few_parts(len(state)):
-            network = build_network(module, net._facts(), kwargs).to(net._dtype)
+        with _few_parts(source), torch.device("meta"):
+            try:
+                network = build_network(module, net._facts(), kwargs)
+            except (NotImplementedError, ValueError):
+                # Such as RegNet's, which computes its widths by tensors.
+                with _SmallNumbers():
+                    network = build_network(module, net._facts(), kwargs)
+            network = network.to(net._dtype)
             _check_state(network, state)
-            _check_output(net, network)
+            source.n_values = _check_output(net, network)
         network = network.to_empty(device="cpu")
         network.load_state_dict(check_finite(state))
     net.network_shape_ = network_shape(
@@ -271,16 +303,14 @@ def _network(net: Any, state: Mapping[str, torch.Tensor], own: bool) -> nn.Modul
 
 
 @contextlib.contextmanager
-def _few_parts(n_tensors: int) -> Iterator[None]:
-    """Let a network have about as many parts as a file has tensors."""
-    left = _PARTS_PER_TENSOR * n_tensors + _MORE_PARTS
+def _few_parts(source: _Source) -> Iterator[None]:
+    """Let networks have about as many parts as a file has bytes."""
     thread = threading.get_ident()
 
     def count(*args: Any) -> None:
-        nonlocal left
         if threading.get_ident() == thread:
-            left -= 1
-            if left < 0:
+            source.n_parts -= 1
+            if source.n_parts < 0:
                 raise FormatError("its network has far more layers than weights")
 
     hooks = [
@@ -294,8 +324,40 @@ def _few_parts(n_tensors: int) -> Iterator[None]:
             hook.remove()
 
 
+class _SmallNumbers(TorchFunctionMode):
+    """Has lists and short ranges of numbers as they are, not without memory."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        short = func is torch.arange and all(abs(n) < _NUMBERS for n in args)
+        if short or func is torch.tensor:
+            kwargs = {"device": "cpu", **kwargs}
+        return func(*args, **kwargs)
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the largest new tensor."""
+
+    n_bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        given = {storage._cdata for storage in _storages(args)}
+        for storage in _storages(output):
+            if storage._cdata not in given:
+                self.n_bytes = max(self.n_bytes, storage.nbytes())
+        return output
+
+
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    tensors = (v for v in tree_leaves(values) if isinstance(v, torch.Tensor))
+    return [tensor.untyped_storage() for tensor in tensors]
+
+
 def _check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     expected = {k: (tuple(v.shape), v.dtype) for k, v in network.state_dict().items()}
+    if unknown := [k for k, _ in network.named_buffers() if k not in expected]:
+        raise FormatError(f"its network has {unknown[0]!r}, which no file holds")
     found = {k: (tuple(v.shape), v.dtype) for k, v in state.items()}
     if expected != found:
         odd = sorted(k for k in {*expected, *found} if expected.get(k) != found.get(k))
@@ -305,14 +367,27 @@ def _check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         )
 
 
-def _check_output(net: Any, network: nn.Module) -> None:
-    """Check what comes out of a network on the meta device for the file's shapes."""
+def _check_output(net: Any, network: nn.Module) -> int:
+    """Check what comes out of a network on the meta device for the file's shapes.
+
+    Returns
+    -------
+    n_values : int
+        In the largest output of a layer, for one image.
+    """
     shape = network_shape(net.image_shape_, getattr(network, "input_spec", None))
     images = torch.empty((2, math.prod(shape)) if net._flat else (2, *shape))
     network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _Largest() as largest, noting_outputs(network) as sizes:
         output: Any = network(images.to(net._dtype))
     network.train()
+    n_weights = sum(weight.numel() for weight in network.parameters())
+    most = max(_VALUES, _VALUES_PER_PIXEL * math.prod(shape), n_weights)
+    if largest.n_bytes > len(images) * most * net._dtype.itemsize:
+        raise FormatError(
+            f"its network makes {largest.n_bytes / 2**20:.0f} MB of an image of shape "
+            f"{shape}"
+        )
     n_outputs = getattr(net, "n_outputs_", None)
     first = output[0] if isinstance(output, tuple) else output
     expected = images.shape if n_outputs is None else (2, n_outputs)
@@ -321,6 +396,7 @@ def _check_output(net: Any, network: nn.Module) -> None:
             f"its network returns {tuple(first.shape)} in the place of "
             f"{tuple(expected)}"
         )
+    return max(sizes)
 
 
 # ---------------------------------------------------------------- all the rest

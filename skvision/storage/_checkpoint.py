@@ -13,6 +13,7 @@ import torch
 from skvision._warnings import warn
 from skvision.exceptions import FormatError
 from skvision.storage._format import read_file, write_file
+from skvision.storage._objects import check_numpy_state
 from skvision.storage._tree import encode
 
 __all__ = [
@@ -75,7 +76,7 @@ def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys, *rest))
+    np.random.set_state(check_numpy_state((kind, keys, *rest)))
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -33,15 +33,21 @@ import safetensors.torch
 import torch
 
 from skvision.exceptions import FormatError
-from skvision.storage._atomic import write_atomically
+from skvision.storage._atomic import check_target, write_atomically
 from skvision.storage._tree import decode, encode
 
-__all__ = ["read_file", "write_file"]
+__all__ = ["read_file", "read_sized", "write_file"]
 
 _KEY, _TREE = "skvision", "tree"
 #: Rises when files are written that older releases cannot read.
 VERSION = 1
 _NO_DIGEST = "0" * 64
+# What every file may take, beside a multiple of its own size.
+_ROOM = 2**25
+_SIZES = {"[": 64, "{": 64, ":": 90, ",": 32, '"': 12}
+# Tensors of a small file; each takes more memory than the few bytes that name it.
+_TENSORS, _BYTES_PER_TENSOR = 10_000, 1000
+_METADATA, _LONGEST_METADATA = b'{"__metadata__":', 10_000
 
 
 def write_file(path: str | os.PathLike[str], kind: str, tree: Any) -> None:
@@ -56,6 +62,7 @@ def write_file(path: str | os.PathLike[str], kind: str, tree: Any) -> None:
         See `skvision.storage._tree.encode`.
     """
     _check_path(path)
+    check_target(path)
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(encode(tree, tensors), allow_nan=False, separators=(",", ":"))
     # Tensors that share memory are stored as what each of them shows.
@@ -76,7 +83,14 @@ def write_file(path: str | os.PathLike[str], kind: str, tree: Any) -> None:
 
 
 def read_file(path: str | os.PathLike[str], kind: str) -> Any:
-    """Return what `write_file` has written.
+    """Return what `write_file` has written, see `read_sized`."""
+    return read_sized(path, kind)[0]
+
+
+def read_sized(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
+    """Return what `write_file` has written, and the size of the file.
+
+    The memory and the time that it takes are within a multiple of the size.
 
     Raises
     ------
@@ -87,6 +101,7 @@ def read_file(path: str | os.PathLike[str], kind: str) -> Any:
     """
     _check_path(path)
     data = _bytes_of(path)
+    n_bytes = len(data)
     title = f"{os.fspath(path)!r}"
     header = _header(data, title)
     if type(header.get("version")) is not int:
@@ -101,11 +116,23 @@ def read_file(path: str | os.PathLike[str], kind: str) -> Any:
         raise FormatError(f"{title} holds no {kind}, but {header.get('kind')!r}.")
     try:
         tensors = safetensors.torch.load(data)
-        text = tensors.pop(_TREE).numpy().tobytes()
+        del data
+        text = str(tensors.pop(_TREE).numpy().data, "ascii")
+        _check_room(text, n_bytes)
         tree = json.loads(text, parse_constant=_no_constant)
+        del text
+        return decode(tree, tensors, _ROOM + n_bytes), n_bytes
     except Exception as error:
-        raise FormatError(f"{title} cannot be read: {error!r}.") from error
-    return decode(tree, tensors)
+        reason = str(error) if isinstance(error, FormatError) else f"{error!r}."
+        raise FormatError(f"{title} cannot be read: {reason}") from error
+
+
+def _check_room(text: str, n_bytes: int) -> None:
+    """Check that a tree takes few times the memory of its file."""
+    # Bytes of lists and dictionaries, of their places, and of numbers and strings.
+    n_taken = sum(size * text.count(mark) for mark, size in _SIZES.items())
+    if n_taken > _ROOM + 7 * n_bytes:
+        raise ValueError("it has far more parts than bytes")
 
 
 def _check_path(path: Any) -> None:
@@ -128,8 +155,17 @@ def _header(data: bytes, title: str) -> dict[str, Any]:
             f"{title} is cut off, or was not written by skvision. Pickles are not "
             "read: what joblib or pickle has written is for them to load."
         )
+    if (
+        data.count(b'"dtype"', 0, 8 + length)
+        > _TENSORS + len(data) // _BYTES_PER_TENSOR
+    ):
+        raise FormatError(f"{title} has far more tensors than bytes.")
+    start = 8 + len(_METADATA)
+    if data[8:start] != _METADATA:
+        raise FormatError(f"{title} was not written by skvision.")
     try:
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        text = data[start : 8 + min(length, _LONGEST_METADATA)].decode()
+        metadata, _ = json.JSONDecoder().raw_decode(text)
         return dict(json.loads(metadata[_KEY]))
     except KeyError as error:
         raise FormatError(f"{title} was not written by skvision.") from error
@@ -144,10 +180,11 @@ def _no_constant(name: str) -> Any:
 def _check_digest(data: bytes, digest: Any, title: str) -> None:
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise FormatError(f"{title} has no checksum.")
-    parts = data.split(digest.encode(), 1)
-    found = hashlib.sha256(parts[0])
-    found.update(_NO_DIGEST.encode())
-    found.update(parts[1])
+    place = data.find(digest.encode(), 8)
+    found = hashlib.sha256()
+    if place >= 0:
+        for part in (data[:place], _NO_DIGEST.encode(), memoryview(data)[place + 64 :]):
+            found.update(part)
     if found.hexdigest() != digest:
         raise FormatError(
             f"{title} has been changed or damaged since it was written: its checksum "

@@ -24,6 +24,7 @@ from skvision.storage._tree import Made, Name, encode
 __all__ = [
     "GENERATOR",
     "check_name",
+    "check_numpy_state",
     "describe",
     "is_harmless",
     "register",
@@ -245,9 +246,30 @@ def _transform(kind: type[BatchTransform], **params: Any) -> BatchTransform:
     return transform
 
 
+def check_numpy_state(state: Any) -> Any:
+    """Return the state of a NumPy generator if it is one.
+
+    NumPy takes any place within its numbers, and reads there, whatever memory it is.
+
+    Raises
+    ------
+    FormatError
+        If it is none.
+    """
+    kind, keys, place, *_ = state
+    if (
+        kind != "MT19937"
+        or getattr(keys, "shape", None) != (624,)
+        or type(place) is not int
+        or not 0 <= place <= 624
+    ):
+        raise FormatError("the state of NumPy's generator is damaged")
+    return state
+
+
 def _generator(state: Any = None) -> np.random.RandomState:
     generator = np.random.RandomState()
-    generator.set_state(state)
+    generator.set_state(check_numpy_state(state))
     return generator
 
 

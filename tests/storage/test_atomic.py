@@ -2,10 +2,14 @@
 
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from skvision.storage._atomic import write_atomically
+from skvision.storage._format import write_file
 
 
 def failing(file):
@@ -68,3 +72,64 @@ class TestPosix:
         path = tmp_path / ("ü" * 100 + " .skv")
         write_atomically(path, lambda file: file.write(b"x"))
         assert path.read_bytes() == b"x"
+
+    @pytest.mark.parametrize("how", ["itself", "by a link"])
+    @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+    def test_what_is_no_file_stays(self, tmp_path, kind, how):
+        path = tmp_path / kind
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path = Path(os.devnull)
+        if how == "by a link":
+            (tmp_path / "link").symlink_to(path)
+            path = tmp_path / "link"
+        before, mode = sorted(tmp_path.iterdir()), path.stat().st_mode
+        with pytest.raises(OSError, match=f"{path.name}' is a"):
+            write_atomically(path, failing)
+        with pytest.raises(OSError, match=f"{path.name}' is a"):
+            write_file(path, "estimator", {"a": 1})
+        assert sorted(tmp_path.iterdir()) == before
+        assert path.stat().st_mode == mode
+
+    def test_what_killed_writers_left_is_removed(self, tmp_path):
+        code = (
+            "import os, sys\n"
+            "from skvision.storage._atomic import write_atomically\n"
+            "def write(file):\n"
+            "    file.write(b'half')\n"
+            "    file.flush()\n"
+            "    os.kill(os.getpid(), 9)\n"
+            "write_atomically(sys.argv[1], write)\n"
+        )
+        path = tmp_path / "net.skv"
+        for _ in range(2):
+            subprocess.run([sys.executable, "-c", code, path], check=False)
+        assert len(list(tmp_path.iterdir())) == 1  # The second one removed the first's.
+        others = [
+            ".net.skv",
+            ".net.skv.tmp",
+            ".net.skv.abc.tmp",
+            ".net.skv.b.12345678.tmp",
+        ]
+        others += ["net.skv.12345678.tmp", ".other.12345678.tmp"]
+        for name in others:
+            (tmp_path / name).touch()
+        (tmp_path / ".net.skv.link5678.tmp").symlink_to(tmp_path / ".net.skv")
+        write_atomically(path, lambda file: file.write(b"all"))
+        left = {*others, "net.skv", ".net.skv.link5678.tmp"}
+        assert {found.name for found in tmp_path.iterdir()} == left
+
+    def test_what_others_are_writing_is_left_alone(self, tmp_path):
+        path = tmp_path / "net.skv"
+
+        def write(file):
+            file.write(b"outer")
+            write_atomically(path, lambda inner: inner.write(b"inner"))
+            assert path.read_bytes() == b"inner"
+
+        write_atomically(path, write)
+        assert path.read_bytes() == b"outer"
+        assert [found.name for found in tmp_path.iterdir()] == ["net.skv"]

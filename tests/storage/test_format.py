@@ -156,3 +156,15 @@ def test_what_is_no_file(tmp_path):
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(FormatError, match="not a file"):
             read_file(path, "estimator")
+
+
+def test_a_checksum_that_is_written_otherwise(path):
+    data = path.read_bytes()
+    before = b'sha256\\": \\"'
+    start = data.index(before) + len(before)
+    escaped = b"".join(b"\\\\u00%02x" % byte for byte in data[start : start + 64])
+    length = int.from_bytes(data[:8], "little") + len(escaped) - 64
+    header = length.to_bytes(8, "little")
+    path.write_bytes(header + data[8:start] + escaped + data[start + 64 :])
+    with pytest.raises(FormatError, match=r"file\.skv.*changed or damaged"):
+        read_file(path, "estimator")
