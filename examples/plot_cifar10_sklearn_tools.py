@@ -155,7 +155,7 @@ restored = clone(cnn).set_params(
     image_shape=cnn.image_shape_, module__n_outputs=cnn.n_outputs_
 )
 restored.initialize().load_params(f_params=path)
-by_skorch = cnn.classes_[restored.predict_proba(X_test).argmax(1)]
+by_skorch = restored.predict(X_test)
 
 y_pred = cnn.predict(X_test)
 equal = {"torch": np.mean(by_torch == y_pred), "skorch": np.mean(by_skorch == y_pred)}
