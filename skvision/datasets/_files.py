@@ -76,18 +76,23 @@ def read_image(
     return pixels
 
 
-def open_image(path: str | os.PathLike[str]) -> Any:
-    """Return an image file as a PIL image that is not decoded yet."""
+@contextlib.contextmanager
+def open_image(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open an image file as a PIL image that is not decoded yet."""
     # Pillow, which torchvision depends on, is needed only here.
     from PIL import Image
 
-    with errors_of(path):
-        # To open a pipe would wait for somebody who writes.
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            is_folder = stat.S_ISDIR(mode)
-            raise OSError("it is a directory" if is_folder else "it is no regular file")
-        return Image.open(path)
+    with contextlib.ExitStack() as stack:
+        with errors_of(path):
+            # To open a pipe would wait for somebody who writes.
+            mode = os.stat(path).st_mode
+            if stat.S_ISDIR(mode):
+                raise OSError("it is a directory")
+            if not stat.S_ISREG(mode):
+                raise OSError("it is no regular file")
+            file = stack.enter_context(open(path, "rb"))
+            image = stack.enter_context(Image.open(file))
+        yield image
 
 
 def other_depth(

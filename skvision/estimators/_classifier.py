@@ -164,10 +164,6 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     ----------
     classes_ : ndarray of shape (n_classes,)
         The labels seen in ``fit``, sorted.
-    class_names_ : ndarray of shape (n_classes,)
-        Names of these classes, where X carried them: a data set as torchvision's, or
-        what `~skvision.datasets.as_Xy` makes of it. Other data with names are scored,
-        and trained on, by name.
     n_outputs_ : int
         Number of outputs of the network.
     n_features_in_ : int
@@ -208,6 +204,11 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     cross-entropy of an epoch exceeds 100 times that of the untrained network,
     `~skvision.exceptions.DivergedError` is raised. Training that ends no better than a
     constant prediction gives a `sklearn.exceptions.ConvergenceWarning`.
+
+    Data sets as torchvision's, and what `~skvision.datasets.as_Xy` makes of them, carry
+    names of their classes. Then ``class_names_`` holds those of ``classes_``, and other
+    data with names are scored, validated with and trained on by name, whatever their
+    labels: an `ImageFolder` that lacks a class numbers the others anew.
 
     Ctrl-C ends ``fit`` by a ``KeyboardInterrupt``; `history`, of the epochs that had
     ended, and the weights reached are kept, and ``partial_fit`` goes on from them.
