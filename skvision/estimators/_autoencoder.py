@@ -20,6 +20,7 @@ from torch import nn
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
 from skvision.estimators._parameters import RoutingMixin
+from skvision.estimators._turns import looking
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.preprocessing._inputs import appearance
 from skvision.training._batches import BatchLoader
@@ -297,6 +298,7 @@ class ImageAutoencoder(
         """
         return self._fit(X, None, sample_weight, partial=True)
 
+    @looking
     def transform(self, X):
         """Return the codes of images.
 
@@ -310,6 +312,7 @@ class ImageAutoencoder(
         """
         return self._batches(X, self._encode).flatten(1).numpy()
 
+    @looking
     def inverse_transform(self, X):
         """Return the images of codes.
 
@@ -339,6 +342,7 @@ class ImageAutoencoder(
                 parts.append(self.scaler_.undo(images).cpu())
         return self._as_given(torch.cat(parts), self._layout, self._pixel_dtype)
 
+    @looking
     def reconstruct(self, X):
         """Return images as they come back from their codes.
 
@@ -357,6 +361,7 @@ class ImageAutoencoder(
             self.scaler_.undo(images.to(self.device_)).cpu(), *appearance(X, given)
         )
 
+    @looking
     def score(self, X, y=None):
         """Return minus the mean squared error of the reconstructions.
 

@@ -39,6 +39,7 @@ from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
 from skvision.estimators._transfer import train_unfrozen
+from skvision.estimators._turns import changing
 from skvision.estimators._weights import WeightsMixin
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.training._batches import (
@@ -156,6 +157,7 @@ class ImageNet(
 
     # ---------------------------------------------------------------- fitting
 
+    @changing
     def _fit(self, X, y, sample_weight, *, partial, classes=None):
         """Check everything, then train; errors before leave a fitted net as it was."""
         split = self._begin_fit(X, y, sample_weight, partial=partial, classes=classes)

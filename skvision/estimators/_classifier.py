@@ -25,6 +25,7 @@ from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_labels, class_weights
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._responses import has_decisions, has_probabilities
+from skvision.estimators._turns import looking
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import class_response, identity
 
@@ -329,6 +330,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         return self._fit(X, y, sample_weight, partial=True, classes=classes)
 
     @available_if(has_probabilities)
+    @looking
     def predict_proba(self, X):
         """Return the probability of each class.
 
@@ -349,6 +351,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         return self._raw_predict(X)
 
     @available_if(has_decisions)
+    @looking
     def decision_function(self, X):
         """Return the network's outputs, of which the greatest is predicted.
 
@@ -367,6 +370,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         outputs = self._raw_predict(X, identity)
         return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
 
+    @looking
     def predict(self, X):
         """Return the most probable class of each image.
 

@@ -29,6 +29,7 @@ from skvision.estimators._transfer import (
     load_pretrained,
     split_groups,
 )
+from skvision.estimators._turns import changing
 from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._losses import CRITERIA, FUSED, OPTIMIZERS, resolve
@@ -44,6 +45,7 @@ class InitializeMixin:
     #: Builds the network of a file that is being loaded.
     _stored: Callable[[Any], nn.Module] | None = None
 
+    @changing
     def initialize(self):
         """Build network, criterion, optimizer and callbacks afresh.
 

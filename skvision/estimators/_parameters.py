@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.utils import params_for
 
+from skvision.estimators._turns import looking
 from skvision.training._optimizers import group_setting, set_groups
 
 __all__ = ["ParametersMixin", "RoutingMixin", "check_names", "nearest"]
@@ -123,6 +124,7 @@ class ParametersMixin:
         # to no parameter of the estimator.
         return BaseEstimator.get_params(self, deep=deep)
 
+    @looking
     def set_params(self, **params: Any) -> Any:
         """Set parameters; they take effect at the next ``fit`` or ``partial_fit``.
 

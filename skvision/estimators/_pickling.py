@@ -12,6 +12,7 @@ from skorch.utils import to_device
 from torch import nn
 
 from skvision.estimators._build import resolve_device
+from skvision.estimators._turns import looking
 
 __all__ = ["PicklingMixin", "moved_parts"]
 
@@ -19,6 +20,7 @@ __all__ = ["PicklingMixin", "moved_parts"]
 class PicklingMixin:
     """Pickle the torch parts as they are on the CPU."""
 
+    @looking
     def __getstate__(self):
         state = dict(vars(self))
         if getattr(self, "device_", torch.device("cpu")).type != "cpu":

@@ -8,6 +8,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import isolated_random_state
+from skvision.estimators._turns import looking
 from skvision.preprocessing._inputs import labels_by_name
 from skvision.training._losses import NONLINEARITIES, identity
 from skvision.training._malloc import keep_freed_memory
@@ -23,6 +24,7 @@ _ROWS_AT_ONCE = 16
 class PredictionMixin:
     """Sends images through the network, and makes predictions of what comes out."""
 
+    @looking
     def evaluation_step(self, batch, training=False):
         X = batch[0]
         missing = -len(X) % _ROWS_AT_ONCE
@@ -43,6 +45,7 @@ class PredictionMixin:
             return self._response() or identity
         return NONLINEARITIES[chosen]
 
+    @looking
     def _raw_predict(self, X, nonlinearity=None):
         """Return the network's outputs for X, made predictions of: (n, n_outputs)."""
         self.check_is_fitted()
@@ -69,6 +72,7 @@ class PredictionMixin:
                 n_done += len(part)
         return outputs[:n_done].numpy()
 
+    @looking
     def score(self, X, y=None, sample_weight=None):
         """Return accuracy of a classifier, R² of a regressor.
 

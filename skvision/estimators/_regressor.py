@@ -16,6 +16,7 @@ from torch import nn
 from skvision.estimators._base import ImageNet
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._responses import check_target_scaling, normalizes_target
+from skvision.estimators._turns import looking
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import NONLINEARITIES, regression_response
 from skvision.training._targets import TargetScaler
@@ -310,6 +311,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         """
         return self._fit(X, y, sample_weight, partial=True)
 
+    @looking
     def predict(self, X):
         """Return the targets that the network predicts.
 

@@ -24,6 +24,7 @@ from skvision.estimators._accepted import (
 from skvision.estimators._changes import UNSET
 from skvision.estimators._contents import REMEMBERED
 from skvision.estimators._resume import callback_states
+from skvision.estimators._turns import looking
 from skvision.exceptions import FormatError
 from skvision.storage._format import write_file
 from skvision.storage._objects import describe
@@ -58,6 +59,7 @@ PARTS = ("module_", "criterion_", "optimizer_")
 class SavingMixin:
     """``save``."""
 
+    @looking
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator into a file, for `skvision.load`.
 

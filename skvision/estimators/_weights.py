@@ -23,6 +23,7 @@ from skvision.estimators._contents import (
     check_target_scaler,
 )
 from skvision.estimators._saving import facts_of, scalings_of
+from skvision.estimators._turns import changing, looking
 from skvision.exceptions import FormatError
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.storage._tree import decode, encode
@@ -40,6 +41,7 @@ _NOT_NOTED = ("_seed", "_untrained_loss")
 class WeightsMixin:
     """``save_params`` and ``load_params``."""
 
+    @looking
     def save_params(
         self,
         f_params=None,
@@ -97,6 +99,7 @@ class WeightsMixin:
         if files or target is None:
             super().save_params(**files, use_safetensors=use_safetensors)
 
+    @changing
     def load_params(
         self,
         f_params=None,

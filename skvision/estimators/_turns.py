@@ -1,0 +1,117 @@
+"""One thread at a time changes an estimator, and none looks at it meanwhile.
+
+To predict turns dropout off, and a fit goes on from what it finds: two threads on one
+estimator would change each other's results without a word. Threads that only look, such
+as by predicting, do so together, and a fit waits for them. Who comes while a fit is
+going on gets an error: to wait could be for hours, or for ever if the fit itself, by a
+callback, waits for that thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["changing", "looking"]
+
+
+@dataclass
+class _Use:
+    """The threads that are at an estimator, by their numbers."""
+
+    changing: int | None = None
+    depth: int = 0
+    looking: Counter[int] = field(default_factory=Counter)
+
+
+class _Uses:
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        #: By the ids of estimators, while there are any.
+        self.found: dict[int, _Use] = {}
+
+
+_uses = _Uses()
+
+if hasattr(os, "register_at_fork"):
+    # The other threads, and what they hold, are not in the new process.
+    os.register_at_fork(after_in_child=lambda: _uses.__init__())  # type: ignore[misc]
+
+
+def changing(method: Callable) -> Callable:
+    """Let a method be called by one thread alone, when no other looks any more."""
+    return _decorated(method, _change)
+
+
+def looking(method: Callable) -> Callable:
+    """Let a method be called by any threads but while another one changes things."""
+    return _decorated(method, _look)
+
+
+def _decorated(method: Callable, turn: Callable) -> Callable:
+    @functools.wraps(method)
+    def in_turn(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with turn(self, method.__name__):
+            return method(self, *args, **kwargs)
+
+    return in_turn
+
+
+@contextmanager
+def _change(net: Any, name: str) -> Iterator[None]:
+    me = threading.get_ident()
+    with _uses.condition:
+        use = _free(net, name, me)
+        use.changing = me
+        use.depth += 1
+    try:
+        with _uses.condition:
+            _uses.condition.wait_for(lambda: not use.looking.keys() - {me})
+        yield
+    finally:
+        with _uses.condition:
+            use.depth -= 1
+            if not use.depth:
+                use.changing = None
+            _tidy(net, use)
+
+
+@contextmanager
+def _look(net: Any, name: str) -> Iterator[None]:
+    me = threading.get_ident()
+    with _uses.condition:
+        use = _free(net, name, me)
+        use.looking[me] += 1
+    try:
+        yield
+    finally:
+        with _uses.condition:
+            use.looking[me] -= 1
+            use.looking += Counter()  # Without those that have gone.
+            _tidy(net, use)
+
+
+def _free(net: Any, name: str, me: int) -> _Use:
+    """Return who is at an estimator, unless another thread changes it."""
+    use = _uses.found.setdefault(id(net), _Use())
+    # Who looks already may end that, else a fit would wait for ever.
+    if use.changing in (None, me) or me in use.looking:
+        return use
+    raise RuntimeError(
+        f"This {type(net).__name__} is being fitted in another thread, so that "
+        f"{name.strip('_')} cannot be called: it would change that fit, or see a "
+        "network that is half trained. Wait until the fit has ended, or use a copy "
+        "that was made before, by copy.deepcopy(estimator)."
+    )
+
+
+def _tidy(net: Any, use: _Use) -> None:
+    if not use.depth and not use.looking:
+        _uses.found.pop(id(net), None)
+    _uses.condition.notify_all()
