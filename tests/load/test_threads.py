@@ -1,7 +1,6 @@
 """Threads that predict at once on one estimator get what one after the other gets."""
 
 import contextlib
-import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,6 @@ from skvision._random import isolated_random_state
 from skvision.datasets import _cache, as_Xy
 from skvision.model_selection import StackedGridSearchCV
 from skvision.model_selection._member import Member
-from skvision.networks._torchvision import _nothing_unpickled
 from skvision.preprocessing import RandomShift
 
 N_THREADS = 8
@@ -411,27 +409,3 @@ def test_stacks_of_one_search_in_threads(images):
         scores.append(search.cv_results_["mean_test_score"])
     assert np.array_equal(*scores)
     assert generators() == before
-
-
-def test_weights_stay_protected_where_threads_overlap(monkeypatch):
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    monkeypatch.delenv(name, raising=False)
-    steps, seen = Steps(), []
-
-    def first():
-        with _nothing_unpickled():
-            steps.reach("first is in")
-            steps.wait_for("second is in")
-        steps.reach("first is out")
-
-    def second():
-        steps.wait_for("first is in")
-        with _nothing_unpickled():
-            steps.reach("second is in")
-            steps.wait_for("first is out")
-            seen.append(os.environ.get(name))
-
-    run_threads(first=first, second=second)
-    left = os.environ.pop(name, None)
-    assert seen == ["1"]
-    assert left is None
