@@ -32,9 +32,18 @@ class PredictionMixin:
             return super().evaluation_step(batch, training=training)
         padded = nn.functional.pad(to_tensor(X, device="cpu"), (0, 0, 0, missing))
         outputs = super().evaluation_step((padded, None))
-        if isinstance(outputs, tuple):
-            return tuple(_rows(output, len(X), len(padded)) for output in outputs)
-        return outputs[: len(X)]
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        if not all(_has_rows(part, len(padded)) for part in parts):
+            # What is filled up would count in what has not a row for each image.
+            plain = super().evaluation_step(batch)
+            others = plain if isinstance(outputs, tuple) else (plain,)
+        else:
+            others = parts
+        parts = tuple(
+            part[: len(X)] if _has_rows(part, len(padded)) else other
+            for part, other in zip(parts, others, strict=True)
+        )
+        return parts if isinstance(outputs, tuple) else parts[0]
 
     def _get_predict_nonlinearity(self):
         chosen = self.predict_nonlinearity
@@ -92,7 +101,7 @@ class PredictionMixin:
             return super().score(X, self._given_or_carried(X, y), sample_weight)
 
 
-def _rows(output, n, n_padded):
-    """Return the first rows of what a network gave, if it has one for each."""
+def _has_rows(output, n_rows):
+    """Whether what a network gave has a row for each of its images."""
     has_rows = isinstance(output, torch.Tensor) and output.ndim > 0
-    return output[:n] if has_rows and len(output) == n_padded else output
+    return has_rows and len(output) == n_rows

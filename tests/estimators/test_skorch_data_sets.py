@@ -19,6 +19,7 @@ from skvision_tests import (
     make_targets,
     weights,
 )
+from torch import nn
 from torch.utils.data import (
     DataLoader,
     RandomSampler,
@@ -440,3 +441,26 @@ def test_items_that_are_rows(data, as_tensors, view, assert_same_weights):
         net.predict(Items([(held[0], 0), (held[1][1:], 0)]))
     with pytest.raises(ValueError, match="63"):
         net.predict(Items([(held[0][1:], 0)]))
+
+
+class Several(nn.Module):
+    """Gives outputs, what is no row for each image, and a sum over all."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 3)
+
+    def forward(self, X):
+        outputs = self.linear(X)
+        return outputs, outputs[::2], (outputs**2).sum()
+
+
+def test_outputs_without_a_row_for_each_image(data):
+    X, y = data
+    rows = X.reshape(len(X), -1)[:37]
+    net = ImageClassifier(Several, max_epochs=1, dtype="float64", random_state=0)
+    net.fit(rows, y[:37])
+    ((outputs, half, total),) = net.forward_iter(rows)
+    assert outputs.shape == (37, 3)
+    assert_allclose(half, outputs[::2])
+    assert_allclose(total, (outputs**2).sum())
