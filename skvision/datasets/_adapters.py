@@ -114,6 +114,14 @@ def as_Xy(
     scaling and normalising, is done to whole batches instead of single images. The
     values are equal to the last bit.
 
+    Images are read at the depth of their files, of 8 or 16 bits per channel, and turned
+    as their EXIF data say: files, PIL images, and those that torchvision's data sets
+    read, before their transforms. What code of your own decodes and makes a tensor or
+    an array of is taken as it is.
+
+    Where a data set has names of its classes, as torchvision's do, X carries them, so
+    that estimators compare labels of several data sets by name.
+
     The file has no name and goes with X. It lies in Python's folder for temporary
     files, which the environment variable ``TMPDIR`` names; if that is held in memory,
     so is the file. Views ``X[rows]`` and the workers of a ``DataLoader`` share it, the

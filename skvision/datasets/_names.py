@@ -70,6 +70,9 @@ def names_for(X: Any, y: Any, *, given: bool) -> dict[int, str] | None:
         return None
     if given:
         if is_dataset(X):
+            base = unwrap(X)[0]
+            if not _is_joined(base) and _names_of(base) is None:
+                return None  # No item need be read.
             own = labels_at_hand(X)
         else:
             own = getattr(getattr(X, "labels", None), "y", None)
@@ -79,9 +82,13 @@ def names_for(X: Any, y: Any, *, given: bool) -> dict[int, str] | None:
     return names if names is not None and np.isin(y, list(names)).all() else None
 
 
+def _is_joined(dataset: Any) -> bool:
+    return type(dataset).__getitem__ is ConcatDataset.__getitem__
+
+
 def _names_of(dataset: Any) -> dict[int, str] | None:
     """Return the names that a data set has for its labels."""
-    if type(dataset).__getitem__ is ConcatDataset.__getitem__:
+    if _is_joined(dataset):
         return _names_of_parts(dataset.datasets)
     if getattr(dataset, "target_transform", None) is not None:
         return None
