@@ -25,6 +25,7 @@ from skvision.estimators._contents import (
 from skvision.estimators._saving import facts_of, scalings_of
 from skvision.estimators._turns import changing, looking
 from skvision.exceptions import FormatError
+from skvision.networks._weights import check_weights
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.storage._tree import decode, encode
 
@@ -135,7 +136,8 @@ class WeightsMixin:
         ValueError
             If the weights are those of other classes than the estimator's.
         FormatError
-            If what stands beside the weights is damaged.
+            If what stands beside the weights is damaged, or if weights are no finite
+            numbers; what was there before is kept.
         """
         if not self.initialized_ and checkpoint is not None:
             self.initialize()
@@ -164,6 +166,14 @@ class WeightsMixin:
     def _load_weights(self, source, use_safetensors, epoch):
         state, text = _read(source, use_safetensors, self.device_)
         note = None if text is None else self._checked_note(text)
+        own = self.module_.state_dict()
+        # What does not fit is told of by torch.
+        fitting = {
+            name: value
+            for name, value in state.items()
+            if name in own and value.shape == own[name].shape
+        }
+        check_weights(fitting, own, f"f_params={source!r}")
         self.module_.load_state_dict(state)
         self._forget_best_epoch(epoch)
         if note is not None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from skorch.callbacks import Checkpoint, LoadInitState, TrainEndCheckpoint
 from skorch.dataset import ValidSplit
 from skvision_tests import NAMES, SMALL, make_images, weights
 
+import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.exceptions import FormatError
 from skvision.networks import MLP
@@ -198,3 +199,32 @@ def test_no_more_epochs_change_nothing(data):
     net.set_params(max_epochs=0).partial_fit(*data)
     assert net.best_epoch_ == best
     assert all(np.array_equal(v, before[k]) for k, v in weights(net).items())
+
+
+@pytest.mark.parametrize(
+    ("odd", "use_safetensors"),
+    [(torch.nan, False), (torch.nan, True), (torch.inf, True), (1e300, True), (1j, 0)],
+)
+def test_weights_that_are_no_numbers(odd, use_safetensors, data, tmp_path):
+    net = ImageClassifier("mlp", module__hidden=(4,), max_epochs=1, random_state=0)
+    net.fit(*data)
+    state = {name: value.double() for name, value in net.module_.state_dict().items()}
+    state["layers.0.weight"] = state["layers.0.weight"] * odd
+    if use_safetensors:
+        save_file(state, tmp_path / "weights")
+    else:
+        torch.save(state, tmp_path / "weights")
+    before = net.predict_proba(data[0])
+    with pytest.raises(FormatError, match=r"weights.*'layers\.0\.weight'"):
+        net.load_params(tmp_path / "weights", use_safetensors=bool(use_safetensors))
+    assert_array_equal(net.predict_proba(data[0]), before)
+
+
+def test_a_missing_file(tmp_path):
+    net = ImageClassifier("mlp", image_shape=(1, 8, 8), module__n_outputs=10)
+    net.initialize()
+    for use_safetensors in (False, True):
+        with pytest.raises(FileNotFoundError, match="no-such-file"):
+            net.load_params(tmp_path / "no-such-file", use_safetensors=use_safetensors)
+    with pytest.raises(FileNotFoundError, match="no-such-file"):
+        skvision.load(tmp_path / "no-such-file")
