@@ -85,12 +85,13 @@ def test_a_letter_missing_twice_or_exchanged_is_found(draw):
         ImageClassifier().set_params(**{wrong: 1})
 
 
-def test_class_weight_belongs_to_classifiers():
+def test_parameters_of_one_kind_of_estimator():
     with pytest.raises(TypeError, match="ImageRegressor has no parameter"):
         ImageRegressor(class_weight="balanced")
-    assert own_names(ImageRegressor) == [
-        name for name in own_names(ImageClassifier) if name != "class_weight"
-    ]
+    with pytest.raises(TypeError, match="ImageClassifier has no parameter"):
+        ImageClassifier(normalize_target=True)
+    common = [n for n in own_names(ImageRegressor) if n != "normalize_target"]
+    assert common == [n for n in own_names(ImageClassifier) if n != "class_weight"]
 
 
 def test_parameters_but_module_are_keyword_only():
