@@ -235,6 +235,23 @@ def test_parameters(trees, params, data, tmp_path, evil):
     assert not check(tree, tmp_path / "net", data[0])
 
 
+@pytest.mark.parametrize("place", [-1, 625, 10**7, 1.0])
+def test_generators_read_their_own_memory(trees, place, tmp_path, data):
+    keys = np.zeros(624, dtype=np.uint32)
+    made = Made("numpy.random.RandomState", {"state": ("MT19937", keys, place, 0, 0.0)})
+    params = {**trees[0]["params"], "random_state": made}
+    assert not check({**trees[0], "params": params}, tmp_path / "net", data[0])
+
+
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "step"])
+def test_steps_write_into_their_own_memory(trees, name, tmp_path, data):
+    """A fused step takes the sizes of an optimizer's state for those of the weights."""
+    state = copy.deepcopy(trees[0]["optimizer_"])
+    weight = torch.zeros(1 if name != "step" else 7)
+    state["state"][0][name] = weight
+    assert not check({**trees[0], "optimizer_": state}, tmp_path / "net", data[0])
+
+
 @pytest.mark.parametrize(
     "params",
     [
