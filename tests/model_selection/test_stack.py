@@ -386,6 +386,33 @@ def test_diverged_fits_leave_the_others_alone(scoring, small_digits, assert_same
         assert_same_fit(member.finish(), clone(net).set_params(lr=lr).fit(X, y))
 
 
+@pytest.mark.parametrize("make", [mlp, convnet, lenet, autoencoder])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_rate_far_too_high_moves_no_neighbour(make, optimizer, small_digits):
+    # In single precision, in which images of several networks share a convolution.
+    X, y = (part[:40] for part in small_digits)
+    if make is lenet:
+        X = np.kron(X, np.ones((1, 4, 4), dtype=np.uint8))
+    net = make(dtype="float32", optimizer=optimizer)
+    rates = [0.01, 1e30, 0.003, 0.001]
+
+    def scores(middle):
+        members = [
+            Member(clone(net).set_params(lr=lr), X, y)
+            for lr in (rates[0], middle, *rates[2:])
+        ]
+        engine, left = find_engine(members), list(members)
+        for _ in range(2):
+            diverged = Stack(left, engine).train_epoch()
+            left = [member for member in left if member not in diverged]
+        healthy = [members[0], *members[2:]]
+        assert not {*healthy} - {*left}
+        return [member.finish().history[:, "train_loss"] for member in healthy]
+
+    # What is divided among fewer networks later is rounded in another way.
+    np.testing.assert_allclose(scores(1e30), scores(0.002), rtol=1e-5)
+
+
 # -------------------------------------------------------- what must not be touched
 
 
