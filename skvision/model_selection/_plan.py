@@ -83,7 +83,7 @@ _WORTH_IT = 0.95
 # take longer, and tell little more.
 _MEASURED, _N_MEASURED = 0.02, 8
 # Seconds that a proof takes, roughly, and its part of the time of ordinary fits.
-_PROOF, _PROOF_OF_LAYER, _PROVING = 0.03, 0.005, 0.1
+_PROOF, _PROOF_OF_LAYER, _PROOF_OF_WEIGHT, _PROVING = 0.03, 0.005, 3e-7, 0.1
 _LARGEST = 256
 # On a CPU, activations that no longer fit into a processor's last cache cost more than
 # wide operations gain; the first networks gain most. In bytes, and networks.
@@ -214,8 +214,10 @@ class Calibration:
         """Measure an ordinary step; tell if all take long beside a proof."""
         with self._undisturbed(member):
             self.alone = _seconds(_ordinary_step(member), self.n_times)
-        n_layers = sum(1 for _ in member.net.module_.modules())
-        proof = _PROOF + _PROOF_OF_LAYER * n_layers
+        module = member.net.module_
+        n_layers = sum(1 for _ in module.modules())
+        n_weights = sum(p.numel() for p in module.parameters())
+        proof = _PROOF + _PROOF_OF_LAYER * n_layers + _PROOF_OF_WEIGHT * n_weights
         return proof < _PROVING * self.n_steps * self.alone
 
     def pays(self, members: list[Member], engine: Any) -> bool:

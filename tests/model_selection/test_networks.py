@@ -1,0 +1,62 @@
+"""Which networks are trained as one, and why the others are not."""
+
+import numpy as np
+import pytest
+
+from skvision import ImageAutoencoder, ImageClassifier
+from skvision.model_selection._engines import Grouped
+from skvision.model_selection._member import Member
+from skvision.model_selection._proof import NotStackable, find_engine
+from skvision.networks import list_networks
+
+OWN = {
+    ("mlp", ImageClassifier): {"module__dropout": 0.2, "module__batch_norm": True},
+    ("lenet", ImageClassifier): {"module__dropout": 0.2},
+    ("convnet", ImageClassifier): {"module__conv_dropout": 0.2},
+    ("conv_autoencoder", ImageAutoencoder): {"module__conv_dropout": 0.2},
+    ("dense_autoencoder", ImageAutoencoder): {},
+}
+
+
+def engine_for(name, kind, size, n_channels, params=None):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 255, (12, size, size, n_channels), dtype=np.uint8)
+    data = (X, np.arange(12) % 2) if kind is ImageClassifier else (X, None)
+    nets = [kind(name, random_state=i, device="cpu", **params or {}) for i in (0, 1)]
+    return find_engine([Member(net, *data) for net in nets])
+
+
+@pytest.mark.parametrize(("name", "kind"), OWN)
+def test_networks_of_this_package(name, kind):
+    assert type(engine_for(name, kind, 32, 1)) is Grouped
+    params = OWN[name, kind]
+    if params:
+        assert type(engine_for(name, kind, 32, 3, params)) is Grouped
+
+
+def test_all_of_this_package_are_tried():
+    others = {"mlp", "lenet", "convnet"}
+    own = [name for name in list_networks() if "auto" in name or name in others]
+    assert sorted(own) == sorted(name for name, _ in OWN)
+
+
+#: On images of 32x32 pixels; the slow ones are tried with --slow.
+STACKED = ["squeezenet1_1", "mobilenet_v3_small"]
+SLOW = ["resnet18", "mobilenet_v2"]
+REFUSED = {
+    # Whole blocks are left out at random.
+    "efficientnet_b0": "random numbers of torch",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [*STACKED, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
+)
+def test_networks_of_torchvision_that_are_stacked(name):
+    assert type(engine_for(name, ImageClassifier, 32, 3)) is Grouped
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_networks_of_torchvision_that_are_not(name):
+    with pytest.raises(NotStackable, match=REFUSED[name]):
+        engine_for(name, ImageClassifier, 32, 3)
