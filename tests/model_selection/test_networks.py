@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skvision import ImageAutoencoder, ImageClassifier
-from skvision.model_selection._engines import Grouped
+from skvision.model_selection._engines import Grouped, Vmapped
 from skvision.model_selection._member import Member
 from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.networks import list_networks
@@ -41,8 +41,16 @@ def test_all_of_this_package_are_tried():
 
 
 #: On images of 32x32 pixels; the slow ones are tried with --slow.
-STACKED = ["squeezenet1_1", "mobilenet_v3_small"]
-SLOW = ["resnet18", "mobilenet_v2"]
+STACKED = {"squeezenet1_1": Grouped}
+SLOW = {
+    "mnasnet0_5": Grouped,
+    "mobilenet_v2": Grouped,
+    "mobilenet_v3_small": Grouped,
+    "regnet_x_400mf": Grouped,
+    "resnet18": Grouped,
+    # Channels change places.
+    "shufflenet_v2_x0_5": Vmapped,
+}
 REFUSED = {
     # Whole blocks are left out at random.
     "efficientnet_b0": "random numbers of torch",
@@ -53,7 +61,8 @@ REFUSED = {
     "name", [*STACKED, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
 )
 def test_networks_of_torchvision_that_are_stacked(name):
-    assert type(engine_for(name, ImageClassifier, 32, 3)) is Grouped
+    kind = (STACKED | SLOW)[name]
+    assert type(engine_for(name, ImageClassifier, 32, 3)) is kind
 
 
 @pytest.mark.parametrize("name", REFUSED)
