@@ -43,6 +43,8 @@ def test_all_of_this_package_are_tried():
 #: On images of 32x32 pixels; the slow ones are tried with --slow.
 STACKED = {"squeezenet1_1": Grouped}
 SLOW = {
+    "densenet121": Grouped,
+    "googlenet": Grouped,
     "mnasnet0_5": Grouped,
     "mobilenet_v2": Grouped,
     "mobilenet_v3_small": Grouped,
@@ -53,6 +55,7 @@ SLOW = {
 }
 REFUSED = {
     # Whole blocks are left out at random.
+    "convnext_tiny": "random numbers of torch",
     "efficientnet_b0": "random numbers of torch",
 }
 
