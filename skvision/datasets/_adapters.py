@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from skvision._random import isolated_random_state
 from skvision.datasets._decode import is_pil
 from skvision.datasets._kinds import check_kind, is_pairs, paths_of
 from skvision.datasets._labels import labels_of
-from skvision.datasets._layout import layout_of
+from skvision.datasets._layout import AUTO, Channels, layout_of
 from skvision.datasets._names import NamedLabels, names_for
 from skvision.datasets._readers import (
     ArrayReader,
@@ -24,6 +26,8 @@ from skvision.datasets._readers import (
     FlatItemError,
     PathReader,
     Reader,
+    check_tensor,
+    kind_of,
 )
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._transforms import SplitTransform
@@ -76,8 +80,9 @@ def as_Xy(
           same every time; random transforms are drawn once and for all.
         - False keeps nothing.
     channels : {"auto", "first", "last"}, default="auto"
-        Where arrays of four axes have their channels. "auto" takes the axis of length
-        1, 3 or 4, and on a tie the first, with a warning.
+        Where arrays of four axes, and a data set's tensors and arrays, have their
+        channels. "auto" takes the axis of length 1, 3 or 4, and on a tie the first,
+        with a warning.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def as_Xy(
     if is_pairs(dataset) or _is_list_of_images(dataset):
         dataset = _Listed(dataset)
     if is_dataset(dataset):
-        X = images_of(dataset, cache)
+        X = images_of(dataset, cache, Channels(channels))
         given = y is not None
         y = y if given else labels_of(dataset)
         if y is not None and (names := names_for(dataset, y, given=given)) is not None:
@@ -208,7 +213,9 @@ class _Listed(Dataset):
         return self.items[row]
 
 
-def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:
+def images_of(
+    dataset: Any, cache: Cache = "auto", channels: Channels = AUTO
+) -> ImageSequence:
     """Return the images of a data set as an `ImageSequence`."""
     base, rows = unwrap(dataset)
     if len(base) == 0 or (rows is not None and len(rows) == 0):
@@ -217,7 +224,10 @@ def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:
         )
     with isolated_random_state(_CPU):  # The first items may be random.
         split = visible_split(base)
-        if (reader := _memory_reader(base, split)) is not None:
+        if split is not None:
+            # What torchvision makes of images is known; parameters are for others.
+            channels = channels._replace(where="auto")
+        if (reader := _memory_reader(base, split, channels)) is not None:
             return ImageSequence(reader, rows)
         if cache == "auto" and not is_unchanged(base):
             cache = False
@@ -227,8 +237,9 @@ def images_of(dataset: Any, cache: Cache = "auto") -> ImageSequence:
         if rows is not None:
             # Nothing need be kept of images that are not meant.
             kept, rows = np.unique(rows, return_inverse=True)
+        make = partial(DatasetReader, rows=kept, channels=channels)
         try:
-            return ImageSequence(_item_reader(base, kept, split, cache), rows)
+            return ImageSequence(_item_reader(base, make, split, cache), rows)
         except FlatItemError:
             return ImageSequence(_row_reader(base, kept), rows)
 
@@ -243,22 +254,30 @@ def _row_reader(dataset: Any, rows: np.ndarray | None) -> Reader:
         np.asarray(part.detach().cpu() if isinstance(part, torch.Tensor) else part)
         for part in parts
     ]
-    if odd := [i for i, array in enumerate(arrays) if array.shape != arrays[0].shape]:
+    # One array of all is to hold each as it is alone.
+    looks = [(array.shape, kind_of(array.dtype)) for array in arrays]
+    if odd := [i for i, look in enumerate(looks) if look != looks[0]]:
+        first, other = arrays[0], arrays[odd[0]]
         raise ValueError(
             f"Item {odd[0] if rows is None else rows[odd[0]]} of the "
-            f"{type(dataset).__name__} data set has shape {arrays[odd[0]].shape}, the "
-            f"first one {arrays[0].shape}. Give all rows as many features."
+            f"{type(dataset).__name__} data set has shape {other.shape} and "
+            f"{other.dtype} values, the first one {first.shape} and {first.dtype}. "
+            "Give all rows as many features, and one type."
         )
     return ArrayReader(np.stack(arrays), "flat")
 
 
-def _memory_reader(dataset: Any, split: SplitTransform | None) -> Reader | None:
+def _memory_reader(
+    dataset: Any, split: SplitTransform | None, channels: Channels
+) -> Reader | None:
     """Read whole batches from a data set's own array, if that gives the same."""
     if type(dataset) is TensorDataset:
+        check_tensor(dataset.tensors[0], "the TensorDataset")
         tensor = dataset.tensors[0].detach().cpu()
         tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        layout = {2: "flat", 3: "grey", 4: "first"}.get(tensor.ndim)
-        return ArrayReader(tensor.numpy(), layout) if layout else None
+        if tensor.ndim not in (2, 3, 4):
+            return None
+        return ArrayReader(tensor.numpy(), channels.of_batch(tuple(tensor.shape)))
     data = getattr(dataset, "data", None)
     array = data.numpy() if isinstance(data, torch.Tensor) else data
     if (
@@ -280,22 +299,25 @@ def _memory_reader(dataset: Any, split: SplitTransform | None) -> Reader | None:
 
 
 def _item_reader(
-    dataset: Any, rows: np.ndarray | None, split: SplitTransform | None, cache: Cache
+    dataset: Any,
+    make: Callable[..., DatasetReader],
+    split: SplitTransform | None,
+    cache: Cache,
 ) -> Reader:
     """Read a data set item by item, but do in whole batches what can be done so."""
     if split is None:
-        return DatasetReader(dataset, rows, cache=cache is True)
+        return make(dataset, cache=cache is True)
     if cache == "auto" and not split.is_deterministic:
         cache = False
     with isolated_random_state(_CPU, 0):
         # What is kept must not mix with what another transform gives later on.
-        whole = DatasetReader(copy.copy(dataset), rows, cache=cache)
+        whole = make(copy.copy(dataset), cache=cache)
     if split.steps is None:
         return whole
     try:
         with isolated_random_state(_CPU, 0):
             dataset = with_transform(dataset, split.per_image)
-            parted = DatasetReader(dataset, rows, steps=split.steps, cache=cache)
+            parted = make(dataset, steps=split.steps, cache=cache)
         return parted if _agrees(parted, whole) else whole
     except Exception:
         return whole  # Which errors an unsuitable transform raises is not known.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from skvision._warnings import warn
 
-__all__ = ["CHANNELS", "layout_of"]
+__all__ = ["AUTO", "CHANNELS", "Channels", "layout_of"]
 
 #: Lengths by which an axis is recognised as that of the channels.
 CHANNELS = (1, 3, 4)
@@ -58,3 +60,53 @@ def layout_of(
         f"Cannot tell the channels of X with shape {tuple(shape)}: neither axis 1 nor "
         "axis 3 has length 1, 3 or 4. Set channels='first' or channels='last'."
     )
+
+
+class Channels(NamedTuple):
+    """Where images that come one by one have their channels.
+
+    Attributes
+    ----------
+    where : {"auto", "first", "last"}
+    expected : tuple of int or None
+        (C, H, W) that images should have.
+    """
+
+    where: str = "auto"
+    expected: tuple[int, int, int] | None = None
+
+    def of_image(self, shape: tuple[int, ...]) -> str:
+        """Return "first" or "last" for a shape of three axes.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be told.
+        """
+        if self.where != "auto":
+            return self.where
+        first, last = tuple(shape), (shape[2], shape[0], shape[1])
+        if self.expected is not None and self.expected in (first, last):
+            return "first" if self.expected == first else "last"
+        if shape[0] in CHANNELS:
+            return "first"
+        if shape[2] in CHANNELS:
+            return "last"
+        # As torch has it, for any number of channels, unless it looks otherwise.
+        if shape[2] >= shape[0]:
+            return "first"
+        raise ValueError(
+            f"Cannot tell the channels of an image with shape {tuple(shape)}: neither "
+            "its first nor its last axis has length 1, 3 or 4. Set channels='first' or "
+            "channels='last'."
+        )
+
+    def of_batch(self, shape: tuple[int, ...]) -> str:
+        """Return the layout of a tensor that holds all images of a data set."""
+        if len(shape) == 4 and not {shape[1], shape[3]} & set(CHANNELS):
+            return self.of_image(shape[1:])
+        return layout_of(shape, self.where, self.expected)
+
+
+#: Where no parameter says it.
+AUTO = Channels()

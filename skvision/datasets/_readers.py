@@ -12,6 +12,7 @@ import torch
 from skvision.datasets._cache import PixelCache
 from skvision.datasets._decode import is_pil, pixels_of
 from skvision.datasets._files import OtherSize, is_path, other_depth, read_image
+from skvision.datasets._layout import AUTO, Channels
 from skvision.datasets._maps import MapReference, reference_to
 from skvision.datasets._steps import PixelSteps
 
@@ -21,6 +22,9 @@ __all__ = [
     "FlatItemError",
     "PathReader",
     "Reader",
+    "check_tensor",
+    "kind_of",
+    "stored_dtype",
     "to_chw",
 ]
 
@@ -31,13 +35,15 @@ class Reader(Protocol):
     """What an `ImageSequence` reads from.
 
     ``read`` takes a slice or an index array and returns the images as they are stored,
-    to which `steps` are still to be applied. ``dtype`` is that of the values after
-    this. ``reading`` is "memory", "once" or "each time", see `ImageSequence`.
+    to which `steps` are still to be applied. ``stored`` is their data type, ``dtype``
+    that of the values after this. ``reading`` is "memory", "once" or "each time", see
+    `ImageSequence`.
     """
 
     image_shape: tuple[int, int, int]
     flat: bool
     steps: PixelSteps | None
+    stored: np.dtype
 
     @property
     def dtype(self) -> np.dtype: ...
@@ -85,8 +91,8 @@ class ArrayReader:
         self.flat = layout == "flat" and image_shape is None
         self.image_shape = image_shape or _image_shape(array.shape, layout)
         self.steps = steps
-        stored = _to_tensor(np.empty(0, array.dtype)).numpy().dtype
-        self.dtype = stored if steps is None else steps.dtype_of(stored)
+        self.stored = torch.empty(0, dtype=stored_dtype(array.dtype)).numpy().dtype
+        self.dtype = self.stored if steps is None else steps.dtype_of(self.stored)
 
     def __getstate__(self) -> dict[str, Any]:
         # Processes that get a map open the file.
@@ -130,8 +136,8 @@ class _ItemReader:
         first = self._image(0)
         self.steps = steps
         self.image_shape = (first.shape[0], first.shape[1], first.shape[2])
-        self._stored = first.numpy().dtype
-        self._cache = PixelCache((len(self), *self.image_shape), self._stored, cache)
+        self.stored = first.numpy().dtype
+        self._cache = PixelCache((len(self), *self.image_shape), self.stored, cache)
 
     def __copy__(self) -> Any:
         copied = object.__new__(type(self))
@@ -149,7 +155,7 @@ class _ItemReader:
 
     @property
     def dtype(self) -> np.dtype:
-        return self._stored if self.steps is None else self.steps.dtype_of(self._stored)
+        return self.stored if self.steps is None else self.steps.dtype_of(self.stored)
 
     @property
     def reading(self) -> str:
@@ -163,7 +169,7 @@ class _ItemReader:
         if kept is not None:
             return torch.from_numpy(kept)
         if not len(rows):
-            return torch.from_numpy(np.empty((0, *self.image_shape), self._stored))
+            return torch.from_numpy(np.empty((0, *self.image_shape), self.stored))
         return torch.stack([self._checked(int(row)) for row in rows])
 
     def _checked(self, row: int) -> torch.Tensor:
@@ -173,11 +179,14 @@ class _ItemReader:
             raise self._wrong_shape(where, tuple(image.shape))
         if image.is_floating_point() and not torch.isfinite(image).all():
             raise ValueError(f"Input X contains NaN or infinity, in {where}.")
+        dtype = image.numpy().dtype
         one_type = self._cache.enabled or self.steps is not None
-        if one_type and (dtype := image.numpy().dtype) != self._stored:
+        differs = dtype != self.stored
+        if differs and (one_type or kind_of(dtype) != kind_of(self.stored)):
+            # A batch of both would be of one type, which decides how it is scaled.
             raise ValueError(
                 f"{where[0].upper()}{where[1:]} holds {dtype} values, the first one "
-                f"{self._stored}. Give all images one type, or set cache=False."
+                f"{self.stored}. Give all images one type."
             )
         return image
 
@@ -201,6 +210,8 @@ class DatasetReader(_ItemReader):
         What is still to be done to the pixels of the items.
     cache : {"auto", True, False}, default=False
         Which images are kept when they have been read, see `PixelCache`.
+    channels : Channels, default=AUTO
+        Which axis of an item is that of the channels.
     """
 
     advice = (
@@ -215,9 +226,11 @@ class DatasetReader(_ItemReader):
         *,
         steps: PixelSteps | None = None,
         cache: Cache = False,
+        channels: Channels = AUTO,
     ) -> None:
         self.dataset = dataset
         self.rows = rows
+        self.channels = channels
         if len(self) == 0:
             name = type(dataset).__name__
             raise ValueError(f"Found no image in the {name} data set.")
@@ -241,7 +254,7 @@ class DatasetReader(_ItemReader):
             error.add_note(f"This came of reading {where}.")
             raise
         image = item[0] if isinstance(item, (tuple, list)) else item
-        return to_chw(image, where=self._where(row))
+        return to_chw(image, self._where(row), self.channels)
 
     def _item(self, row: int) -> int:
         return row if self.rows is None else int(self.rows[row])
@@ -311,17 +324,20 @@ class PathReader(_ItemReader):
         return tensor.expand(self.image_shape[0], -1, -1) if known else tensor
 
 
-def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
+def to_chw(
+    image: Any, where: str = "the image", channels: Channels = AUTO
+) -> torch.Tensor:
     """Return one image as a tensor of shape (channels, height, width).
 
     Parameters
     ----------
     image : PIL.Image.Image, torch.Tensor or ndarray
-        PIL images are turned as their EXIF data say. Tensors are taken as (C, H, W) or
-        (H, W), other arrays as (H, W, C), (C, H, W) or (H, W), the channel axis being
-        the one of length 1, 3 or 4.
+        PIL images are turned as their EXIF data say. Tensors and arrays are taken as
+        (C, H, W), (H, W, C) or (H, W).
     where : str, default="the image"
         What error messages call it.
+    channels : Channels, default=AUTO
+        Which axis of tensors and arrays is that of the channels.
 
     Returns
     -------
@@ -330,6 +346,7 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
     if is_pil(image):
         return _channels_first(_to_tensor(pixels_of(image, alpha=True, where=where)))
     if isinstance(image, torch.Tensor):
+        check_tensor(image, where)
         # Subclasses, such as torchvision's, make every operation slow.
         plain = image.detach().cpu().as_subclass(torch.Tensor)
         tensor = _to_tensor(plain)
@@ -339,7 +356,7 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"Expected an image (PIL image, tensor or array) in {where}; got "
-                f"{type(image).__name__}."
+                f"{type(image).__name__}: {error}"
             ) from error
     if tensor.ndim == 2:
         return tensor.unsqueeze(0)
@@ -348,10 +365,8 @@ def to_chw(image: Any, where: str = "the image") -> torch.Tensor:
             f"Expected an image with 2 or 3 axes in {where}; got shape "
             f"{tuple(tensor.shape)}."
         )
-    channels_last = not isinstance(image, torch.Tensor) and (
-        tensor.shape[0] not in (1, 3, 4) and tensor.shape[2] in (1, 3, 4)
-    )
-    return _channels_first(tensor) if channels_last else tensor
+    last = channels.of_image(tuple(tensor.shape)) == "last"
+    return _channels_first(tensor) if last else tensor
 
 
 def _channels_first(image: torch.Tensor) -> torch.Tensor:
@@ -368,8 +383,23 @@ def _image_shape(shape: tuple[int, ...], layout: str) -> tuple[int, int, int]:
     return (shape[1], shape[2], shape[3])
 
 
+#: Types that networks' operations take; others become one of these.
+_KEPT = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_KEPT |= {torch.float32, torch.float64}
+_WIDENED = {
+    torch.bool: torch.float32,
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.uint16: torch.int32,
+    torch.uint32: torch.int64,
+}
+
+
 def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Share or copy an array's memory; what networks cannot take becomes a float."""
+    """Share or copy an array's memory; what networks cannot take is widened.
+
+    Integers stay integers, by which it is known later on that they are.
+    """
     if isinstance(array, torch.Tensor):
         tensor = array
     else:
@@ -384,13 +414,53 @@ def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
         ):
             array = array.copy()
         tensor = torch.from_numpy(array)
-    if tensor.dtype in (torch.uint8, torch.float32, torch.float64):
+    if tensor.dtype in _KEPT:
         return tensor
-    exact_in_32_bits = tensor.dtype in (
-        torch.bool,
-        torch.int8,
-        torch.int16,
-        torch.uint16,
-    )
-    half = tensor.is_floating_point()
-    return tensor.to(torch.float32 if exact_in_32_bits or half else torch.float64)
+    if tensor.dtype == torch.uint64:
+        # As signed ones, those that do not fit are negative.
+        tensor = tensor.view(torch.int64)
+        if tensor.numel() and int(tensor.min()) < 0:
+            raise ValueError(
+                "X has uint64 values beyond 2**63 - 1; give them as floats, "
+                "X.astype('float64')."
+            )
+        return tensor
+    return tensor.to(_WIDENED.get(tensor.dtype, torch.float64))
+
+
+def stored_dtype(dtype: np.dtype) -> torch.dtype:
+    """Return the type that an array's values have in a batch."""
+    return _to_tensor(np.empty(0, dtype)).dtype
+
+
+def check_tensor(tensor: torch.Tensor, where: str = "X") -> None:
+    """Refuse tensors that hold no real numbers which could be read.
+
+    Raises
+    ------
+    TypeError
+        If the tensor is complex, sparse, quantized, nested, or without values.
+    """
+    if tensor.is_meta:
+        got = "is on the meta device, that is without values"
+        remedy = "Give a tensor that holds some."
+    elif tensor.is_complex():
+        got = f"has complex values ({tensor.dtype})"
+        remedy = "Give real ones, such as tensor.abs() or torch.view_as_real(tensor)."
+    elif tensor.is_nested:
+        got, remedy = "is nested", "Give images of one shape, torch.stack(images)."
+    elif tensor.layout != torch.strided:
+        got = f"is sparse ({tensor.layout})"
+        remedy = "Give a dense one, tensor.to_dense()."
+    elif tensor.is_quantized:
+        got, remedy = f"is quantized ({tensor.dtype})", "Give tensor.dequantize()."
+    else:
+        return
+    raise TypeError(f"The tensor in {where} {got}. {remedy}")
+
+
+def kind_of(dtype: np.dtype) -> str:
+    """Return how values of a type are scaled: as uint8, as other integers, or not."""
+    if dtype == np.uint8:
+        return "uint8"
+    return "wider integers" if dtype.kind in "iu" else "floats"

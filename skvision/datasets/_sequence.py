@@ -28,13 +28,16 @@ class ImageSequence(Sequence):
     Parameters
     ----------
     reader : object
-        Has ``__len__``, ``image_shape``, ``dtype``, ``flat``, ``steps``, ``reading``
-        and ``read(rows)``.
+        Has ``__len__``, ``image_shape``, ``dtype``, ``stored``, ``flat``, ``steps``,
+        ``reading`` and ``read(rows)``.
     rows : ndarray of shape (n,), dtype=int64, default=None
         The rows of the reader that belong to the view; None means all.
     labels : NamedLabels, default=None
         The labels that the images came with, if their classes have names. Estimators
         that are given the same labels as y then know the names.
+    leaves_unit : bool, default=True
+        Whether to divide uint8 by 255, where that is all there is to be done, is left
+        to who reads.
 
     Attributes
     ----------
@@ -79,10 +82,13 @@ class ImageSequence(Sequence):
         reader: Reader,
         rows: np.ndarray | None = None,
         labels: NamedLabels | None = None,
+        *,
+        leaves_unit: bool = True,
     ) -> None:
         self.reader = reader
         self.rows = rows
         self.labels = labels
+        self._leaves_unit = leaves_unit
 
     def __len__(self) -> int:
         return len(self.reader) if self.rows is None else len(self.rows)
@@ -127,7 +133,11 @@ class ImageSequence(Sequence):
         steps = self.reader.steps
         # Estimators divide uint8 by 255, which is all that some steps do.
         only_unit = steps is not None and steps.mean is None and steps.unit == "div"
-        return None if only_unit else steps
+        return None if only_unit and self._leaves_unit else steps
+
+    def in_full(self) -> ImageSequence:
+        """Return a view whose `steps` leave nothing to who reads."""
+        return type(self)(self.reader, self.rows, self.labels, leaves_unit=False)
 
     def __skvision_identity__(self) -> Any:
         return identity_of(self)
@@ -156,7 +166,7 @@ class ImageSequence(Sequence):
                 f"{np.ndim(key)} dimensions."
             )
         labels = None if self.labels is None else self.labels.take(key)
-        return type(self)(self.reader, rows, labels)
+        return type(self)(self.reader, rows, labels, leaves_unit=self._leaves_unit)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -42,7 +42,9 @@ class PixelSteps:
 
     def dtype_of(self, stored: np.dtype) -> np.dtype:
         """Return the data type that values have after the steps."""
-        return np.dtype(np.float32) if self.unit and stored == np.uint8 else stored
+        scaled = self.unit is not None and stored == np.uint8
+        normalised = self.mean is not None and stored.kind in "iu"
+        return np.dtype(np.float32) if scaled or normalised else stored
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return the values of a batch, which is left as it is.

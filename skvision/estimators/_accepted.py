@@ -270,7 +270,7 @@ def _is_optimizer(value: Any, trusted: Collection[str]) -> bool:
 
 def _is_normalize(value: Any, trusted: Collection[str]) -> bool:
     if isinstance(value, str):
-        return value == "channel"
+        return value in ("channel", "range")
     return (
         isinstance(value, (list, tuple))
         and len(value) == 2

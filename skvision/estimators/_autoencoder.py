@@ -18,7 +18,9 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import isolated_random_state
+from skvision.datasets._readers import stored_dtype
 from skvision.estimators._base import ImageNet
+from skvision.estimators._checks import mean_image_loss
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._turns import looking
 from skvision.preprocessing._augment import apply_transforms, check_transforms
@@ -67,9 +69,12 @@ class ImageAutoencoder(
         Rows in a training batch; -1 takes all. A single row left over for the last
         batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
         the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
-    normalize : "channel", None or (mean, std), default=None
-        As in `ImageClassifier`, but nothing by default: a network that ends in a
-        sigmoid cannot reach normalised pixels.
+    normalize : "range", "channel", None or (mean, std), default="range"
+        "range" brings pixels to [0, 1], which a network that ends in a sigmoid can
+        reach: integers are scaled to it anyway, and floats beyond it, such as those
+        from 0 to 255 or from -1 to 1, are by the least and the greatest value of the
+        training rows. What comes out is brought back. None leaves floats as they are;
+        the others are as in `ImageClassifier`.
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels. "auto" takes the axis of length
         1, 3 or 4, and on a tie the first, with a warning.
@@ -174,6 +179,11 @@ class ImageAutoencoder(
         pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
         Brings pixels into the range and size that `module_` was trained on.
+    pixel_divisor_ : int
+        What integers wider than uint8 are divided by: 255, 65535, or 1. It goes by the
+        first training rows. uint8 is divided by 255, or by 1 where the others are.
+    pixel_range_ : tuple of float
+        The least and the greatest value of those rows, before any scaling.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -213,6 +223,7 @@ class ImageAutoencoder(
 
     _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
+        "normalize": [StrOptions({"range", "channel"}), tuple, list, None],
         "noise": [callable, list, tuple, None],
         "reduction": [StrOptions({"mean", "sum"})],
     }
@@ -230,7 +241,7 @@ class ImageAutoencoder(
         lr=1e-3,
         max_epochs=10,
         batch_size=128,
-        normalize=None,
+        normalize="range",
         channels="auto",
         image_shape=None,
         augment=None,
@@ -327,7 +338,8 @@ class ImageAutoencoder(
         Returns
         -------
         images : ndarray
-            In the layout and range of the images in ``fit``: uint8 if they were.
+            In the layout and range of the images in ``fit``, and integers of their type
+            if they were such.
         """
         self.check_is_fitted()
         codes = check_array(X, dtype=[np.float64, np.float32], input_name="codes")
@@ -356,7 +368,7 @@ class ImageAutoencoder(
         Returns
         -------
         images : ndarray
-            In the layout and range of X.
+            In the layout and range of X, and integers of its type if it holds such.
         """
         images = self._batches(X, self.infer)
         given = self._check_images(X, reset=False)
@@ -376,7 +388,7 @@ class ImageAutoencoder(
         Returns
         -------
         score : float
-            Of pixels in [0, 1] where X is uint8, else in the units of X.
+            Of pixels in [0, 1] where X holds integers, else in the units of X.
         """
 
         def errors(batch):
@@ -448,11 +460,12 @@ class ImageAutoencoder(
             )
 
     def _drawn(self, X, y, training):
-        clean = self.scaler_.to_unit(to_tensor(X, device=self.device_))
-        noisy = clean
+        clean = noisy = self._to_transform(X)
         if training:
             clean = apply_transforms(clean, check_transforms(self.augment))
             noisy = apply_transforms(clean, check_transforms(self.noise, "noise"))
+        if self.normalize == "range":
+            clean, noisy = self.scaler_.undo(clean), self.scaler_.undo(noisy)
         return noisy, clean
 
     def _target(self, target):
@@ -469,6 +482,9 @@ class ImageAutoencoder(
         # The sum over pixels of an image, as a mean over images, where asked for.
         return loss * y_true[0].numel() if self.reduction == "sum" else loss
 
+    def _constant_loss(self, data):
+        return mean_image_loss(self, data)
+
     def _encode(self, batch):
         return self.module_.encoder(self._to_input(batch))
 
@@ -477,17 +493,18 @@ class ImageAutoencoder(
         self.check_is_fitted()
         self._enter_mode(training=False)
         with torch.no_grad(), isolated_random_state(self.device_):
-            parts = [function(batch[0]).cpu() for batch in self._in_order(X)]
-            return torch.cat(parts)
+            data = self._to_predict(X)
+            parts = [function(batch[0]).cpu() for batch in self._in_order(data)]
+            return self._finite(torch.cat(parts), data.images)
 
     def _as_given(self, images, layout, dtype):
         """Return a batch of the network's images as the user has them."""
-        if dtype == np.uint8:
-            images = images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+        images = self.scaler_.from_unit(images, stored_dtype(dtype))
         if layout == "flat":
             images = images.flatten(1)
         elif layout == "grey":
             images = images[:, 0]
         elif layout == "last":
             images = images.permute(0, 2, 3, 1)
-        return images.contiguous().numpy()
+        array = images.contiguous().numpy()
+        return array.astype(dtype, copy=False) if dtype.kind in "iu" else array

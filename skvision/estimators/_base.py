@@ -16,6 +16,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import draw_seed, isolated_random_state, next_seed
+from skvision.estimators._augment import AugmentMixin
 from skvision.estimators._build import (
     resolve_device,
     warn_about_softmax,
@@ -35,13 +36,14 @@ from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
+from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
 from skvision.estimators._transfer import train_unfrozen
 from skvision.estimators._turns import changing
 from skvision.estimators._weights import WeightsMixin
-from skvision.preprocessing._augment import apply_transforms, check_transforms
+from skvision.preprocessing._augment import check_transforms, copy_transforms
 from skvision.training._batches import (
     BatchLoader,
     DeviceLoader,
@@ -67,6 +69,8 @@ class ImageNet(
     ParametersMixin,
     ChangesMixin,
     DataMixin,
+    PixelsMixin,
+    AugmentMixin,
     InitializeMixin,
     LoopMixin,
     PredictionMixin,
@@ -145,9 +149,17 @@ class ImageNet(
     __repr__ = BaseEstimator.__repr__
 
     def __sklearn_clone__(self):
-        clone = super().__sklearn_clone__()
-        # Cloned, a fitted estimator would come without its weights.
-        clone.pretrained = self.pretrained
+        # A fitted estimator would come without its weights, and scikit-learn takes
+        # transforms of torchvision's for estimators.
+        own = {"pretrained": self.pretrained}
+        for name in ("augment", "noise"):
+            if hasattr(self, name):
+                own[name] = copy_transforms(getattr(self, name))
+        plain = object.__new__(type(self))
+        vars(plain).update(vars(self) | dict.fromkeys(own))
+        clone = super(ImageNet, plain).__sklearn_clone__()
+        for name, value in own.items():
+            setattr(clone, name, value)
         return clone
 
     def __sklearn_tags__(self):
@@ -213,10 +225,12 @@ class ImageNet(
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
-        all_read = self._fit_scaling(split.train)
+        anew = not goes_on or (reset and self.scaler_.divisors is None)
+        all_read = self._fit_scaling(*split, anew=anew)
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
         try_loss(self, split.train)
+        self._check_augmentation(split.train)
         if goes_on:
             self._settle_changes(changed)
         return split
@@ -393,20 +407,6 @@ class ImageNet(
                 "weights out."
             )
         return losses
-
-    def _augmented(self, X):
-        """Return a training batch, transformed on the network's device."""
-        if not (transforms := check_transforms(self.augment)):
-            return X
-        images = self.scaler_.to_unit(to_tensor(X, device=self.device_))
-        images = apply_transforms(images, transforms)
-        if tuple(images.shape[1:]) not in (self.image_shape_, self.network_shape_):
-            raise ValueError(
-                f"augment={self.augment!r} makes images of shape "
-                f"{tuple(images.shape[1:])} of those of shape {self.image_shape_}; the "
-                "network needs images of one shape."
-            )
-        return images
 
     def _to_input(self, x):
         """Return what the network gets of a batch of images."""

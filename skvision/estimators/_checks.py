@@ -12,6 +12,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.history import History
 
+from skvision._random import isolated_random_state
 from skvision.estimators._callbacks import is_callback
 from skvision.preprocessing._augment import check_transforms
 from skvision.training._losses import output_kind
@@ -22,9 +23,13 @@ __all__ = [
     "check_order",
     "check_settings",
     "class_weights",
+    "mean_image_loss",
     "try_loss",
     "wrong_order",
 ]
+
+# How many images, images to decode, and values tell what the mean image would lose.
+_N_COMPARED, _N_DECODED, _VALUES_COMPARED = 1000, 100, 2**24
 
 
 def check_settings(net: Any) -> None:
@@ -274,6 +279,20 @@ def _on_trial(net: Any) -> Any:
     trial.history_.new_epoch()
     trial.history_.new_batch()
     return trial
+
+
+def mean_image_loss(net: Any, data: Any) -> float:
+    """Return what an autoencoder would lose with the mean image for all images."""
+    n = _N_COMPARED if data.images.reading == "memory" else _N_DECODED
+    n = min(len(data), n, max(2, _VALUES_COMPARED // net.n_features_in_))
+    rows = np.linspace(0, len(data) - 1, n).astype(int)
+    with isolated_random_state(net.device_), torch.no_grad():
+        X, _, *weight = (part.to(net.device_) for part in data[rows])
+        X = X if data.images.steps is None else data.images.steps(X)
+        images = net.scaler_(X)
+        shares = weight[0].cpu() if weight else None
+        mean = torch.from_numpy(np.average(images.cpu(), 0, shares)).to(images)
+        return float(net._loss(mean.expand_as(images), images, X, weight, True))
 
 
 def _misfit(net: Any, outputs: Any, target: torch.Tensor, error: Exception) -> str:

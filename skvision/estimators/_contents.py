@@ -13,10 +13,12 @@ from sklearn.base import is_classifier, is_regressor
 
 from skvision.estimators._accepted import shown
 from skvision.exceptions import FormatError
+from skvision.preprocessing._pixel_range import Divisors
 
 __all__ = [
     "REMEMBERED",
     "check_callbacks",
+    "check_divisors",
     "check_facts",
     "check_finite",
     "check_history",
@@ -68,6 +70,16 @@ def check_target_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
         raise FormatError("the scale of its targets divides by what is not positive")
     check_finite({"mean of targets": mean, "deviation of targets": std})
     return mean, std
+
+
+def check_divisors(value: Any) -> Divisors | None:
+    """Return what a file says that integers are divided by."""
+    if value is None:
+        return None
+    divisors = Divisors(*value)
+    if divisors.uint8 not in (1, 255) or divisors.wider not in (1, 255, 65535):
+        raise FormatError(f"it divides integers by {value!r}")
+    return divisors
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -204,6 +216,14 @@ def _is_pixel_dtype(value: Any) -> bool:
     return isinstance(value, str) and np.dtype(value).kind in "buif"
 
 
+def _is_range(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(limit, float) and math.isfinite(limit) for limit in value)
+    )
+
+
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "image_shape_": _is_shape,
     "feature_names_in_": _is_names,
@@ -221,5 +241,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "_target_dtype": _is_one_of("float32", "float64"),
     "_layout": _is_one_of("grey", "first", "last", "flat"),
     "_pixel_dtype": _is_pixel_dtype,
+    "pixel_range_": _is_range,
     "_n_features_out": _is_size,
 }

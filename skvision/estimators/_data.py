@@ -30,10 +30,9 @@ from skvision.preprocessing._inputs import (
     without_labels,
     wrong_shape,
 )
-from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 
-__all__ = ["DataMixin", "Split", "check_normalize_pair", "read_files"]
+__all__ = ["DataMixin", "Split", "read_files"]
 
 _FILES_AT_ONCE = 64
 
@@ -75,7 +74,7 @@ class DataMixin:
             return data
         if isinstance(data, ShownDataset) and data.source is not None:
             return ImageDataset(data.source.images, data.source.y)
-        images = self._check_images(data, reset=not self._has_facts())
+        images = self._check_new_images(data)
         if (y := self._carried(data)) is not None:
             y, _ = self._encode_target(self._check_target(None, y), None, reset=False)
         return ImageDataset(images, y)
@@ -88,7 +87,7 @@ class DataMixin:
             images = X.images
         else:
             self.check_is_fitted()
-            images = self._check_images(X, reset=not self._has_facts())
+            images = self._check_new_images(X)
         return ImageDataset(images, torch.arange(len(images)))
 
     def forward_iter(self, X, training=False, device="cpu"):
@@ -299,38 +298,6 @@ class DataMixin:
         weight = _unit_mean(data.sample_weight, self._dtype)
         return ImageDataset(data.images, data.y, weight)
 
-    def _known_scaling(self, spec):
-        """Return mean and deviation that need no training rows, or None."""
-        if self.normalize is None:
-            return None, None
-        pair = self.normalize
-        if isinstance(pair, str):
-            trained = getattr(self.pretrained, "scaler_", None)
-            if trained is not None:
-                # Pretrained weights go with the pixels that they were trained on.
-                if trained.mean is None:
-                    return None, None
-                pair = [v.flatten().tolist() for v in (trained.mean, trained.std)]
-            elif spec is not None and spec.mean is not None:
-                pair = spec.mean, spec.std
-            else:
-                return None
-        return check_normalize_pair(pair, self._facts().get("image_shape"), self._flat)
-
-    def _fit_scaling(self, data):
-        """Learn the normalisation if it is not known; return whether that was so."""
-        if self._scaling_known:
-            return False
-        weight = data.sample_weight
-        pair = channel_statistics(
-            data.images,
-            sample_weight=None if weight is None else weight.numpy(),
-            dtype=self._dtype,
-        )
-        self.scaler_.set_statistics(*pair, device=self.device_)
-        self._scaling_known = True
-        return True
-
 
 def _rows_in(part, data):
     """Return which rows of `data` a data set from train_split has, None for others."""
@@ -384,26 +351,3 @@ def _unit_mean(weight, dtype):
         return None
     weight = np.asarray(weight, dtype=np.float64)
     return torch.from_numpy(weight / weight.mean()).to(dtype)
-
-
-def check_normalize_pair(normalize, image_shape, flat):
-    """Return mean and standard deviation given by the user as arrays."""
-    try:
-        mean, std = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in normalize)
-    except (TypeError, ValueError):
-        mean = std = None
-    if image_shape is None:
-        width = 1 if mean is None else mean.size
-    else:
-        width = image_shape[2] if flat else image_shape[0]
-    if (
-        mean is None
-        or mean.shape not in [(1,), (width,)]
-        or std.shape not in [(1,), (width,)]
-        or not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all())
-    ):
-        raise ValueError(
-            f"normalize={normalize!r} is not a pair (mean, std) of finite numbers, std "
-            f"positive, one for each of the {width} channels or one for all."
-        )
-    return mean, std

@@ -44,6 +44,7 @@ from skvision.estimators._build import (
 from skvision.estimators._classifier import ImageClassifier
 from skvision.estimators._contents import (
     check_callbacks,
+    check_divisors,
     check_facts,
     check_finite,
     check_history,
@@ -411,6 +412,8 @@ def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         if "normalize_target" in tree["params"]:
             pair = check_target_scaler(net, tree["target_scaler"])
         net.scaler_.target.set_statistics(*pair, device=net.device_)
+    # Files of before divided uint8 alone, and said nothing.
+    net.scaler_.divisors = check_divisors(tree.get("divisors", (255, 1)))
     if hasattr(net.criterion_, "load_state_dict"):
         net.criterion_.load_state_dict(check_finite(tree[PARTS[1]]))
     check_optimizer(net.optimizer_, tree[PARTS[2]])

@@ -182,11 +182,10 @@ class LoopMixin:
         """Warn if the network ended no better than a constant prediction."""
         batches = self.history[-1]["batches"] if len(self.history) else []
         losses = [batch["train_loss"] for batch in batches if "train_loss" in batch]
-        if data.y is None or not losses:
+        if not losses:
             return
         reached = float(np.mean(losses[len(losses) // 2 :]))
-        y = self._compared(data.y)
-        constant = constant_loss(self.criterion_, y, data.sample_weight)
+        constant = self._constant_loss(data)
         if constant is not None and reached >= 0.999 * constant > 0:
             warn(
                 f"Training ended at a loss of {reached:.4g}, no better than the "
@@ -194,6 +193,11 @@ class LoopMixin:
                 f"{self.max_epochs}) or change lr={self.lr}.",
                 ConvergenceWarning,
             )
+
+    def _constant_loss(self, data):
+        """Return the least loss of a constant prediction, None if it is not known."""
+        y = self._compared(data.y)
+        return constant_loss(self.criterion_, y, data.sample_weight)
 
 
 def _counts_steps(callback):

@@ -63,7 +63,11 @@ class ParametersMixin:
         if _is_prefixed(name):
             # A new dictionary, since copies of the estimator share the old one.
             name, value = "_prefixed", self._prefixed | {name: value}
-        super().__setattr__(name, value)
+        if name.endswith("_"):
+            super().__setattr__(name, value)
+        else:
+            # skorch would take a parameter's module for one that it has to train.
+            object.__setattr__(self, name, value)
 
     def _get_params_for(self, prefix: str) -> dict[str, Any]:
         return params_for(prefix, self._prefixed)
@@ -122,7 +126,12 @@ class ParametersMixin:
         """
         # skorch's own adds the parameters of its default callbacks, which belong
         # to no parameter of the estimator.
-        return BaseEstimator.get_params(self, deep=deep)
+        params = BaseEstimator.get_params(self, deep=False)
+        # Other things may have a get_params, too, as torchvision's transforms do.
+        parts = [pair for pair in params.items() if isinstance(pair[1], BaseEstimator)]
+        for name, part in parts if deep else ():
+            params |= {f"{name}__{k}": v for k, v in part.get_params().items()}
+        return params
 
     @looking
     def set_params(self, **params: Any) -> Any:

@@ -79,7 +79,7 @@ class PredictionMixin:
                     outputs = part.new_empty((len(data), *part.shape[1:]))
                 outputs[n_done : n_done + len(part)] = part
                 n_done += len(part)
-        return outputs[:n_done].numpy()
+            return self._finite(outputs[:n_done], data.images).numpy()
 
     @looking
     def score(self, X, y=None, sample_weight=None):

@@ -50,6 +50,7 @@ FACTS = (
     "_target_dtype",
     "_layout",
     "_pixel_dtype",
+    "pixel_range_",
     "_n_features_out",
 )
 #: What has a state of its own.
@@ -147,10 +148,11 @@ def facts_of(estimator: Any) -> dict[str, Any]:
     return {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
 
 
-def scalings_of(estimator: Any) -> dict[str, tuple[Any, Any]]:
+def scalings_of(estimator: Any) -> dict[str, tuple[Any, Any] | None]:
     """Return what is known of pixels and, by a regressor, of targets."""
     scaler = estimator.scaler_
-    scalings = {"scaler": (scaler.mean, scaler.std)}
+    scalings: dict[str, Any] = {"scaler": (scaler.mean, scaler.std)}
+    scalings["divisors"] = scaler.divisors and tuple(scaler.divisors)
     if (target := getattr(scaler, "target", None)) is not None:
         scalings["target_scaler"] = target.mean, target.std
     return scalings

@@ -18,6 +18,7 @@ from skorch.history import History
 
 from skvision.estimators._build import network_shape
 from skvision.estimators._contents import (
+    check_divisors,
     check_facts,
     check_scaler,
     check_target_scaler,
@@ -177,11 +178,12 @@ class WeightsMixin:
         self.module_.load_state_dict(state)
         self._forget_best_epoch(epoch)
         if note is not None:
-            facts, scaler, target = note
+            facts, scaler, divisors, target = note
             if not self._has_facts() and facts is not None:
                 self._take_facts(facts)
             if scaler is not None:
                 self.scaler_.set_statistics(*scaler, device=self.device_)
+                self.scaler_.divisors = divisors
                 self._scaling_known = True
             if target is not None:
                 self.scaler_.target.set_statistics(*target, device=self.device_)
@@ -216,6 +218,7 @@ class WeightsMixin:
             if facts is not None:
                 facts = check_facts(self, facts)
             scaler, target = note["scaler"], note.get("target_scaler")
+            divisors = check_divisors(note["divisors"])
             if scaler is not None:
                 scaler = check_scaler(self._described_by(facts, scaler[0]), scaler)
             if facts is None or target is None or target[0] is None:
@@ -228,7 +231,7 @@ class WeightsMixin:
                 "by torch.load, and give its weights to module_.load_state_dict."
             ) from error
         self._compare_facts(facts or {})
-        return facts, scaler, target
+        return facts, scaler, divisors, target
 
     def _described_by(self, facts, mean):
         """Return what says which images a scaling in a note is for."""

@@ -226,6 +226,7 @@ class _Look(NamedTuple):
         if example is not None:
             images = estimator._check_images(example, reset=False)
             layout, dtype = appearance(example, images)
+            estimator._check_scale(images)
         else:
             layout, dtype = estimator._layout, estimator._pixel_dtype
         return cls(layout, _torch_dtype(dtype))
@@ -322,10 +323,11 @@ class _Autoencoder(_Model):
         return codes, self._as_given(self.scaler.undo(self.network(prepared)))
 
     def _as_given(self, images: torch.Tensor) -> torch.Tensor:
-        if self.look.dtype == torch.uint8:
-            images = images.mul(255).round().clamp(0, 255).to(torch.uint8)
-        else:
+        dtype = self.look.dtype
+        if dtype.is_floating_point or dtype == torch.bool:
             images = images.float()
+        else:
+            images = self.scaler.from_unit(images, dtype)
         if self.look.layout == "flat":
             return images.flatten(1)
         if self.look.layout == "grey":

@@ -169,6 +169,7 @@ def structure(member: Member) -> str:
         type(net),
         net.network_shape_,
         scaler.mean is None,
+        scaler.divisors,
         scaler.spec,
         member.train.sample_weight is None,
         member.train.images.dtype,

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skvision._random import draw_seed, isolated_random_state
+from skvision._warnings import warn
 from skvision.datasets._layout import layout_of
 from skvision.datasets._sequence import ImageSequence
 from skvision.preprocessing._base import BatchTransform
 from skvision.preprocessing._inputs import as_image_array, is_flat
+from skvision.preprocessing._pixel_range import is_outside
 
-__all__ = ["apply_transforms", "check_transforms", "expand"]
+__all__ = [
+    "apply_transforms",
+    "check_transforms",
+    "copy_transforms",
+    "expand",
+    "warn_of_transforms",
+]
 
 # Values per step of `expand`: 16 MB of float32.
 _CHUNK = 2**22
+# Calls that give one result before a transform is taken for not random.
+_N_CALLS = 16
 
 
 def check_transforms(
@@ -120,6 +132,74 @@ def apply_transforms(
         else:
             images = _one_by_one(images, transform)
     return images
+
+
+def copy_transforms(transforms: Any) -> Any:
+    """Return what scikit-learn's ``clone`` should make of transforms.
+
+    It takes those of torchvision that have a static method called ``get_params`` for
+    estimators.
+    """
+    if isinstance(transforms, (list, tuple)):
+        return type(transforms)([copy_transforms(entry) for entry in transforms])
+    if isinstance(transforms, BaseEstimator):
+        return clone(transforms)
+    return copy.deepcopy(transforms)
+
+
+def warn_of_transforms(images: torch.Tensor, augment: Any) -> None:
+    """Warn of transforms that make other images in training than in prediction.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (b, C, H, W)
+        Some of the training images.
+    augment : callable, list or tuple of callable, or None
+        Applied to training batches alone.
+    """
+    group: list[Any] = []
+    for transform in _parts(check_transforms(augment)):
+        group.append(transform)
+        result = apply_transforms(images, group)
+        if result.shape != images.shape:
+            continue  # What follows brings them back, as a crop does after a pad.
+        name = ", ".join(map(repr, group))
+        if _always_gives(result, images, group):
+            warn(
+                f"augment has {name}, which is not random: it changes all images in "
+                "training, and none in prediction. Do to X what all images need, "
+                "or use normalize; augment is for random changes."
+            )
+        low, high = float(images.min()), float(images.max())
+        if is_outside(low, high) and not is_outside(*map(float, result.aminmax())):
+            warn(
+                f"augment has {name}, which clips values to [0, 1], but X has values "
+                f"from {low:.6g} to {high:.6g}. Scale X to [0, 1]."
+            )
+        images, group = result, []
+
+
+def _parts(transforms: list[Any]) -> list[Any]:
+    """Return the transforms that follow each other, also those within others."""
+    parts: list[Any] = []
+    for transform in transforms:
+        if isinstance(transform, torch.nn.Sequential):
+            parts += _parts(list(transform))
+        elif type(transform).__name__ == "Compose":
+            parts += _parts(list(transform.transforms))
+        else:
+            parts.append(transform)
+    return parts
+
+
+def _always_gives(
+    result: torch.Tensor, images: torch.Tensor, transforms: list[Any]
+) -> bool:
+    """Whether transforms change images, and in the same way each time."""
+    return not torch.equal(result, images) and all(
+        torch.equal(apply_transforms(images, transforms), result)
+        for _ in range(_N_CALLS)
+    )
 
 
 @validate_params(

@@ -13,9 +13,15 @@ from skvision.datasets._adapters import images_of
 from skvision.datasets._decode import is_pil
 from skvision.datasets._kinds import check_kind, is_pairs, paths_of
 from skvision.datasets._labels import labels_of
-from skvision.datasets._layout import layout_of
+from skvision.datasets._layout import Channels, layout_of
 from skvision.datasets._names import nameless, names_for, names_of_fitted, renamed
-from skvision.datasets._readers import ArrayReader, PathReader, to_chw
+from skvision.datasets._readers import (
+    ArrayReader,
+    PathReader,
+    check_tensor,
+    kind_of,
+    to_chw,
+)
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._unwrap import held_in, is_dataset
 
@@ -99,6 +105,7 @@ def is_flat(X: Any) -> bool:
         if is_pil(X[0]) or np.ndim(X[0]) > 1:
             return False
         _check_one_shape([_shape_of_row(row) for row in X], "row")
+        _check_one_kind(X, "row")
         return True
     return getattr(X, "ndim", 2) <= 2
 
@@ -127,7 +134,7 @@ def as_images(
     X : ImageSequence, data set, array of 3 or 4 axes, or list
         A list holds images, (image, label) pairs, or paths of image files.
     channels : {"auto", "first", "last"}, default="auto"
-        Where arrays of 4 axes have their channels.
+        Where arrays of 4 axes and a data set's tensors have their channels.
     expected : tuple of int, default=None
         The (C, H, W) that an estimator was fitted with: "auto" then takes the axis
         that gives this shape.
@@ -144,7 +151,11 @@ def as_images(
     pairs = is_pairs(X)
     X = without_labels(X)
     if isinstance(X, ImageSequence) or is_dataset(X):
-        images = X if isinstance(X, ImageSequence) else images_of(X)
+        images = (
+            X
+            if isinstance(X, ImageSequence)
+            else images_of(X, channels=Channels(channels, expected))
+        )
         _check_not_empty(images.shape)
         _check_finite(images)
         return images
@@ -154,7 +165,8 @@ def as_images(
         if pairs or (len(X) and is_pil(X[0])):
             _check_sizes(X)
             # Read as the data set is that the pairs come from.
-            stacked = _stack([to_chw(image) for image in X])
+            where = Channels(channels, expected)
+            stacked = _stack([to_chw(image, channels=where) for image in X])
             images = ImageSequence(ArrayReader(stacked, "first"))
             _check_finite(images)
             return images
@@ -225,6 +237,7 @@ def _stack(images):
         for image in images
     ]
     _check_one_shape([array.shape for array in arrays], "image")
+    _check_one_kind(images, "image")
     return np.stack(arrays) if arrays else np.empty((0, 0, 0))
 
 
@@ -245,6 +258,28 @@ def _check_sizes(images):
         _check_one_shape(sizes, "image")
 
 
+def _check_one_kind(items, what):
+    """Check that one array of all would scale each as one of it alone is scaled."""
+    dtypes = [_dtype_of(item) for item in items]
+    kinds = [None if dtype is None else kind_of(dtype) for dtype in dtypes]
+    odd = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if odd is not None:
+        raise ValueError(
+            f"The {what}s of X differ in kind: {what} 0 holds {dtypes[0] or 'numbers'} "
+            f"values, {what} {odd} {dtypes[odd] or 'numbers'}. Integers are scaled to "
+            "[0, 1] and floats are not, so give all one type."
+        )
+
+
+def _dtype_of(item):
+    """Return the type of an array's, a tensor's or an image's values, else None."""
+    if is_pil(item):
+        return np.asarray(item).dtype
+    if not getattr(item, "ndim", 0):
+        return None  # Numbers of Python's have no type of their own.
+    return _to_numpy(item).dtype if isinstance(item, torch.Tensor) else item.dtype
+
+
 def _shape_of_row(row):
     # NumPy would copy a list to tell.
     return (len(row),) if isinstance(row, (list, tuple)) else np.shape(row)
@@ -256,5 +291,6 @@ def _array(values):
 
 
 def _to_numpy(tensor):
+    check_tensor(tensor)
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from skvision.datasets._sequence import ImageSequence
+from skvision.preprocessing._pixel_range import Divisors, divisors_for
 
-__all__ = ["InputSpec", "PixelScaler", "channel_statistics"]
+__all__ = ["InputSpec", "PixelScaler", "Statistics", "channel_statistics"]
 
 # Pixels per step when all images are read: 2 MB of float64 values, which stay in the
 # processor's cache and come from memory that the process has already.
@@ -105,7 +106,7 @@ def _is_length(value: Any) -> bool:
 
 
 class PixelScaler(nn.Module):
-    """Turn stored batches into network input: uint8 to [0, 1], resize, normalise.
+    """Turn stored batches into network input: integers to [0, 1], resize, normalise.
 
     Parameters
     ----------
@@ -118,6 +119,11 @@ class PixelScaler(nn.Module):
     spec : InputSpec, default=None
         Of the network, whose size of images is taken from it.
 
+    Attributes
+    ----------
+    divisors : Divisors or None
+        What integers are divided by; None as long as no training rows have decided.
+
     Examples
     --------
     >>> import torch
@@ -129,6 +135,8 @@ class PixelScaler(nn.Module):
 
     mean: torch.Tensor | None
     std: torch.Tensor | None
+    #: Of scalers that were pickled when uint8 alone was divided.
+    divisors: Divisors | None = Divisors(255, 1)
 
     def __init__(
         self,
@@ -143,6 +151,7 @@ class PixelScaler(nn.Module):
         self.dtype = dtype
         self.spec = spec
         self.shape = (-1,) if flat else (-1, 1, 1)
+        self.divisors = None
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
         self.set_statistics(mean, std)
@@ -156,10 +165,30 @@ class PixelScaler(nn.Module):
             setattr(self, name, value)
 
     def to_unit(self, images: torch.Tensor) -> torch.Tensor:
-        """Return floats, uint8 values divided by 255."""
-        if images.dtype == torch.uint8:
-            return images.to(self.dtype).div_(255)
-        return images.to(self.dtype)
+        """Return floats, integers divided as the training rows decided."""
+        values, divisor = images.to(self.dtype), self._divisor(images.dtype)
+        return values if divisor == 1 else values.div_(divisor)
+
+    def from_unit(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return what `to_unit` was given; floats keep the type that they have."""
+        if dtype.is_floating_point or dtype == torch.bool:
+            return images
+        limits, divisor = torch.iinfo(dtype), self._divisor(dtype)
+        images = images if divisor == 1 else images * divisor
+        # Neither end of the widest types is a float that fits into them.
+        low, high = max(limits.min, -(2**53)), min(limits.max, 2**53)
+        return images.round().clamp(low, high).to(dtype)
+
+    def _divisor(self, dtype: torch.dtype) -> int:
+        return (self.divisors or Divisors()).of(dtype)
+
+    def get_extra_state(self) -> torch.Tensor:
+        """Return the divisors as ``state_dict`` holds them."""
+        return torch.tensor(self.divisors or (), dtype=torch.int64)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Take the divisors from a ``state_dict``."""
+        self.divisors = Divisors(*state.tolist()) if len(state) else None
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # What was learnt fits into a scaler that has learnt nothing yet.
@@ -167,26 +196,47 @@ class PixelScaler(nn.Module):
             value = state_dict.get(prefix + name)
             if value is not None and getattr(self, name) is None:
                 setattr(self, name, torch.empty_like(value))
+        # Older states have none.
+        state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def undo(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the values that were normalised, in [0, 1] if they were uint8."""
+        """Return the values that were normalised, as `to_unit` gives them."""
         if self.mean is None or self.std is None:
             return images
         return images * self.std + self.mean
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what `undo` takes."""
+        if self.mean is None or self.std is None:
+            return images
+        return (images - self.mean).div_(self.std)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         scaled = self.to_unit(images)
         if self.spec is not None:
             scaled = self.spec.fit_size(scaled)
-        mean, std = self.mean, self.std
-        if mean is None or std is None:
-            return scaled
-        if scaled is images:
-            scaled = images - mean  # The caller's tensor is not ours to change.
-        else:
-            scaled.sub_(mean)
-        return scaled.div_(std)
+        if scaled is images or self.mean is None or self.std is None:
+            return self.normalised(scaled)
+        return scaled.sub_(self.mean).div_(self.std)
+
+
+class Statistics(NamedTuple):
+    """What all pixels of some images tell.
+
+    Attributes
+    ----------
+    mean, std : ndarray of shape (C,), dtype=float64
+        Of what a network will see, that is of integers after their division.
+        A channel without variation has a standard deviation of 1.
+    low, high : float
+        The least and the greatest value before it; of uint8 the limits of the type.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    low: float
+    high: float
 
 
 def channel_statistics(
@@ -194,7 +244,7 @@ def channel_statistics(
     rows: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     dtype: torch.dtype = torch.float32,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Statistics:
     """Return mean and standard deviation per channel of what a network will see.
 
     Flat rows that are not images count as one channel. All is summed in float64,
@@ -212,8 +262,7 @@ def channel_statistics(
 
     Returns
     -------
-    mean, std : ndarray of shape (C,), dtype=float64
-        A channel without variation has a standard deviation of 1.
+    statistics : Statistics
 
     Raises
     ------
@@ -222,6 +271,7 @@ def channel_statistics(
     """
     n_rows = len(images) if rows is None else len(rows)
     totals, counts = np.zeros((3, 1)), torch.zeros(1, 256, dtype=torch.int64)
+    lows, highs = [], []
     n_images = max(1, _CHUNK // math.prod(images.image_shape))
     for start in range(0, n_rows, n_images):
         chunk = slice(start, start + n_images)
@@ -229,11 +279,22 @@ def channel_statistics(
         weight = None if sample_weight is None else sample_weight[part]
         pixels = images.read(part)
         pixels = pixels[:, None] if pixels.ndim == 2 else pixels.flatten(2)
-        if pixels.dtype == torch.uint8 and weight is None:
-            counts = counts + _counts(pixels)
+        low, high = _limits(pixels)
+        lows.append(low)
+        highs.append(high)
+        is_8_bit = not pixels.is_floating_point() and low >= 0 and high <= 255
+        if is_8_bit and weight is None:
+            counts = counts + _counts(pixels.to(torch.uint8))
         else:
             totals = totals + _sums(pixels, weight, dtype)
-    totals = totals + _sums_of_counts(counts, dtype)
+    low, high = min(lows), max(highs)
+    divisor = 1
+    if pixels.dtype == torch.uint8:
+        divisor = 255
+    elif not pixels.is_floating_point():
+        divisor = divisors_for(images.dtype, low, high).wider
+        totals = totals / [[1], [divisor], [divisor**2]]
+    totals = totals + _sums_of_counts(counts, dtype, divisor)
     count, total, squares = totals
     if not np.isfinite(total).all():
         raise ValueError("Input X contains NaN or infinity.")
@@ -241,13 +302,23 @@ def channel_statistics(
     variance = np.maximum(squares / count - mean**2, 0)
     # Rounding leaves a tiny variance where there is none.
     std = np.where(variance > 1e-12 * np.maximum(mean**2, 1e-12), np.sqrt(variance), 1)
-    return mean, std
+    return Statistics(mean, std, low, high)
+
+
+def _limits(pixels: torch.Tensor) -> tuple[float, float]:
+    if pixels.dtype == torch.uint8:
+        return 0, 255
+    low, high = pixels.aminmax()
+    return float(low), float(high)
 
 
 def _sums(
     pixels: torch.Tensor, weight: np.ndarray | None, dtype: torch.dtype
 ) -> np.ndarray:
-    """Return weight, sum and sum of squares of (b, C, n) per channel, shape (3, C)."""
+    """Return weight, sum and sum of squares of (b, C, n) per channel, shape (3, C).
+
+    uint8 values are divided by 255; all others are as they are.
+    """
     if pixels.dtype == torch.uint8:
         pixels = pixels.to(dtype).div_(255)
     values = pixels.to(dtype).to(torch.float64)
@@ -278,8 +349,10 @@ def _counts(pixels: torch.Tensor) -> torch.Tensor:
     return torch.stack(counts).view(-1, _N_PLACES, 256).sum(1)
 
 
-def _sums_of_counts(counts: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
+def _sums_of_counts(
+    counts: torch.Tensor, dtype: torch.dtype, divisor: int
+) -> np.ndarray:
     """Return what `_sums` does, five times as fast."""
-    values = torch.arange(256).to(dtype).div_(255).to(torch.float64)
+    values = torch.arange(256).to(dtype).div_(divisor).to(torch.float64)
     numbers = counts.double()
     return torch.stack([numbers.sum(1), numbers @ values, numbers @ values**2]).numpy()

@@ -14,6 +14,7 @@ from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import ImageSequence
 from skvision.datasets._readers import ArrayReader, DatasetReader
 from skvision.preprocessing._inputs import as_images
+from skvision.preprocessing._pixel_range import Divisors
 from skvision.preprocessing._scaling import PixelScaler, channel_statistics
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -24,9 +25,14 @@ def rng():
     return np.random.default_rng(0)
 
 
+def mean_and_std(*args, **kwargs):
+    statistics = channel_statistics(*args, **kwargs)
+    return statistics.mean, statistics.std
+
+
 def assert_statistics(images, values, **kwargs):
     """Compare with numpy's, over axes 0, 2 and 3 of (n, C, H, W) values."""
-    mean, std = channel_statistics(images, **kwargs)
+    mean, std = mean_and_std(images, **kwargs)
     assert mean.dtype == std.dtype == np.float64
     assert mean.shape == std.shape == (values.shape[1],)
     # Networks see float32, so the values may have been rounded to that.
@@ -46,9 +52,11 @@ def test_statistics_of_uint8(rng, n):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "uint16"])
 def test_statistics_of_other_types(rng, dtype):
-    values = (rng.normal(50, 10, (200, 2, 6, 5)) * [[[[1]], [[3]]]]).astype(dtype)
+    values = (rng.normal(50, 9, (200, 2, 6, 5)) * [[[[1]], [[3]]]]).clip(0, 255)
+    values = values.astype(dtype)
     images = as_images(values, channels="first")
-    assert_statistics(images, values.astype(np.float64))
+    divisor = 255 if values.dtype.kind in "iu" else 1
+    assert_statistics(images, values.astype(np.float64) / divisor)
 
 
 def test_statistics_of_real_images(fashion_mnist):
@@ -70,7 +78,7 @@ def test_statistics_far_from_zero(rng):
 )
 @settings(max_examples=50, deadline=None)
 def test_statistics_of_any_values(values):
-    mean, std = channel_statistics(as_images(values, channels="first"))
+    mean, std = mean_and_std(as_images(values, channels="first"))
     wide = values.astype(np.float64)
     assert_allclose(mean, wide.mean((0, 2, 3)), rtol=1e-9, atol=1e-10)
     expected = wide.std((0, 2, 3))
@@ -98,13 +106,13 @@ def test_weights_are_repeated_rows(rng, kind):
     else:
         reader = ArrayReader(values, "first")
     images = ImageSequence(reader)
-    expected = channel_statistics(images[np.repeat(np.arange(40), weight)])
+    expected = mean_and_std(images[np.repeat(np.arange(40), weight)])
     for scale in (1, 0.125):
-        weighted = channel_statistics(images, sample_weight=weight * scale)
+        weighted = mean_and_std(images, sample_weight=weight * scale)
         assert_allclose(weighted, expected, rtol=1e-10)
     rows = np.array([3, 8, 30, 31])
-    weighted = channel_statistics(images, rows, weight)
-    repeated = channel_statistics(images[np.repeat(rows, weight[rows])])
+    weighted = mean_and_std(images, rows, weight)
+    repeated = mean_and_std(images[np.repeat(rows, weight[rows])])
     assert_allclose(weighted, repeated, rtol=1e-10)
 
 
@@ -113,7 +121,7 @@ def test_weights_are_repeated_rows(rng, kind):
 def test_constant_channel(rng, value, dtype):
     values = rng.random((300, 2, 7, 9)).astype(dtype)
     values[:, 1] = value
-    mean, std = channel_statistics(as_images(values, channels="first"))
+    mean, std = mean_and_std(as_images(values, channels="first"))
     assert std[1] == 1
     assert_allclose(mean[1], values[0, 1, 0, 0], rtol=1e-7)
     assert_allclose(std[0], values[:, 0].std(dtype=np.float64), rtol=1e-6)
@@ -123,7 +131,7 @@ def test_constant_channel(rng, value, dtype):
 def test_constant_channel_of_uint8(rng, value):
     pixels = rng.integers(0, 256, (300, 2, 7, 9), dtype=np.uint8)
     pixels[:, 0] = value
-    mean, std = channel_statistics(as_images(pixels, channels="first"))
+    mean, std = mean_and_std(as_images(pixels, channels="first"))
     assert std[0] == 1
     assert_allclose(mean[0], value / 255, rtol=1e-7)
 
@@ -132,14 +140,14 @@ def test_one_pixel_that_differs():
     # Not constant, however rare the other value.
     pixels = np.zeros((2000, 10, 10), dtype=np.uint8)
     pixels[1234, 5, 5] = 1
-    mean, std = channel_statistics(as_images(pixels))
+    mean, std = mean_and_std(as_images(pixels))
     assert_allclose(mean, pixels.mean() / 255)
     assert_allclose(std, pixels.std() / 255)
 
 
 def test_flat_rows_are_one_channel(rng):
     rows = rng.random((60, 11))
-    mean, std = channel_statistics(ImageSequence(ArrayReader(rows, "flat")))
+    mean, std = mean_and_std(ImageSequence(ArrayReader(rows, "flat")))
     assert_allclose((mean, std), ([rows.mean()], [rows.std()]), rtol=1e-6)
     folded = ArrayReader(rows[:, :10], "flat", image_shape=(2, 1, 5))
     values = rows[:, :10].reshape(60, 2, 1, 5)
@@ -150,8 +158,8 @@ def test_statistics_of_a_memory_map(rng, tmp_path):
     pixels = rng.integers(0, 256, (3000, 8, 8), dtype=np.uint8)
     pixels.tofile(tmp_path / "images")
     mapped = np.memmap(tmp_path / "images", np.uint8, "r", shape=pixels.shape)
-    expected = channel_statistics(as_images(pixels))
-    assert_array_equal(channel_statistics(as_images(mapped)), expected)
+    expected = mean_and_std(as_images(pixels))
+    assert_array_equal(mean_and_std(as_images(mapped)), expected)
 
 
 def test_statistics_read_each_item_once(rng):
@@ -168,7 +176,7 @@ def test_statistics_read_each_item_once(rng):
     data = Counted()
     images = ImageSequence(DatasetReader(data))
     data.reads = 0
-    mean, _ = channel_statistics(images)
+    mean, _ = mean_and_std(images)
     assert_allclose(mean, np.arange(30).mean() / 30, rtol=1e-6)
     assert data.reads == 30
 
@@ -178,7 +186,7 @@ def test_values_that_are_not_finite(value):
     values = np.ones((5, 1, 3, 3))
     values[3, 0, 2, 1] = value
     with pytest.raises(ValueError, match="NaN or infinity"):
-        channel_statistics(ImageSequence(ArrayReader(values, "first")))
+        mean_and_std(ImageSequence(ArrayReader(values, "first")))
 
 
 def test_statistics_do_not_depend_on_storage():
@@ -187,8 +195,8 @@ def test_statistics_do_not_depend_on_storage():
         rng = np.random.default_rng(seed)
         pixels = rng.integers(0, 256, (40, 5, 5, 3), dtype=np.uint8)
         values = pixels.astype(np.float32) / np.float32(255)
-        stored = channel_statistics(as_images(pixels))
-        scaled = channel_statistics(as_images(values))
+        stored = mean_and_std(as_images(pixels))
+        scaled = mean_and_std(as_images(values))
         assert_array_equal(np.float32(stored), np.float32(scaled))
 
 
@@ -299,12 +307,16 @@ def test_scaler_leaves_its_input_alone(dtype, to, pair, flat):
 
 def test_scaler_moves_and_is_saved():
     scaler = PixelScaler([0.1, 0.2], [0.5, 0.6])
-    assert set(scaler.state_dict()) == {"mean", "std"}
+    scaler.divisors = Divisors(255, 65535)
     assert list(scaler.parameters()) == []
     other = PixelScaler([0.0, 0.0], [1.0, 1.0])
     other.load_state_dict(scaler.state_dict())
-    images = torch.rand(3, 2, 4, 4)
-    assert torch.equal(other(images), scaler(images))
+    for images in (torch.rand(3, 2, 4, 4), torch.randint(0, 65536, (3, 2, 4, 4))):
+        assert torch.equal(other(images), scaler(images))
+    # As it was when there was no more to be saved.
+    mean_and_std = {name: scaler.state_dict()[name] for name in ("mean", "std")}
+    other.load_state_dict(mean_and_std)
+    assert other.divisors == Divisors(255, 65535)
 
 
 class InPlace(nn.Module):
