@@ -24,7 +24,6 @@ __all__ = [
     "Reader",
     "check_tensor",
     "kind_of",
-    "stored_dtype",
     "to_chw",
 ]
 
@@ -91,7 +90,7 @@ class ArrayReader:
         self.flat = layout == "flat" and image_shape is None
         self.image_shape = image_shape or _image_shape(array.shape, layout)
         self.steps = steps
-        self.stored = torch.empty(0, dtype=stored_dtype(array.dtype)).numpy().dtype
+        self.stored = _to_tensor(np.empty(0, array.dtype)).numpy().dtype
         self.dtype = self.stored if steps is None else steps.dtype_of(self.stored)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -426,11 +425,6 @@ def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
             )
         return tensor
     return tensor.to(_WIDENED.get(tensor.dtype, torch.float64))
-
-
-def stored_dtype(dtype: np.dtype) -> torch.dtype:
-    """Return the type that an array's values have in a batch."""
-    return _to_tensor(np.empty(0, dtype)).dtype
 
 
 def check_tensor(tensor: torch.Tensor, where: str = "X") -> None:

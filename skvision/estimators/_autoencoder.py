@@ -18,7 +18,6 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import isolated_random_state
-from skvision.datasets._readers import stored_dtype
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import mean_image_loss
 from skvision.estimators._parameters import RoutingMixin
@@ -499,7 +498,9 @@ class ImageAutoencoder(
 
     def _as_given(self, images, layout, dtype):
         """Return a batch of the network's images as the user has them."""
-        images = self.scaler_.from_unit(images, stored_dtype(dtype))
+        if dtype.kind in "iu":
+            native = torch.from_numpy(np.empty(0, dtype.newbyteorder("="))).dtype
+            images = self.scaler_.from_unit(images, native)
         if layout == "flat":
             images = images.flatten(1)
         elif layout == "grey":

@@ -239,7 +239,7 @@ def test_tensors_of_a_data_set_after_floats_of_255(tmp_path, data):
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import ToTensor
 
-    X, y = data
+    X, _ = data
     for i in range(6):
         (tmp_path / str(i % 2)).mkdir(exist_ok=True)
         Image.fromarray(X[i]).convert("RGB").save(tmp_path / str(i % 2) / f"{i}.png")
