@@ -70,10 +70,9 @@ class ImageAutoencoder(
         the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
     normalize : "range", "channel", None or (mean, std), default="range"
         "range" brings pixels to [0, 1], which a network that ends in a sigmoid can
-        reach: integers are scaled to it anyway, and floats beyond it, such as those
-        from 0 to 255 or from -1 to 1, are by the least and the greatest value of the
-        training rows. What comes out is brought back. None leaves floats as they are;
-        the others are as in `ImageClassifier`.
+        reach: floats beyond it, such as those from 0 to 255 or from -1 to 1, by the
+        least and the greatest value of the training rows. What comes out is brought
+        back. None leaves floats as they are; the others are as in `ImageClassifier`.
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels. "auto" takes the axis of length
         1, 3 or 4, and on a tie the first, with a warning.
@@ -492,9 +491,9 @@ class ImageAutoencoder(
         self.check_is_fitted()
         self._enter_mode(training=False)
         with torch.no_grad(), isolated_random_state(self.device_):
-            data = self._to_predict(X)
-            parts = [function(batch[0]).cpu() for batch in self._in_order(data)]
-            return self._finite(torch.cat(parts), data.images)
+            X = self._to_predict(X)
+            parts = [function(batch[0]).cpu() for batch in self._in_order(X)]
+            return self._finite(torch.cat(parts), X.images)
 
     def _as_given(self, images, layout, dtype):
         """Return a batch of the network's images as the user has them."""

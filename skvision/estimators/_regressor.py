@@ -407,11 +407,11 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
                 )
         return split
 
-    def _fit_scaling(self, data):
-        all_read = super()._fit_scaling(data)
+    def _fit_scaling(self, train, valid, *, anew):
+        all_read = super()._fit_scaling(train, valid, anew=anew)
         check_target_scaling(self)
         if self.scaler_.target.mean is None:
-            self._learn_target_scale(data)
+            self._learn_target_scale(train)
         return all_read
 
     def _learn_target_scale(self, data):
