@@ -69,10 +69,9 @@ class ImageAutoencoder(
         batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
         the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
     normalize : "range", "channel", None or (mean, std), default="range"
-        "range" brings pixels to [0, 1], which a network that ends in a sigmoid can
-        reach: floats beyond it, such as those from 0 to 255 or from -1 to 1, by the
-        least and the greatest value of the training rows. What comes out is brought
-        back. None leaves floats as they are; the others are as in `ImageClassifier`.
+        "range" brings floats beyond [0, 1], such as those from 0 to 255, there by the
+        training rows' least and greatest value, since a sigmoid reaches no others, and
+        brings back what comes out. None leaves them; else as in `ImageClassifier`.
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels. "auto" takes the axis of length
         1, 3 or 4, and on a tie the first, with a warning.
@@ -177,11 +176,8 @@ class ImageAutoencoder(
         pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
         Brings pixels into the range and size that `module_` was trained on.
-    pixel_divisor_ : int
-        What integers wider than uint8 are divided by: 255, 65535, or 1. It goes by the
-        first training rows. uint8 is divided by 255, or by 1 where the others are.
-    pixel_range_ : tuple of float
-        The least and the greatest value of those rows, before any scaling.
+    pixel_divisor_, pixel_range_ : int, tuple of float
+        The scale of the training pixels, see `ImageClassifier`.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -336,8 +332,7 @@ class ImageAutoencoder(
         Returns
         -------
         images : ndarray
-            In the layout and range of the images in ``fit``, and integers of their type
-            if they were such.
+            In layout, range and type of the images in ``fit``.
         """
         self.check_is_fitted()
         codes = check_array(X, dtype=[np.float64, np.float32], input_name="codes")
@@ -462,9 +457,8 @@ class ImageAutoencoder(
         if training:
             clean = apply_transforms(clean, check_transforms(self.augment))
             noisy = apply_transforms(clean, check_transforms(self.noise, "noise"))
-        if self.normalize == "range":
-            clean, noisy = self.scaler_.undo(clean), self.scaler_.undo(noisy)
-        return noisy, clean
+        undo = self.scaler_.undo if self.normalize == "range" else (lambda x: x)
+        return undo(noisy), undo(clean)
 
     def _target(self, target):
         return self.scaler_(target)
@@ -493,7 +487,7 @@ class ImageAutoencoder(
         with torch.no_grad(), isolated_random_state(self.device_):
             X = self._to_predict(X)
             parts = [function(batch[0]).cpu() for batch in self._in_order(X)]
-            return self._finite(torch.cat(parts), X.images)
+        return self._finite(torch.cat(parts), X.images)
 
     def _as_given(self, images, layout, dtype):
         """Return a batch of the network's images as the user has them."""
@@ -506,5 +500,4 @@ class ImageAutoencoder(
             images = images[:, 0]
         elif layout == "last":
             images = images.permute(0, 2, 3, 1)
-        array = images.contiguous().numpy()
-        return array.astype(dtype, copy=False) if dtype.kind in "iu" else array
+        return images.contiguous().numpy()
