@@ -176,8 +176,7 @@ class ImageAutoencoder(
         pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
         Brings pixels into the range and size that `module_` was trained on.
-    pixel_divisor_, pixel_range_ : int, tuple of float
-        The scale of the training pixels, see `ImageClassifier`.
+    pixel_divisor_, pixel_range_ : see `ImageClassifier`
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -457,8 +456,8 @@ class ImageAutoencoder(
         if training:
             clean = apply_transforms(clean, check_transforms(self.augment))
             noisy = apply_transforms(clean, check_transforms(self.noise, "noise"))
-        undo = self.scaler_.undo if self.normalize == "range" else (lambda x: x)
-        return undo(noisy), undo(clean)
+        by_range = self.normalize == "range"
+        return [self.scaler_.undo(x) if by_range else x for x in (noisy, clean)]
 
     def _target(self, target):
         return self.scaler_(target)
@@ -474,8 +473,7 @@ class ImageAutoencoder(
         # The sum over pixels of an image, as a mean over images, where asked for.
         return loss * y_true[0].numel() if self.reduction == "sum" else loss
 
-    def _constant_loss(self, data):
-        return mean_image_loss(self, data)
+    _constant_loss = mean_image_loss
 
     def _encode(self, batch):
         return self.module_.encoder(self._to_input(batch))
@@ -490,7 +488,6 @@ class ImageAutoencoder(
         return self._finite(torch.cat(parts), X.images)
 
     def _as_given(self, images, layout, dtype):
-        """Return a batch of the network's images as the user has them."""
         if dtype.kind in "iu":
             native = torch.from_numpy(np.empty(0, dtype.newbyteorder("="))).dtype
             images = self.scaler_.from_unit(images, native)

@@ -183,11 +183,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         pretrained weights bring a size of their own.
     scaler_ : torch.nn.Module
         Brings pixels into the range and size that `module_` was trained on.
-    pixel_divisor_ : int
-        What integers wider than uint8 are divided by: 255, 65535, or 1. It goes by the
-        first training rows. uint8 is divided by 255, or by 1 where the others are.
-    pixel_range_ : tuple of float
-        The least and the greatest value of those rows, before any scaling.
+    pixel_divisor_, pixel_range_ : int, tuple of float
+        What integers wider than uint8 are divided by (255, 65535, or 1: as they are),
+        and least and greatest value of the first training rows, which decide it.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -296,8 +294,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             (n, n_features), a pandas frame of such rows, a data set, an
             `~skvision.datasets.ImageSequence` or ``SliceDataset``, or a list of
             images, of (image, label) pairs or of paths of image files. Integers
-            are scaled to [0, 1], if they are from 0 to 255 or 65535 in the first
-            call; floats are taken as they are, see `pixel_divisor_`.
+            from 0 to 255 or 65535 are scaled to [0, 1]; floats are taken as they are.
         y : array-like of shape (n,), default=None
             Labels of any kind; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
