@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import LRScheduler
 from skorch.helper import predefined_split
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -290,12 +290,16 @@ RUN_TIME = [
     ({"callbacks__train_loss__name": "x"}, True),
     ({"callbacks": "disable"}, True),
     ({"iterator_train": DataLoader, "iterator_train__shuffle": True}, True),
-    ({"iterator_train__collate_fn": lambda batch: batch}, True),
+    ({"iterator_train__collate_fn": default_collate}, True),
     ({"pretrained": "weights.pt"}, True),
 ]
 
 
-@pytest.mark.parametrize(("params", "warns"), RUN_TIME, ids=repr)
+@pytest.mark.parametrize(
+    ("params", "warns"),
+    RUN_TIME,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
 def test_settings_of_a_session_are_not_kept(fitted, params, warns, tmp_path):
     net = copy.deepcopy(fitted).set_params(**params)
     with warnings.catch_warnings(record=True) as found:

@@ -176,7 +176,7 @@ def test_a_checkpoint_that_loads_the_best_epoch(data, tmp_path):
 
 @pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
 @pytest.mark.parametrize(
-    "params", [{}, {"early_stopping": True}, {"train_split": ValidSplit(4)}], ids=str
+    "params", [{}, {"early_stopping": True}, {"train_split": ValidSplit(4)}], ids=list
 )
 def test_no_epoch_builds_the_network(kind, params, data):
     X, y = data
