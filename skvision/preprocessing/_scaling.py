@@ -288,6 +288,8 @@ def channel_statistics(
         else:
             totals = totals + _sums(pixels, weight, dtype)
     low, high = min(lows), max(highs)
+    if pixels.dtype == torch.uint8 and images.dtype != np.uint8:
+        low, high = 0, 1  # What the user gave are floats, which they stand for.
     divisor = 1
     if pixels.dtype == torch.uint8:
         divisor = 255

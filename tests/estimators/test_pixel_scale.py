@@ -7,9 +7,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
 from PIL import Image
 from skorch.helper import predefined_split
 from torch.utils.data import Dataset, TensorDataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import ToTensor, v2
 
 import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -232,6 +235,31 @@ def test_pretrained_weights_bring_their_scale(data):
     np.testing.assert_allclose(
         net.predict_proba(X), base.predict_proba(np.float32(X)), atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [ToTensor(), v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, True)])],
+)
+def test_fitted_on_a_data_set_that_scales_by_itself(transform, tmp_path, data):
+    X, y = data[0][:40], data[1][:40] % 2
+    for row, (image, label) in enumerate(zip(X, y, strict=True)):
+        path = tmp_path / f"{label}" / f"{row:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    images = ImageFolder(tmp_path, transform)
+    pixels = np.stack(
+        [np.asarray(Image.open(path).convert("RGB")) for path, _ in images.samples]
+    )
+    net, texts = texts_of(lambda: ImageClassifier(**MLP, max_epochs=2).fit(images))
+    expected = net.predict_proba(images)
+    assert net.pixel_range_ == (0, 1)
+    for given in (pixels, pixels.astype("int64"), np.float32(pixels / 255)):
+        got, more = texts_of(lambda given=given: net.predict_proba(given))
+        assert_allclose(got, expected, atol=1e-5)
+        assert not texts + more
+    _, texts = texts_of(lambda: net.predict(pixels.astype("float32")))
+    assert texts
 
 
 def test_tensors_of_a_data_set_after_floats_of_255(tmp_path, data):
