@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dis
+from difflib import get_close_matches
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -16,6 +17,9 @@ __all__ = ["CallbackCopies", "check_monitors", "is_callback", "raised_by_callbac
 
 #: What skorch's loop calls.
 _CALLED = ("initialize", "set_params", *(n for n in vars(Callback) if n[:3] == "on_"))
+# What the loop records beside losses, and the packages whose callbacks are known.
+_OF_LOOP = ("epoch", "dur", "train_batch_count", "valid_batch_count")
+_OWN = ("skorch", "skvision")
 _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
@@ -32,29 +36,53 @@ def check_monitors(net: Any, *, holds_out: bool) -> None:
     Raises
     ------
     ValueError
-        If one watches a score of validation rows, and there are none.
+        If one watches a score of validation rows, and there are none, or a score that
+        nothing records.
     """
-    if holds_out:
-        return
-    recorded: dict[bool, set[str]] = {True: {"train_loss"}, False: {"valid_loss"}}
-    for name, callback in net.callbacks_:
-        if isinstance(on_train := getattr(callback, "on_train", None), bool):
-            own = getattr(callback, "name_", getattr(callback, "name", None))
-            recorded[on_train].add(own or name)
-    missing = recorded[False] - recorded[True]
+    recorded = _recorded(net)
+    of_validation = recorded[False] - recorded[True]
+    known = recorded[True] | (recorded[False] if holds_out else set())
     for name, callback in net.callbacks_:
         monitor = getattr(callback, "monitor", None)
-        if not isinstance(monitor, str) or monitor.removesuffix("_best") not in missing:
+        if not isinstance(monitor, str):
             continue
         policy = getattr(callback, "policy", ReduceLROnPlateau)
         if policy not in (ReduceLROnPlateau, ReduceLROnPlateau.__name__):
             continue  # Other schedules do not look at it.
-        raise ValueError(
-            f"The callback {name} ({type(callback).__name__}) watches {monitor!r}, but "
-            "no rows are held out that it could be measured on. Set early_stopping="
-            "True, which holds rows out and stops by itself; or set train_split; or "
-            "let it watch the training rows, as by monitor='train_loss'."
-        )
+        watched = monitor.removesuffix("_best")
+        watches = f"The callback {name} ({type(callback).__name__}) watches {monitor!r}"
+        if watched in of_validation and not holds_out:
+            raise ValueError(
+                f"{watches}, but no rows are held out that it could be measured on. "
+                "Set early_stopping=True, which holds rows out and stops by itself; or "
+                "set train_split; or let it watch the training rows, as by "
+                "monitor='train_loss'."
+            )
+        if watched not in known and not _may_record_more(net):
+            near = get_close_matches(watched, sorted(known | of_validation), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{watches}, which nothing records.{hint} Recorded are "
+                f"{sorted(known)}, and what epoch_scoring names."
+            )
+
+
+def _recorded(net: Any) -> dict[bool, set[str]]:
+    """Return what is known to be in the history, by whether it is of training rows."""
+    recorded = {True: {"train_loss", *_OF_LOOP}, False: {"valid_loss"}}
+    for name, callback in net.callbacks_:
+        if isinstance(on_train := getattr(callback, "on_train", None), bool):
+            own = getattr(callback, "name_", getattr(callback, "name", None))
+            recorded[on_train].add(own or name)
+        if isinstance(event := getattr(callback, "event_name", None), str):
+            recorded[True].add(event)
+    return recorded
+
+
+def _may_record_more(net: Any) -> bool:
+    """Whether code of the user's runs in training, which may record anything."""
+    kinds = [type(net), *(type(callback) for _, callback in net.callbacks_)]
+    return any(kind.__module__.split(".")[0] not in _OWN for kind in kinds)
 
 
 class CallbackCopies:

@@ -99,3 +99,35 @@ def test_other_estimators(data, estimator):
     with pytest.raises(ValueError, match="watches 'valid_loss'.*early_stopping=True"):
         estimator(**options).fit(X, y)
     assert len(estimator(**options, early_stopping=True).fit(X, y).history) == 1
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize(
+    ("watched", "near"),
+    [
+        ("val_loss", "valid_loss"),
+        ("train_los", "train_loss"),
+        ("train_f1", "train_f1_macro"),
+        ("valid_f1", "valid_f1_macro"),
+    ],
+)
+@pytest.mark.parametrize("kind", [EarlyStopping, Checkpoint, LRScheduler])
+def test_names_of_nothing_that_is_recorded(data, kind, watched, near, stops):
+    X, y = data
+    policy = {"policy": "ReduceLROnPlateau"} if kind is LRScheduler else {}
+    callback = kind(monitor=watched, **policy)
+    options = {"epoch_scoring": "f1_macro", "early_stopping": stops, **SMALL}
+    net = ImageClassifier(callbacks=[callback], **options)
+    with pytest.raises(ValueError, match=f"watches '{watched}'.*'{near}'"):
+        net.fit(X, y)
+    assert not hasattr(net, "module_")
+
+
+def test_callbacks_of_the_users_own_may_record_anything(data):
+    class Records(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("val_loss", 1.0)
+
+    callbacks = [Records(), EarlyStopping(monitor="val_loss", sink=str)]
+    net = ImageClassifier(callbacks=callbacks, **SMALL).fit(*data)
+    assert len(net.history) == 2
