@@ -23,7 +23,7 @@ from skvision.estimators._build import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._callbacks import check_monitors
+from skvision.estimators._callbacks import check_monitors, schedules_going_on
 from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._checks import (
     check_batches,
@@ -221,12 +221,13 @@ class ImageNet(
             self._renew_parts(changed)
         else:
             self.initialize()
-            self._check_found()
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
         anew = not goes_on or (reset and self.scaler_.divisors is None)
         all_read = self._fit_scaling(*split, anew=anew)
+        if not goes_on:
+            self._check_found()  # The scaling is compared with that of these rows.
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
         try_loss(self, split.train)
@@ -265,7 +266,8 @@ class ImageNet(
             return  # Callbacks that begin anew would forget what they know.
         with isolated_random_state(self.device_, next_seed(self._generator)):
             try:
-                self.notify("on_train_begin", X=split.train, y=None)
+                with schedules_going_on(self):
+                    self.notify("on_train_begin", X=split.train, y=None)
                 epochs = self.max_epochs
                 if self._found and epochs:
                     stopped = self._resume(self._found)
