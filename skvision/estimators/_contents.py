@@ -14,8 +14,10 @@ from sklearn.base import is_classifier, is_regressor
 from skvision.estimators._accepted import shown
 from skvision.exceptions import FormatError
 from skvision.preprocessing._pixel_range import Divisors
+from skvision.training._optimizers import missing_state
 
 __all__ = [
+    "LEFT",
     "REMEMBERED",
     "check_callbacks",
     "check_divisors",
@@ -35,6 +37,8 @@ REMEMBERED = ("best_epoch_", "best_score_", "dynamic_threshold_", "misses_")
 # keep what has other shapes.
 _SCALARS = ("step", "eta", "mu", "mu_product")
 _FREE = (torch.optim.Adafactor, torch.optim.LBFGS)
+#: What schedules leave in the groups of an optimizer.
+LEFT = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
 
 
 def check_finite(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,8 +93,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     if len(groups) != len(fresh["param_groups"]):
         raise FormatError("its optimizer has another number of groups")
     for group, expected in zip(groups, fresh["param_groups"], strict=True):
-        # Schedules leave the rate that they began with.
-        if not expected.keys() <= group.keys() <= {*expected, "initial_lr"}:
+        if not expected.keys() <= group.keys() <= {*expected, *LEFT}:
             raise FormatError("its optimizer has other settings")
         if group["params"] != expected["params"]:
             raise FormatError("its optimizer is that of other weights")
@@ -98,6 +101,11 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
             if not _is_like(value, expected.get(name, 0.0)):
                 raise FormatError(f"its optimizer has {name}={shown(value)}")
     weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for group in groups:
+        places = [i for i in group["params"] if i in state["state"]]
+        states = [(weights[i], state["state"][i]) for i in places]
+        if name := missing_state(optimizer, group, states):
+            raise FormatError(f"its optimizer does not know {name!r} of each weight")
     for place, values in state["state"].items():
         for name, value in values.items():
             parts = value if isinstance(value, (list, tuple)) else [value]
@@ -109,13 +117,17 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
                 shape = () if name in _SCALARS else weights[place].shape
                 if value.shape != shape or value.is_complex():
                     raise FormatError(f"its optimizer's {name!r} has another shape")
+            if name == "step" and value < 0:
+                raise FormatError(f"its optimizer has taken {float(value)} steps")
 
 
 def _is_like(value: Any, expected: Any) -> bool:
     """Whether a value is of the kind that a fresh optimizer has."""
     if isinstance(value, torch.Tensor):
         return value.numel() == 1
-    if isinstance(expected, bool) or expected is None or isinstance(expected, str):
+    if isinstance(expected, bool):
+        return value is None or isinstance(value, bool)
+    if expected is None or isinstance(expected, str):
         return value is None or isinstance(value, (bool, str))
     if isinstance(expected, (tuple, list)):
         return (
@@ -123,7 +135,9 @@ def _is_like(value: Any, expected: Any) -> bool:
             and len(value) == len(expected)
             and all(map(_is_like, value, expected))
         )
-    return isinstance(value, Real) and math.isfinite(value)
+    if not isinstance(value, Real) or not math.isfinite(value):
+        return False
+    return value >= 0 or expected < 0
 
 
 def check_history(epochs: Any) -> list[dict[str, Any]]:

@@ -19,8 +19,9 @@ from skorch.callbacks import (
 )
 from torch import nn
 
-from skvision.estimators._contents import check_finite, check_history
+from skvision.estimators._contents import LEFT, check_finite, check_history
 from skvision.exceptions import FormatError
+from skvision.training._optimizers import missing_state
 
 __all__ = ["NotRestorable", "check_parts", "check_state", "restored"]
 
@@ -30,8 +31,6 @@ _KEYS = {
 }
 #: Callbacks that never end a training.
 _NEVER_STOP = (EpochScoring, EpochTimer, LRScheduler, PassthroughScoring, PrintLog)
-#: What schedules leave in the groups of an optimizer.
-_LEFT = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
 
 
 class NotRestorable(ValueError):
@@ -137,11 +136,11 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
     fresh = optimizer.state_dict()["param_groups"]
     try:
         groups, states = found["param_groups"], found["state"].values()
-        names = [(g.keys() - _LEFT, g["params"]) for g in groups]
+        names = [(g.keys() - LEFT, g["params"]) for g in groups]
         tensors = [v for s in states for v in s.values() if isinstance(v, torch.Tensor)]
     except (AttributeError, KeyError, TypeError) as error:
         raise FormatError("its optimizer has no state") from error
-    if names != [(g.keys() - _LEFT, g["params"]) for g in fresh]:
+    if names != [(g.keys() - LEFT, g["params"]) for g in fresh]:
         raise FormatError("its optimizer is that of other weights")
     for group, own in zip(groups, fresh, strict=True):
         for key, value in group.items():
@@ -151,6 +150,11 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
                 raise FormatError(f"its optimizer has {key}={value!r}") from error
     for value in tensors:
         check_finite({"optimizer": value})
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for group in groups:
+        states = [(weights[i], found["state"].get(i, {})) for i in group["params"]]
+        if name := missing_state(optimizer, group, states):
+            raise FormatError(f"its optimizer does not know {name!r} of each weight")
 
 
 def restored(

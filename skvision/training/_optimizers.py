@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
-__all__ = ["forget_unfit_state", "group_setting", "set_groups"]
+__all__ = ["forget_unfit_state", "group_setting", "missing_state", "set_groups"]
 
 
 def group_setting(name: str) -> tuple[int | None, str] | None:
@@ -56,24 +57,53 @@ def set_groups(
 
 def forget_unfit_state(optimizer: torch.optim.Optimizer) -> None:
     """Begin an optimizer's state anew if its settings need what it does not have."""
-    states = [state for state in optimizer.state.values() if state]
-    if states:
-        needed = _state_names(optimizer)
-        if not all(needed <= state.keys() for state in states):
+    for group in optimizer.param_groups:
+        states = [
+            (p, optimizer.state[p]) for p in group["params"] if p in optimizer.state
+        ]
+        if missing_state(optimizer, group, states):
             optimizer.state.clear()
+            return
 
 
-def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
-    """Return what an optimizer remembers of a weight after a step."""
-    parameter = next(p for group in optimizer.param_groups for p in group["params"])
-    weight = torch.zeros_like(parameter.detach().flatten()[:1], requires_grad=True)
-    weight.grad = torch.zeros_like(weight)
+def missing_state(
+    optimizer: torch.optim.Optimizer,
+    group: Mapping[str, Any],
+    states: Iterable[tuple[torch.Tensor, Mapping[str, Any]]],
+) -> str | None:
+    """Return a name that an optimizer's next step would look for in vain.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+    group : dict
+        The settings of a group.
+    states : iterable of (Tensor, dict)
+        Weights, and what is remembered of each; nothing is that of a new one.
+    """
+    trials: dict[int, dict[str, Any]] = {}
+    for weight, state in states:
+        if weight.ndim not in trials:
+            trials[weight.ndim] = _state_after_a_step(optimizer, group, weight)
+        for name, value in trials[weight.ndim].items() if state else ():
+            tensor = isinstance(value, torch.Tensor)
+            if name not in state or (tensor and not torch.is_tensor(state[name])):
+                return name
+    return None
+
+
+def _state_after_a_step(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], like: torch.Tensor
+) -> dict[str, Any]:
+    """Return what an optimizer remembers of a weight of as many dimensions."""
+    weight = torch.zeros([1] * like.ndim, dtype=like.dtype, device=like.device)
+    weight.requires_grad_(True).grad = torch.zeros_like(weight)
     try:
         trial = copy.copy(optimizer)
         trial.state = defaultdict(dict)
-        trial.param_groups = [optimizer.param_groups[0] | {"params": [weight]}]
+        trial.param_groups = [{**group, "params": [weight]}]
         trial.step()
-        return set(trial.state[weight])
+        return dict(trial.state[weight])
     except Exception:
         # One that wants a closure, or weights of other shapes: it is not known.
-        return set()
+        return {}

@@ -399,6 +399,14 @@ def test_schedules_go_on_from_where_they_are(go_on, data):
                 assert again.history[:, name] == whole.history[:, name]
 
 
+def test_rates_leave_what_an_optimizer_knows(data):
+    # Adafactor has other things to remember of matrices than of vectors.
+    params = SMALL | {"optimizer": torch.optim.Adafactor, "lr": 0.01}
+    net = ImageClassifier("mlp", **params).fit(*data)
+    known = len(net.optimizer_.state)
+    assert len(net.set_params(lr=0.02).optimizer_.state) == known > 0
+
+
 def test_a_cycle_at_its_end_begins_again(data):
     n_steps = 2 * math.ceil(len(data[0]) / SMALL["batch_size"])
     schedule = LRScheduler(

@@ -253,6 +253,23 @@ def test_steps_write_into_their_own_memory(trees, name, tmp_path, data):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda state, group: [values.pop("exp_avg") for values in state.values()],
+        lambda state, group: state[1].pop("step"),
+        lambda state, group: state[0].update(exp_avg=3.0),
+        lambda state, group: state[0].update(step=torch.tensor(-1.0)),
+        lambda state, group: group.update(lr=-1.0),
+        lambda state, group: group.update(fused="yes"),
+    ],
+)
+def test_steps_find_what_they_look_for(trees, change, tmp_path, data):
+    state = copy.deepcopy(trees[0]["optimizer_"])
+    change(state["state"], state["param_groups"][0])
+    assert not check({**trees[0], "optimizer_": state}, tmp_path / "net", data[0])
+
+
+@pytest.mark.parametrize(
     "params",
     [
         {"compile": True, "compile__options": {"cpp.cxx": ["sh -c 'touch x' y"]}},

@@ -170,6 +170,7 @@ WRONG = {
     "rate": lambda state: state["optimizer"]["param_groups"][0].update(lr="1"),
     "groups": lambda state: state["optimizer"]["param_groups"][0].update(evil=1),
     "moments": lambda state: state["optimizer"]["state"][0]["exp_avg"].fill_(np.inf),
+    "no moments": lambda state: state["optimizer"]["state"][0].pop("exp_avg"),
 }
 
 
