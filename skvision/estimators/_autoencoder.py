@@ -21,6 +21,7 @@ from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import mean_image_loss
 from skvision.estimators._parameters import RoutingMixin
+from skvision.estimators._responses import check_reconstruction
 from skvision.estimators._turns import looking
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.preprocessing._inputs import appearance
@@ -463,12 +464,7 @@ class ImageAutoencoder(
         return self.scaler_(target)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        if y_pred.shape != y_true.shape:
-            raise ValueError(
-                f"{type(self).__name__} compares images with images; got outputs of "
-                f"shape {tuple(y_pred.shape)} and targets of shape "
-                f"{tuple(y_true.shape)}. Its score compares images with themselves."
-            )
+        check_reconstruction(self, y_pred, y_true)
         loss = self.criterion_(y_pred, y_true)
         # The sum over pixels of an image, as a mean over images, where asked for.
         return loss * y_true[0].numel() if self.reduction == "sum" else loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 
 import sklearn
@@ -40,7 +41,7 @@ class PicklingMixin:
                 ),
                 stacklevel=2,
             )
-        vars(self).update(state)
+        vars(self).update({**self._new_parameters(state), **state})
         if self.initialized_ and "_made_with" not in state:
             # Written by an older release.
             self._note_parameters()
@@ -55,6 +56,16 @@ class PicklingMixin:
                 self.device_ = torch.device("cpu")
             for name in self._part_names():
                 _moved(state.get(name), self.device_)
+
+    @classmethod
+    def _new_parameters(cls, state):
+        """Return the defaults of parameters that an older release did not have."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.name not in state and p.default is not p.empty
+        }
 
     def _part_names(self):
         """Return the attributes that hold tensors."""

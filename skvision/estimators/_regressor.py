@@ -15,7 +15,11 @@ from torch import nn
 
 from skvision.estimators._base import ImageNet
 from skvision.estimators._parameters import RoutingMixin
-from skvision.estimators._responses import check_target_scaling, normalizes_target
+from skvision.estimators._responses import (
+    check_domain,
+    check_target_scaling,
+    normalizes_target,
+)
 from skvision.estimators._turns import looking
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import NONLINEARITIES, regression_response
@@ -343,6 +347,14 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         # classifiers here and there.
         raise AttributeError("ImageRegressor has no predict_proba.")
 
+    def __setstate__(self, state):
+        scaler = state.get("scaler_")
+        if "n_outputs_" in state and not hasattr(scaler, "target"):
+            # Written by a release that took targets as they are.
+            n = state["n_outputs_"]
+            scaler.target = TargetScaler([0.0] * n, [1.0] * n)
+        super().__setstate__(state)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -400,7 +412,10 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     def _prepare(self, *args):
         split = super()._prepare(*args)
         for part in split:
-            if part is not None and not self._compared(part.y).isfinite().all():
+            if part is None:
+                continue
+            check_domain(self.criterion_, part.y)
+            if not self._compared(part.y).isfinite().all():
                 raise ValueError(
                     f"y contains a value too large for {self.dtype}: "
                     f"{part.y.abs().max():.4g}. Scale y, or set dtype='float64'."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 from torch import nn
 
 from skvision.training._losses import (
@@ -12,16 +14,34 @@ from skvision.training._losses import (
     OF_THEIR_OWN_SCALE,
     OVER_CLASSES,
     class_response,
+    identity,
     regression_response,
     resolve,
 )
 
 __all__ = [
+    "check_domain",
+    "check_reconstruction",
     "check_target_scaling",
     "has_decisions",
     "has_probabilities",
     "normalizes_target",
 ]
+
+# What targets of torch's losses are: the least, the greatest, and in words. Beyond, a
+# loss has no least value, or none at all. It is exactly these classes.
+_PROBABILITIES = (0.0, 1.0, "probabilities, from 0 to 1")
+_DOMAINS: dict[type[nn.Module], tuple[float, float, str]] = {
+    nn.BCELoss: _PROBABILITIES,
+    nn.BCEWithLogitsLoss: _PROBABILITIES,
+    nn.CrossEntropyLoss: _PROBABILITIES,
+    nn.MultiLabelSoftMarginLoss: _PROBABILITIES,
+    nn.KLDivLoss: _PROBABILITIES,
+    nn.PoissonNLLLoss: (0.0, math.inf, "counts or rates, not below 0"),
+    nn.SoftMarginLoss: (-1.0, 1.0, "signs, -1 or 1"),
+}
+# What rounding may leave beyond them.
+_ROUNDING = 1e-5
 
 
 def has_probabilities(net: Any) -> bool:
@@ -101,4 +121,64 @@ def check_target_scaling(net: Any) -> None:
         raise ValueError(
             f"{title} compares the columns of y, probabilities of classes, but y has "
             "only one. Use criterion='mse', or ImageClassifier for labels."
+        )
+
+
+def check_domain(criterion: nn.Module, y: torch.Tensor) -> None:
+    """Check that targets of a regression are what a loss is made for.
+
+    Parameters
+    ----------
+    criterion : torch.nn.Module
+    y : torch.Tensor of shape (n, k)
+
+    Raises
+    ------
+    ValueError
+        If one is not; the message names it.
+    """
+    domain = _DOMAINS.get(type(criterion))
+    if domain is None or getattr(criterion, "log_target", False):
+        return
+    low, high, words = domain
+    bad = (y < low - _ROUNDING) | (y > high + _ROUNDING)
+    if isinstance(criterion, nn.SoftMarginLoss):
+        bad |= y.abs() != 1
+    if bad.any():
+        row, column = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{type(criterion).__name__} is for targets that are {words}, but y has "
+            f"{int(bad.sum())} value(s) of other kinds, such as {y[row, column]:.6g}. "
+            "Bring y there, or choose another criterion, as criterion='mse'."
+        )
+    if isinstance(criterion, nn.CrossEntropyLoss):
+        sums = y.sum(1)
+        if (sums - 1).abs().max() > 1e-3:
+            raise ValueError(
+                "CrossEntropyLoss is for targets that are probabilities of classes, "
+                f"but rows of y sum to {sums.min():.6g} up to {sums.max():.6g}. Divide "
+                "each by its sum."
+            )
+
+
+def check_reconstruction(net: Any, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:
+    """Check that a loss compares images with images.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or the loss takes outputs for something else than pixels.
+    """
+    name = type(net).__name__
+    if y_pred.shape != y_true.shape:
+        raise ValueError(
+            f"{name} compares images with images; got outputs of shape "
+            f"{tuple(y_pred.shape)} and targets of shape {tuple(y_true.shape)}. Its "
+            "score compares images with themselves."
+        )
+    if regression_response(net.criterion_) is not identity:
+        raise ValueError(
+            f"{type(net.criterion_).__name__} takes outputs for logits, logarithms or "
+            f"distances, while {name} takes them for pixels. Under criterion='mse', "
+            "'l1' or torch.nn.BCELoss, whose network ends in a sigmoid, they are."
         )

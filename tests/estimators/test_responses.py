@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 from skvision_tests import DOUBLE, SMALL, Flattening, make_images
 from torch import nn
 
-from skvision import ImageClassifier, ImageRegressor
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -321,3 +321,49 @@ def test_chosen_response_of_a_regression(data, chosen):
     y = counts(np.linspace(-1, 1, 60))
     net = ImageRegressor(criterion=Own, predict_nonlinearity=chosen, **DOUBLE).fit(X, y)
     assert_allclose(net.predict(X), np.exp(raw(net, X)[:, 0]), rtol=1e-7)
+
+
+OUTSIDE = [
+    (nn.BCEWithLogitsLoss, 3.0),
+    (nn.BCEWithLogitsLoss, -0.5),
+    (nn.MultiLabelSoftMarginLoss, 2.0),
+    (nn.PoissonNLLLoss, -1.0),
+    (nn.SoftMarginLoss, 0.5),
+    (nn.KLDivLoss, -1.0),
+    (nn.CrossEntropyLoss, -0.25),
+]
+
+
+@pytest.mark.parametrize(("criterion", "value"), OUTSIDE)
+def test_targets_that_a_loss_is_not_made_for(data, criterion, value):
+    X, _ = data
+    y = shares(np.linspace(-1, 1, 60)).round()
+    if criterion is nn.SoftMarginLoss:
+        y = 2 * y - 1
+    net = ImageRegressor(criterion=criterion, **SMALL)
+    before = net.fit(X, y).predict(X)
+    wrong = y.copy()
+    wrong[7, 1] = value
+    for fit in (net.fit, net.partial_fit):
+        with pytest.raises(ValueError, match=f"{criterion.__name__}.*y has.*{value:g}"):
+            fit(X, wrong)
+    assert_array_equal(net.predict(X), before)
+
+
+def test_probabilities_of_classes_sum_to_one(data):
+    X, _ = data
+    net = ImageRegressor(criterion="cross_entropy", **SMALL)
+    with pytest.raises(ValueError, match="sum to 0.5"):
+        net.fit(X, shares(np.linspace(-1, 1, 60)) / 2)
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [nn.BCEWithLogitsLoss, nn.PoissonNLLLoss, nn.SoftMarginLoss, nn.KLDivLoss],
+)
+def test_autoencoders_whose_outputs_would_be_no_pixels(data, criterion):
+    X, _ = data
+    net = ImageAutoencoder(criterion=criterion, max_epochs=1)
+    with pytest.raises(ValueError, match=f"{criterion.__name__}.*pixels.*BCELoss"):
+        net.fit(X)
+    net.set_params(criterion=nn.BCELoss).fit(X - X.min())

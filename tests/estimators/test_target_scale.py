@@ -1,5 +1,6 @@
 """Targets of a regression whatever their scale."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -208,6 +209,22 @@ def test_files_from_before_there_was_a_scale(data, tmp_path):
     write_file(tmp_path / "old", "estimator", tree)
     old = skvision.load(tmp_path / "old")
     assert_array_equal(old.predict(X), net.predict(X))
+    old.partial_fit(X, 100 * y)
+    assert_array_equal(old.scaler_.target.std, [1, 1])
+
+
+def test_pickles_from_before_there_was_a_scale(data, tmp_path):
+    X, y = data
+    net = ImageRegressor("mlp", normalize_target=False, max_epochs=1).fit(X, y)
+    state = net.__getstate__()
+    del state["normalize_target"], state["_made_with"], state["scaler_"].target
+    old = ImageRegressor.__new__(ImageRegressor)
+    old.__setstate__(copy.deepcopy(state))
+    expected = old.predict(X)
+    assert expected.shape == y.shape
+    assert old.normalize_target == "auto"
+    old.save(tmp_path / "old")
+    assert_array_equal(skvision.load(tmp_path / "old").predict(X), expected)
     old.partial_fit(X, 100 * y)
     assert_array_equal(old.scaler_.target.std, [1, 1])
 
