@@ -17,6 +17,7 @@ from skvision.estimators._callbacks import raised_by_callback
 from skvision.exceptions import DivergedError
 from skvision.training._batches import ImageDataset, ShownDataset
 from skvision.training._losses import constant_loss
+from skvision.training._optimizers import separate_first_steps
 
 __all__ = ["LoopMixin", "StopTraining"]
 
@@ -94,6 +95,10 @@ class LoopMixin:
         epochs = self.history.to_list()
         if epochs and not counts <= epochs[-1].keys():
             self.history_ = History(epochs[:-1])
+
+    def _step_optimizer(self, step_fn):
+        separate_first_steps(self.optimizer_)
+        super()._step_optimizer(step_fn)
 
     def _prepared(self, batch, training):
         """Return (images, targets[, weights]) as the steps of the loop get them.

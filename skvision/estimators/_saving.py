@@ -164,7 +164,7 @@ def _described_parameters(
     """Return the parameters that the parts were made with, and those set later."""
     params = estimator.get_params(deep=False)
     # Without them, training that goes on would be another one.
-    describe(params["callbacks"], f"{what}callbacks")
+    describe(params.get("callbacks"), f"{what}callbacks")
     if names := missed(params):
         warn(
             f"The file will not keep {', '.join(what + name for name in names)}, which "

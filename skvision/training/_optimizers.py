@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 
-__all__ = ["forget_unfit_state", "group_setting", "missing_state", "set_groups"]
+__all__ = [
+    "forget_unfit_state",
+    "group_setting",
+    "missing_state",
+    "separate_first_steps",
+    "set_groups",
+]
 
 
 def group_setting(name: str) -> tuple[int | None, str] | None:
@@ -64,6 +70,24 @@ def forget_unfit_state(optimizer: torch.optim.Optimizer) -> None:
         if missing_state(optimizer, group, states):
             optimizer.state.clear()
             return
+
+
+def separate_first_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Let weights that join in later take their first step as if they were alone.
+
+    torch's fused SGD takes first steps for all weights of a group or for none, and
+    fails where some have been trained and others, such as unfrozen ones, have not.
+    """
+    if type(optimizer) is not torch.optim.SGD:
+        return
+    for group in optimizer.param_groups:
+        if group["momentum"] and group.get("fused"):
+            states = (
+                optimizer.state.get(p) for p in group["params"] if p.requires_grad
+            )
+            begun = {bool(s) and s.get("momentum_buffer") is not None for s in states}
+            if len(begun) == 2:
+                group["fused"] = False
 
 
 def missing_state(

@@ -260,3 +260,19 @@ def test_accelerated(data, base):
     assert again.history[:, "train_loss"] == train
     plain = base(**params).fit(X, y).history[:, "train_loss"]
     assert_allclose(train, plain, rtol=0.3)
+
+
+class Fewer(ImageClassifier):
+    def __init__(self, module="mlp", lr=0.01, max_epochs=1):
+        super().__init__(module, lr=lr, max_epochs=max_epochs)
+
+
+def test_files_of_subclasses_with_fewer_parameters(data, tmp_path):
+    X, y = data
+    net = Fewer().fit(X, y)
+    net.save(tmp_path / "net")
+    loaded = skvision.load(tmp_path / "net", trusted=[f"{__name__}.Fewer"])
+    assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
+    assert_array_equal(
+        weights(loaded.partial_fit(X, y)), weights(net.partial_fit(X, y))
+    )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
+from skorch.callbacks import Freezer, Unfreezer
 from torch import nn
 
 from skvision import ImageClassifier
@@ -289,3 +290,22 @@ def test_encoder_of_a_network_without_one(data):
         "3.weight": True,
         "3.bias": True,
     }
+
+
+@pytest.mark.parametrize("by", ["set_params", "callbacks"])
+def test_unfrozen_weights_take_their_first_step(by, data):
+    """With momentum, SGD's is another one than the steps of weights trained before."""
+    X, y = data
+    params = {"optimizer": "sgd", "optimizer__momentum": 0.5, "max_epochs": 1}
+    nets = []
+    for fused in (True, None):
+        net = ImageClassifier("mlp", **params, random_state=0, optimizer__fused=fused)
+        if by == "callbacks":
+            callbacks = [Freezer("layers*"), Unfreezer("layers*", at=2)]
+            net.set_params(callbacks=callbacks, max_epochs=3).fit(X, y)
+        else:
+            net.set_params(freeze="encoder").fit(X, y)
+            net.set_params(freeze=None, max_epochs=2).partial_fit(X, y)
+        assert all("momentum_buffer" in s for s in net.optimizer_.state.values())
+        nets.append(net)
+    torch.testing.assert_close(*(dict(n.module_.named_parameters()) for n in nets))
