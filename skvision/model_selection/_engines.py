@@ -15,19 +15,28 @@ from skvision.model_selection._tracing import trace
 from skvision.model_selection._wide import WideNetwork
 
 __all__ = [
-    "DROPOUTS",
     "ENGINES",
     "DropoutCall",
     "Grouped",
     "Vmapped",
     "draw_masks",
     "dropout_calls",
+    "is_dropout",
     "joined_state",
 ]
 
 Tensors = Mapping[str, torch.Tensor]
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def is_dropout(layer: nn.Module) -> bool:
+    """Whether all that a layer does is to multiply by what one of torch's draws.
+
+    What others do may depend on the numbers that they get.
+    """
+    own = getattr(layer.forward, "__func__", None)
+    return isinstance(layer, _DROPOUTS) and any(own is d.forward for d in _DROPOUTS)
 
 
 class DropoutCall(NamedTuple):
@@ -57,7 +66,7 @@ def dropout_calls(module: nn.Module, images: torch.Tensor) -> list[DropoutCall]:
     module = copy.deepcopy(module)
     calls = []
     for name, layer in module.named_modules():
-        if not isinstance(layer, DROPOUTS):
+        if not is_dropout(layer):
             continue
         if layer.training:
 
@@ -125,6 +134,8 @@ class _Engine:
 
     def __init__(self, module: nn.Module, *, channels_last: bool) -> None:
         self.context = _Context()
+        #: Shapes of batches for which it is known that networks compute alone.
+        self.tried: set[torch.Size] = set()
         self.channels_last = channels_last
         self.template = self._replaced(copy.deepcopy(module), "", {})
 
@@ -133,7 +144,7 @@ class _Engine:
     ) -> nn.Module:
         """Return a network with other layers; some may be in several places."""
         if module not in known:
-            new = _Masked(self.context) if isinstance(module, DROPOUTS) else None
+            new = _Masked(self.context) if is_dropout(module) else None
             known[module] = module if new is None else new
             for key, child in module._modules.items() if new is None else ():
                 if child is not None:

@@ -23,7 +23,7 @@ from torch import nn
 from skvision._identity import fingerprint
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
-from skvision.model_selection._engines import DROPOUTS
+from skvision.model_selection._engines import is_dropout
 from skvision.model_selection._member import Member
 from skvision.model_selection._purity import attributes_of, state_of
 from skvision.model_selection._stack import Stack
@@ -184,7 +184,7 @@ def structure(member: Member) -> str:
 def _settings(layer: Any) -> dict[str, Any]:
     """Return attributes of a layer by which networks of other structures differ."""
     # The probability of dropout may differ: each network draws for itself.
-    free = ("p", "inplace") if isinstance(layer, DROPOUTS) else ()
+    free = ("p", "inplace") if is_dropout(layer) else ()
     attributes = attributes_of(layer).items()
     return {key: state_of(value) for key, value in attributes if key not in free}
 
@@ -293,15 +293,18 @@ def _stacked_step(members: list[Member], engine: Any) -> Callable[[], None]:
         batches[i] = images, member.net._target(target), *weight
 
     def step() -> None:
-        before = [(m, m.states, m.shows_batches) for m in members]
+        before = [(m, m.states, m.shows_batches, m.net.criterion_) for m in members]
         for member in members:
             member.states = dict(member.states or {})
             member.shows_batches = False
+            # It may count its calls.
+            member.net.criterion_ = copy.deepcopy(member.net.criterion_)
         try:
             stack._step(batches)
         finally:
-            for member, states, shows in before:
+            for member, states, shows, criterion in before:
                 member.states, member.shows_batches = states, shows
+                member.net.criterion_ = criterion
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 

@@ -136,7 +136,7 @@ class _Trial:
             grads = _derived(_weighted(outputs, i), trained)
             self.expected.append((tuple(map(torch.detach, _as_tuple(outputs))), grads))
         self.masks = [torch.stack(masks) for masks in zip(*by_module, strict=True)]
-        self.after = joined_state(modules)
+        _, self.after = joined_state(modules)
 
     def run(self, engine: Any) -> None:
         """Compare what an engine makes of the networks.
@@ -147,9 +147,10 @@ class _Trial:
             If it differs.
         """
         engine.set_mode(self.template)
-        params, buffers = (
-            {k: v.clone() for k, v in values.items()} for values in self.start
-        )
+        weights, buffers = self.start
+        # Weights stay as they are, and are too large to have many copies of.
+        params = {name: value.detach() for name, value in weights.items()}
+        buffers = {name: value.clone() for name, value in buffers.items()}
         for name, value in self.template.named_parameters():
             params[name].requires_grad_(value.requires_grad)
         # Other random numbers are not to agree by chance.
@@ -164,7 +165,7 @@ class _Trial:
                 _check(out, other, "outputs differ from those of the network")
             own = {k: None if grad is None else grad[i] for k, grad in grads.items()}
             _check_gradients(own, wanted)
-        for name, value in self.after[1].items():
+        for name, value in self.after.items():
             _check(buffers[name], value, f"{name} differs from the network's")
 
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from skvision._identity import Unidentified, fingerprint
 from skvision._random import isolated_random_state
-from skvision.model_selection._engines import DROPOUTS
+from skvision.model_selection._engines import is_dropout
 
 __all__ = ["attributes_of", "generator_states", "hooks_of", "side_effect", "state_of"]
 
@@ -68,7 +68,7 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
 def _without_dropout(module: nn.Module) -> nn.Module:
     module = copy.deepcopy(module)
     for layer in module.modules():
-        if isinstance(layer, DROPOUTS):
+        if is_dropout(layer):
             layer.eval()
     return module
 

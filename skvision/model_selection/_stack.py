@@ -21,7 +21,7 @@ from skvision.model_selection._engines import (
 from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
 from skvision.model_selection._proof import NotStackable
-from skvision.model_selection._purity import generator_states
+from skvision.model_selection._purity import generator_states, side_effect
 
 __all__ = ["Stack"]
 
@@ -63,7 +63,8 @@ class Stack:
         self.criteria = [_criterion_key(net) for net in nets]
         self.net._enter_mode(True)
         engine.set_mode(self.net.module_)
-        self.calls: list[DropoutCall] | None = None
+        #: By the shape of batches, by which a network may call other layers.
+        self.calls: dict[torch.Size, list[DropoutCall]] = {}
         self.diverged: dict[Member, DivergedError] = {}
         self.mean, self.std = (
             None
@@ -182,16 +183,25 @@ class Stack:
 
     def _masks(self, a: int, b: int, x: torch.Tensor) -> list[torch.Tensor]:
         """Draw what each member's dropout layers would draw."""
-        if self.calls is None:
+        if x[0].shape not in self.calls:
             one = with_channels_last(x[0]) if self.net._channels_last else x[0]
-            self.calls = dropout_calls(self.net.module_, one)
-        if not self.calls:
+            self._try(one)
+            self.calls[one.shape] = dropout_calls(self.net.module_, one)
+        if not (calls := self.calls[x[0].shape]):
             return []
         by_member = [
-            member.draw(partial(draw_masks, member.net.module_, self.calls, x[0]))
+            member.draw(partial(draw_masks, member.net.module_, calls, x[0]))
             for member in self.members[a:b]
         ]
         return [torch.stack(masks) for masks in zip(*by_member, strict=True)]
+
+    def _try(self, images: torch.Tensor) -> None:
+        """Check that a network does no more in batches of this size than in others."""
+        if images.shape not in self.engine.tried:
+            module = self.net.module_
+            if (reason := side_effect(module, images)) is not None:
+                raise NotStackable(f"{type(module).__name__}: {reason}")
+            self.engine.tried.add(images.shape)
 
     def _losses(
         self, a: int, b: int, outputs: torch.Tensor, batches: list[tuple[Any, ...]]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy.stats import loguniform
-from sklearn.model_selection import RandomizedSearchCV, ShuffleSplit
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, ShuffleSplit
 from skvision_tests import small
+from torch import nn
 
 from skvision.model_selection import (
     StackedGridSearchCV,
@@ -56,6 +57,30 @@ def test_calibration_leaves_generators_alone(
     assert bool(stack_sizes) == faster
     assert_same_results(found.cv_results_, ordinary.cv_results_)
     np.testing.assert_equal(generator.get_state(), expected.get_state())
+
+
+class Fading(nn.CrossEntropyLoss):
+    """Counts its calls."""
+
+    n_calls = 0
+
+    def forward(self, output, target):
+        self.n_calls += 1
+        return super().forward(output, target) / self.n_calls
+
+
+def test_calibration_leaves_criteria_alone(
+    monkeypatch, small_digits, stack_sizes, assert_same_results
+):
+    monkeypatch.setattr(_plan, "_MEASURED", 1.0)
+    monkeypatch.setattr(_plan, "_PROVING", np.inf)
+    monkeypatch.setattr(_plan, "_WORTH_IT", np.inf)
+    options = {"cv": 2, "scoring": "neg_log_loss", "refit": False}
+    net = small(criterion=Fading, dtype="float64")
+    found = StackedGridSearchCV(net, RATES, **options).fit(*small_digits)
+    expected = GridSearchCV(net, RATES, **options).fit(*small_digits)
+    assert stack_sizes
+    assert_same_results(found.cv_results_, expected.cv_results_)
 
 
 @pytest.mark.parametrize("calls", [[], ["proof"]], ids=["short", "long"])

@@ -284,7 +284,20 @@ class Unknown(nn.Module):
         return self.linear(x), x
 
 
-@pytest.mark.parametrize("module", [Cumulative, Unknown])
+class OtherLayersInSmallBatches(nn.Module):
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.some, self.most = nn.Dropout(0.1), nn.Dropout(0.8)
+        self.linear = nn.Linear(108, n_outputs)
+
+    def forward(self, x):
+        drop = self.some if len(x) == 16 else self.most
+        x = drop(self.conv(x))
+        return self.linear((self.some(x) if len(x) == 1 else x).flatten(1))
+
+
+@pytest.mark.parametrize("module", [Cumulative, Unknown, OtherLayersInSmallBatches])
 def test_other_networks(module, check):
     # The folds have 4 batches in an epoch; those of the last one are other ones.
     folds = [*FOLDS, np.arange(100)]
