@@ -273,6 +273,5 @@ def test_files_of_subclasses_with_fewer_parameters(data, tmp_path):
     net.save(tmp_path / "net")
     loaded = skvision.load(tmp_path / "net", trusted=[f"{__name__}.Fewer"])
     assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
-    assert_array_equal(
-        weights(loaded.partial_fit(X, y)), weights(net.partial_fit(X, y))
-    )
+    found = [n.partial_fit(X, y).history[:, "train_loss"] for n in (loaded, net)]
+    assert found[0] == found[1]
