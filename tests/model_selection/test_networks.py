@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from torchvision.models import VisionTransformer
 
 from skvision import ImageAutoencoder, ImageClassifier
 from skvision.model_selection._engines import Grouped, Vmapped
@@ -50,6 +51,7 @@ SLOW = {
     "mobilenet_v3_small": Grouped,
     "regnet_x_400mf": Grouped,
     "resnet18": Grouped,
+    "resnext50_32x4d": Grouped,
     # Channels change places.
     "shufflenet_v2_x0_5": Vmapped,
 }
@@ -57,6 +59,11 @@ REFUSED = {
     # Whole blocks are left out at random.
     "convnext_tiny": "random numbers of torch",
     "efficientnet_b0": "random numbers of torch",
+}
+SLOWLY_REFUSED = {
+    "efficientnet_v2_s": "random numbers of torch",
+    "swin_t": "random numbers of torch",
+    "swin_v2_t": "random numbers of torch",
 }
 
 
@@ -68,7 +75,28 @@ def test_networks_of_torchvision_that_are_stacked(name):
     assert type(engine_for(name, ImageClassifier, 32, 3)) is kind
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "name",
+    [*REFUSED, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWLY_REFUSED)],
+)
 def test_networks_of_torchvision_that_are_not(name):
-    with pytest.raises(NotStackable, match=REFUSED[name]):
+    with pytest.raises(NotStackable, match=(REFUSED | SLOWLY_REFUSED)[name]):
         engine_for(name, ImageClassifier, 32, 3)
+
+
+class SmallTransformer(VisionTransformer):
+    def __init__(self, n_outputs, dropout=0.0, attention_dropout=0.0):
+        sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+        rates = {"dropout": dropout, "attention_dropout": attention_dropout}
+        super().__init__(32, 8, num_classes=n_outputs, **sizes, **rates)
+
+
+def test_transformers_with_heads_of_zeros():
+    assert type(engine_for(SmallTransformer, ImageClassifier, 32, 3)) is Vmapped
+    params = {"module__dropout": 0.2}
+    engine = engine_for(SmallTransformer, ImageClassifier, 32, 3, params)
+    assert type(engine) is Vmapped
+    # torch's attention draws for itself.
+    params = {"module__attention_dropout": 0.2}
+    with pytest.raises(NotStackable, match="random numbers of torch"):
+        engine_for(SmallTransformer, ImageClassifier, 32, 3, params)
