@@ -13,6 +13,7 @@ from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 from torch import nn
 
+from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._responses import (
@@ -206,9 +207,10 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     Targets of shape (n,) and (n, 1) have the same loss. What is learnt of them for
     `normalize_target` comes from the training rows of the first ``fit`` or
     ``partial_fit``, with their weights, and stays as it is while training goes on; a
-    whole pretrained network brings its own. Arguments of the loss that are distances,
-    such as ``criterion__delta`` of `torch.nn.HuberLoss`, are in standard deviations
-    then. ``forward`` and callbacks get outputs on the scale of y.
+    whole pretrained network brings its own, unless y is far from it. Arguments of the
+    loss that are distances, such as ``criterion__delta`` of `torch.nn.HuberLoss`, are
+    in standard deviations then. ``forward`` and callbacks get outputs on the scale of
+    y.
 
     Examples
     --------
@@ -425,8 +427,17 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     def _fit_scaling(self, train, valid, *, anew):
         all_read = super()._fit_scaling(train, valid, anew=anew)
         check_target_scaling(self)
-        if self.scaler_.target.mean is None:
+        target = self.scaler_.target
+        if target.mean is None:
             self._learn_target_scale(train)
+        elif not target.suits(train.y):
+            warn(
+                f"y goes from {train.y.min():.6g} to {train.y.max():.6g}, far from the "
+                f"targets of the first fit, of mean {target.mean.tolist()} and "
+                f"standard deviation {target.std.tolist()}, whose scale is kept while "
+                "training goes on. Give y on that scale, or call fit with "
+                "warm_start=False."
+            )
         return all_read
 
     def _learn_target_scale(self, data):
@@ -436,7 +447,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         elif self._pretrained_names >= self.module_.state_dict().keys():
             # Its head gives what was on this scale.
             trained = getattr(getattr(self.pretrained, "scaler_", None), "target", None)
-            if trained is not None and trained.mean is not None:
+            known = trained is not None and trained.mean is not None
+            if known and trained.suits(data.y):
                 found = trained.mean, trained.std
         if found is not None:
             target.set_statistics(*found, device=self.device_)

@@ -17,6 +17,7 @@ from skvision.datasets._readers import ArrayReader
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._unwrap import is_dataset
 from skvision.preprocessing._inputs import as_images, is_flat, without_labels
+from skvision.preprocessing._pixel_range import divisors_for
 
 __all__ = [
     "as_drawn",
@@ -65,7 +66,7 @@ def unit_images(
     image_shape: tuple[int, int, int] | None = None,
     channels: str = "auto",
 ) -> torch.Tensor:
-    """Return X as floats of shape (n, C, H, W), uint8 values divided by 255.
+    """Return X as floats of shape (n, C, H, W), integers divided as in a fit.
 
     Parameters
     ----------
@@ -87,6 +88,11 @@ def unit_images(
     batch = images.read(slice(None))
     if batch.dtype == torch.uint8:
         batch = batch.to(torch.float32).div_(255)
+    elif not (batch.is_floating_point() or batch.dtype == torch.bool):
+        known = getattr(getattr(net, "scaler_", None), "divisors", None)
+        limits = (float(limit) for limit in batch.aminmax())
+        divisors = known or divisors_for(images.dtype, *limits)
+        batch = batch.to(torch.float32).div_(divisors.wider)
     return _folded(batch, image_shape or fitted) if images.flat else batch
 
 

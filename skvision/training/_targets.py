@@ -10,6 +10,9 @@ from torch import nn
 
 __all__ = ["TargetScaler"]
 
+# Standard deviations beyond which targets are not those of the same question.
+_FAR = 10.0
+
 
 class TargetScaler(nn.Module):
     """Subtract the mean of each column of y, and divide by its standard deviation.
@@ -78,6 +81,19 @@ class TargetScaler(nn.Module):
         mean = np.where(constant, y[0], mean)
         self.set_statistics(mean, np.where(constant, size, std), device)
         return self
+
+    def suits(self, y: torch.Tensor) -> bool:
+        """Whether targets of shape (n, k) are of the size that was learnt.
+
+        They are not where all are far from the mean, or differ by next to nothing.
+        """
+        if not self.changes:
+            return True
+        compared = self(y.to(self.mean))
+        spread = compared.std(0, correction=0)
+        far = compared.square().mean(0).sqrt() > _FAR
+        close = (spread < 1 / _FAR**3) & (spread > 0)
+        return not bool((far | close).any())
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         """Return targets, (..., k), as the loss compares them."""

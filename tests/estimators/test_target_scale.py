@@ -261,6 +261,18 @@ def test_a_whole_pretrained_network_brings_its_scale(data):
     assert_allclose(other.scaler_.target.std, 1e-3 * y[:, :1].std(0))
 
 
+@pytest.mark.parametrize(
+    "make", [lambda t: 1e6 * t, lambda t: 1e-6 * t + 2, lambda t: t - 99]
+)
+def test_targets_far_from_those_that_a_scale_was_learnt_of(data, make):
+    X, y = data
+    base = ImageRegressor("mlp", max_epochs=5, random_state=0).fit(X, y)
+    net = ImageRegressor("mlp", pretrained=base, max_epochs=20, random_state=0)
+    assert net.fit(X, make(y)).score(X, make(y)) > 0.5
+    with pytest.warns(UserWarning, match="far from the targets of the first fit"):
+        base.partial_fit(X, make(y))
+
+
 @pytest.mark.filterwarnings("error:.*cannot be stacked")
 def test_stacked_fits_have_a_scale_each(data):
     from sklearn.model_selection import GridSearchCV

@@ -10,6 +10,7 @@ from PIL import Image
 from skorch.helper import SliceDataset
 from torch.utils.data import TensorDataset
 
+from skvision import ImageAutoencoder
 from skvision.datasets import as_Xy
 from skvision.inspection._images import (
     as_drawn,
@@ -114,6 +115,22 @@ def test_flat_rows():
         image_shape_ = (1, 6, 7)
 
     assert_array_equal(unit_images(rows, Net()), found)
+
+
+@pytest.mark.parametrize(
+    "images", [GREY, GREY.astype("int64"), GREY.astype("uint16") * 257]
+)
+def test_integers_of_any_width(images):
+    net = ImageAutoencoder("dense_autoencoder", max_epochs=1).fit(images)
+    for X in (images, images.reshape(5, -1), as_Xy(images, np.zeros(5))[0]):
+        for known in (None, net):
+            shape = None if known else (1, 6, 7)
+            found = unit_images(X, known, shape)
+            assert_allclose(found[:, 0], GREY / 255, rtol=1e-6)
+    # Dark images are not made brighter by a net that knows.
+    dark = images[:1] // 64
+    expected = net.scaler_.to_unit(torch.from_numpy(dark))
+    assert_allclose(unit_images(dark, net)[:, 0], expected)
 
 
 def test_flat_rows_of_unknown_shape():
