@@ -182,6 +182,9 @@ def appearance(given: Any, images: ImageSequence) -> tuple[str, np.dtype]:
     if isinstance(given, ImageSequence) or is_dataset(given):
         # Whatever they read from, their items are (C, H, W).
         return "flat" if images.flat else "first", images.dtype
+    if isinstance(given, (list, tuple)) and is_pil(given[0]):
+        # Rows that tools make of such images have their channels last.
+        return "grey" if images.image_shape[0] == 1 else "last", images.dtype
     if isinstance(reader, ArrayReader):
         return reader.layout, reader.array.dtype
     return "first", images.dtype

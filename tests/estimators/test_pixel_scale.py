@@ -442,3 +442,13 @@ def test_tensors_without_real_numbers(kind, given, data, fitted):
     for call in (fitted("unit").predict, ImageClassifier("mlp", max_epochs=1).fit):
         with pytest.raises(TypeError, match=kind):
             call(X, *[y] * (call.__name__ == "fit"))
+
+
+def test_rows_of_images_that_were_given_one_by_one():
+    X = np.random.default_rng(0).integers(0, 256, (20, 5, 6, 3), dtype=np.uint8)
+    images = [Image.fromarray(image) for image in X]
+    net = ImageClassifier(**MLP, max_epochs=1).fit(images, np.arange(20) % 2)
+    rows = np.stack([np.asarray(image) for image in images]).reshape(20, -1)
+    assert_allclose(net.predict_proba(rows), net.predict_proba(images), atol=1e-6)
+    coder = ImageAutoencoder(max_epochs=1).fit(images)
+    assert coder.reconstruct(images).shape == X.shape
