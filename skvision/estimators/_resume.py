@@ -132,6 +132,10 @@ class ResumeMixin:
             "random": self._randomness(),
             "callbacks": callback_states(self.callbacks_, within=within),
             "lost": lost_states(self.callbacks_),
+            # Callbacks freeze weights, and let them go, at epochs that are over then.
+            "trained": [
+                k for k, p in self.module_.named_parameters() if p.requires_grad
+            ],
         }
         write_checkpoint(self._checkpoint_path, state)
 
@@ -185,6 +189,9 @@ class ResumeMixin:
         self.history_ = History(state["history"])
         if state["untrained_loss"] is not None:
             self._untrained_loss = state["untrained_loss"]
+        if "trained" in state:  # Older ones do not say it.
+            for name, weight in self.module_.named_parameters():
+                weight.requires_grad_(name in state["trained"])
         for callback, key, value in changes:
             _set(callback, key, value)
         self._set_randomness(state["random"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
 
 from skvision import ImageClassifier, load
 from skvision.exceptions import FormatError
@@ -207,3 +207,28 @@ def test_partial_fit_writes_nothing(data, tmp_path):
     ImageClassifier("mlp", max_epochs=1, checkpoint=tmp_path).partial_fit(*data)
     first = [path.stat().st_mtime_ns for path in Path(tmp_path).iterdir()]
     assert len(first) <= 1
+
+
+def test_goes_on_with_what_callbacks_have_frozen(data, tmp_path):
+    class Killed(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if net.killed and len(net.history) == 3:
+                raise RuntimeError("killed")
+
+    def build(folder, *, killed):
+        callbacks = [Freezer("layers*"), Unfreezer("layers*", at=4), Killed()]
+        net = ImageClassifier(
+            "mlp",
+            max_epochs=4,
+            random_state=0,
+            checkpoint=tmp_path / folder,
+            callbacks=callbacks,
+        )
+        net.killed = killed
+        return net
+
+    whole = build("whole", killed=False).fit(*data)
+    with pytest.raises(RuntimeError, match="killed"):
+        build("halves", killed=True).fit(*data)
+    again = build("halves", killed=False).fit(*data)
+    assert again.history[:, "train_loss"] == whole.history[:, "train_loss"]
