@@ -82,10 +82,9 @@ def separate_first_steps(optimizer: torch.optim.Optimizer) -> None:
         return
     for group in optimizer.param_groups:
         if group["momentum"] and group.get("fused"):
-            states = (
-                optimizer.state.get(p) for p in group["params"] if p.requires_grad
-            )
-            begun = {bool(s) and s.get("momentum_buffer") is not None for s in states}
+            known: Mapping[Any, Any] = optimizer.state
+            states = [known.get(p, {}) for p in group["params"] if p.requires_grad]
+            begun = {state.get("momentum_buffer") is not None for state in states}
             if len(begun) == 2:
                 group["fused"] = False
 
