@@ -30,7 +30,7 @@ COMMON = [
     ("batch_size", 0, r"\[1, inf\) or an? int among {-1}"),
     ("batch_size", -2, r"\[1, inf\) or an? int among {-1}"),
     ("batch_size", 0.5, r"\[1, inf\) or an? int among {-1}"),
-    ("normalize", "pixel", "a str among {'channel'}"),
+    ("normalize", "pixel", "a str among {.*'channel'"),
     ("normalize", 0.5, "an instance of 'tuple'"),
     ("channels", "middle", "'auto'"),
     ("channels", 3, "a str among"),

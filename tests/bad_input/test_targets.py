@@ -304,7 +304,7 @@ LATER = [
     ),
     (
         # fit learns to scale any, unless told not to.
-        "ImageRegressor.fit: values too large for float32",
+        "ImageRegressor.fit: targets too large for float32",
         lambda b: b.regressor.set_params(normalize_target=False).fit(
             b.X, with_value(b.t, 1e300)
         ),

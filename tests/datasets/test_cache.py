@@ -23,6 +23,7 @@ from torchvision import transforms as v1
 
 from skvision.datasets import ImageSequence, _cache, as_Xy
 from skvision.datasets._cache import PixelCache
+from skvision.datasets._layout import Channels
 from skvision.datasets._readers import DatasetReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
@@ -80,7 +81,9 @@ def sequence(reads, rng):
 
     def build(cache=True, dtype=np.float32):
         images = (rng.random((40, 2, 4, 3)) * 255).astype(dtype)
-        X, _ = as_Xy(Items(torch.from_numpy(images), reads.file), cache=cache)
+        X, _ = as_Xy(
+            Items(torch.from_numpy(images), reads.file), channels="first", cache=cache
+        )
         reads()
         return X, images
 
@@ -124,7 +127,9 @@ def open_files():
 def test_rows_in_any_order(shape, dtype, data):
     rng = np.random.default_rng(0)
     images = (rng.random(shape) * 255).astype(dtype)
-    reader = DatasetReader(Items(torch.from_numpy(images)), cache=True)
+    reader = DatasetReader(
+        Items(torch.from_numpy(images)), cache=True, channels=Channels("first")
+    )
     X = ImageSequence(reader)
     row = st.integers(-len(images), len(images) - 1)
     for _ in range(data.draw(st.integers(1, 5))):

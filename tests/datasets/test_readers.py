@@ -200,8 +200,8 @@ def test_items_that_are_no_images():
     [
         (torch.zeros(6, 5), (1, 6, 5)),
         (torch.zeros(3, 6, 5), (3, 6, 5)),
-        (torch.zeros(2, 6, 3), (2, 6, 3)),
-        (torch.zeros(6, 5, 3), (6, 5, 3)),
+        (torch.zeros(2, 6, 3), (3, 2, 6)),
+        (torch.zeros(6, 5, 3), (3, 6, 5)),
         (np.zeros((6, 5)), (1, 6, 5)),
         (np.zeros((6, 5, 3)), (3, 6, 5)),
         (np.zeros((6, 5, 4)), (4, 6, 5)),

@@ -31,7 +31,6 @@ def greys(digits):
         pd.DataFrame(np.zeros((4, 5))),
         np.zeros(4),
         [0.0, 1.0],
-        [],
         np.zeros((0, 5)),
     ],
     ids=lambda X: type(X).__name__,
