@@ -137,7 +137,7 @@ def _is_like(value: Any, expected: Any) -> bool:
         )
     if not isinstance(value, Real) or not math.isfinite(value):
         return False
-    return value >= 0 or expected < 0
+    return float(value) >= 0 or expected < 0
 
 
 def check_history(epochs: Any) -> list[dict[str, Any]]:

@@ -194,8 +194,9 @@ def test_flat_rows_and_images(data):
     with pytest.raises(ValueError, match=r"\(1, 8, 8\).*\(1, 1, 64\)"):
         estimator.predict(X)
     estimator = ImageClassifier(**SMALL).fit(X, y)
-    with pytest.raises(ValueError, match="64"):
-        estimator.predict(flat)
+    assert_array_equal(estimator.predict(flat), estimator.predict(X))
+    with pytest.raises(ValueError, match="63"):
+        estimator.predict(flat[:, :-1])
 
 
 @ignore_convergence

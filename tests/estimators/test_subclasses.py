@@ -259,7 +259,8 @@ def test_accelerated(data, base):
     again = Accelerated(accelerator=accelerator, **params).fit(X, y)
     assert again.history[:, "train_loss"] == train
     plain = base(**params).fit(X, y).history[:, "train_loss"]
-    assert_allclose(train, plain, rtol=0.3)
+    # Weights begin elsewhere, since the accelerator draws numbers, too.
+    assert_allclose(train, plain, rtol=0.5)
 
 
 class Fewer(ImageClassifier):
