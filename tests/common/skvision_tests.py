@@ -1,6 +1,7 @@
 """Images, networks and comparisons that several test files share."""
 
 import random
+import threading
 
 import numpy as np
 import torch
@@ -77,6 +78,19 @@ def small(cls=ImageClassifier, **params):
         "dtype": "float64",
     }
     return cls(**defaults | params)
+
+
+class Steps:
+    """Events by which two threads take turns, without waiting for ever."""
+
+    def __init__(self):
+        self.events = {}
+
+    def reach(self, name):
+        self.events.setdefault(name, threading.Event()).set()
+
+    def wait_for(self, name, timeout=1.0):
+        return self.events.setdefault(name, threading.Event()).wait(timeout)
 
 
 class Scaled(nn.Module):

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from skvision_tests import Steps
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -184,19 +185,6 @@ def test_generators_are_left_alone(images):
     at_once([partial(net.predict, X[:50])] * N_THREADS)
     assert np.array_equal(np.random.get_state()[1], states[0])
     assert torch.equal(torch.get_rng_state(), states[1])
-
-
-class Steps:
-    """Events by which two threads take turns, without waiting for ever."""
-
-    def __init__(self):
-        self.events = {}
-
-    def reach(self, name):
-        self.events.setdefault(name, threading.Event()).set()
-
-    def wait_for(self, name, timeout=1.0):
-        return self.events.setdefault(name, threading.Event()).wait(timeout)
 
 
 def test_a_cache_that_two_threads_open(monkeypatch):

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from skorch.callbacks import Callback
+from skvision_tests import Steps
 
 from skvision import ImageAutoencoder, ImageClassifier
 
@@ -19,19 +20,6 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def images(digits):
     return digits.data[:800], digits.target[:800]
-
-
-class Steps:
-    """Events by which two threads take turns, without waiting for ever."""
-
-    def __init__(self):
-        self.events = {}
-
-    def reach(self, name):
-        self.events.setdefault(name, threading.Event()).set()
-
-    def wait_for(self, name, timeout=1.0):
-        return self.events.setdefault(name, threading.Event()).wait(timeout)
 
 
 def run_threads(*functions):
