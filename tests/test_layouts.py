@@ -181,16 +181,18 @@ def inputs(draw, kinds=kinds):
     return layout, dtype, chain, draw(kinds)
 
 
+def meant_by(dtype):
+    """Return the widest type that means the same: integers are divided by 255."""
+    return np.dtype(np.int64 if dtype.kind in "iu" else np.float64)
+
+
 def make(layout, dtype, chain, kind, folder):
     """Return what a user might give, and its values in a plain array."""
     array = values(layout, dtype)
     for view, axis in chain:
         array = view(array, axis)
     plain = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-    # All types but uint8, whose values are divided by 255, mean the same.
-    if plain.dtype != np.uint8:
-        plain = plain.astype(np.float64)
-    return KINDS[kind](array, folder), plain
+    return KINDS[kind](array, folder), plain.astype(meant_by(plain.dtype))
 
 
 def content(X):
@@ -212,9 +214,9 @@ def options(layout):
 
 
 @functools.cache
-def fitted(layout, is_uint8):
+def fitted(layout, dtype):
     """Return a classifier that has been fitted to plain values."""
-    X = values(layout, "uint8" if is_uint8 else "float64")
+    X = values(layout, dtype)
     return ImageClassifier(**options(layout)).fit(X, y)
 
 
@@ -249,7 +251,7 @@ fixtures = [HealthCheck.function_scoped_fixture]
 def test_predictions(drawn, tmp_path):
     X, plain = make(*drawn, tmp_path)
     before = content(X)
-    net = fitted(drawn[0], plain.dtype == np.uint8)
+    net = fitted(drawn[0], plain.dtype)
     assert_array_equal(net.predict_proba(X), net.predict_proba(plain))
     assert_unchanged(before, X)
 

@@ -21,11 +21,20 @@ from skvision._identity import Unidentified, fingerprint
 from skvision._random import isolated_random_state
 from skvision.model_selection._engines import is_dropout
 
-__all__ = ["attributes_of", "generator_states", "hooks_of", "side_effect", "state_of"]
+__all__ = [
+    "attributes_of",
+    "drawn_since",
+    "generator_states",
+    "hooks_of",
+    "side_effect",
+    "state_of",
+]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _OWN = ("_parameters", "_buffers", "_modules", "training")
 _LIBRARIES = ("torch", "torchvision", "skvision", "builtins")
+# How often a network must be seen to draw.
+_N_DRAWS = 5
 # What changes gradients on their way, or goes backward by itself.
 _HOOKS = ("register_hook", "register_post_accumulate_grad_hook", "backward", "grad")
 
@@ -49,9 +58,9 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
             states = generator_states()
             with torch.set_grad_enabled(module.training):
                 outputs = tried(images.clone())
-            drawn = [k for k, v in generator_states().items() if v != states[k]]
-        if drawn:
-            return f"it draws random numbers of {drawn[0]} outside of dropout layers"
+            drawn = drawn_since(states)
+        if drawn is not None and _draws(module, images):
+            return f"it draws random numbers of {drawn} outside of dropout layers"
         if (change := before.changed(tried)) is not None:
             return change
         if calls.found is not None:
@@ -63,6 +72,18 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
     if not all(_equal(a, b) for a, b in zip(*found, strict=True)):
         return "the same images give other outputs when they come again"
     return None
+
+
+def _draws(module: nn.Module, images: torch.Tensor) -> bool:
+    """Return whether it is the network that draws: other threads do not each time."""
+    for _ in range(_N_DRAWS):
+        with isolated_random_state(images.device):
+            states = generator_states()
+            with torch.set_grad_enabled(module.training):
+                _without_dropout(module)(images.clone())
+            if drawn_since(states) is None:
+                return False
+    return True
 
 
 def _without_dropout(module: nn.Module) -> nn.Module:
@@ -141,6 +162,12 @@ def generator_states() -> dict[str, Any]:
     if torch.cuda.is_initialized():
         states["torch on a GPU"] = torch.cuda.get_rng_state().numpy().tobytes()
     return states
+
+
+def drawn_since(states: dict[str, Any]) -> str | None:
+    """Return which of the generators has moved on from its state, if any."""
+    now = generator_states()
+    return next((key for key in states if now[key] != states[key]), None)
 
 
 # ----------------------------------------------------------------------------- state

@@ -21,7 +21,7 @@ from skvision.model_selection._engines import (
 from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
 from skvision.model_selection._proof import NotStackable
-from skvision.model_selection._purity import generator_states, side_effect
+from skvision.model_selection._purity import drawn_since, generator_states, side_effect
 
 __all__ = ["Stack"]
 
@@ -88,13 +88,15 @@ class Stack:
 
     def _train_epoch(self) -> dict[Member, DivergedError]:
         self.diverged, states = {}, generator_states()
+        # Other threads of a process draw from this one, those of a Dask worker do.
+        del states["Python's random"]
         for member in self.members:
             member.begin_epoch()
         losses: list[torch.Tensor] = []
         while batches := self._next_batches():
             losses.append(self._step(batches))
-        if drawn := [k for k, v in generator_states().items() if v != states[k]]:
-            raise NotStackable(f"the network draws random numbers of {drawn[0]}")
+        if (drawn := drawn_since(states)) is not None:
+            raise NotStackable(f"the network draws random numbers of {drawn}")
         self.write_back()
         # One transfer for all members and batches.
         table = torch.stack(losses).T.tolist()
@@ -207,8 +209,8 @@ class Stack:
         self, a: int, b: int, outputs: torch.Tensor, batches: list[tuple[Any, ...]]
     ) -> torch.Tensor:
         """Return one loss for each member, shape (b - a,)."""
-        nets = [member.net for member in self.members[a:b]]
-        keys = self.criteria[a:b]
+        members, keys = self.members[a:b], self.criteria[a:b]
+        nets = [member.net for member in members]
         if keys[0] is not None and len({*keys}) == 1:
             return _row_losses(nets[0], outputs, batches)
         found: list[Any] = [None] * (b - a)
@@ -218,7 +220,9 @@ class Stack:
             if key is None:
                 for i, (images, target, *weight) in zip(places, chosen, strict=True):
                     output = nets[i]._finished(outputs[i])
-                    found[i] = nets[i]._loss(output, target, images, weight, True)
+                    # A criterion of the user's may draw random numbers.
+                    with members[i].turn():
+                        found[i] = nets[i]._loss(output, target, images, weight, True)
                 continue
             losses = _row_losses(nets[places[0]], outputs[places], chosen)
             for i, loss in zip(places, losses.unbind(), strict=True):

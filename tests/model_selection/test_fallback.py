@@ -1,6 +1,8 @@
 """What cannot be stacked, what fails, and what does not fit into memory."""
 
 import pickle
+import random
+import threading
 
 import numpy as np
 import pytest
@@ -94,6 +96,48 @@ def test_all_one_by_one(net, compare, stack_sizes):
     with pytest.warns(UserWarning, match=ONE_BY_ONE):
         compare(net, RATES)
     assert stack_sizes == []
+
+
+class Drawing(nn.CrossEntropyLoss):
+    """Draws from a generator for each batch."""
+
+    def forward(self, output, target):
+        return super().forward(output, target) * (0.5 + self.draw())
+
+
+class OfTorch(Drawing):
+    def draw(self):
+        return torch.rand(()).item()
+
+
+class OfNumPy(Drawing):
+    def draw(self):
+        return np.random.random()
+
+
+class OfPython(Drawing):
+    def draw(self):
+        return random.random()
+
+
+class Elsewhere(nn.CrossEntropyLoss):
+    """Lets another thread draw."""
+
+    def forward(self, output, target):
+        thread = threading.Thread(target=random.random)
+        thread.start()
+        thread.join()
+        return super().forward(output, target)
+
+
+@pytest.mark.parametrize("criterion", [OfTorch, OfNumPy, OfPython, Elsewhere])
+def test_criteria_that_draw_are_stacked(criterion, compare, stack_sizes):
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    compare(small(criterion=criterion, max_epochs=2, random_state=0), RATES)
+    assert stack_sizes == [6, 6]
+    assert np.random.get_state()[1].tolist() == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert random.getstate() == states[0]
 
 
 def test_some_one_by_one(compare, stack_sizes):
