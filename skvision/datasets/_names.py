@@ -15,6 +15,7 @@ from skvision.datasets._unwrap import is_dataset, is_own, unwrap
 
 __all__ = [
     "NamedLabels",
+    "class_names_of",
     "nameless",
     "names_for",
     "names_in",
@@ -139,12 +140,20 @@ def _names_of_parts(parts: Any) -> dict[int, str] | None:
     return together
 
 
+def class_names_of(net: Any) -> Any:
+    """Return the names of `classes_`, also of a pipeline or a search, or None."""
+    while net is not None and not hasattr(net, "class_names_"):
+        steps = getattr(net, "steps", None)
+        net = steps[-1][1] if steps else getattr(net, "best_estimator_", None)
+    return None if net is None else net.class_names_
+
+
 def names_of_fitted(net: Any) -> dict[str, Any]:
     """Return the labels of a classifier by the names of their classes."""
     classes = getattr(net, "classes_", None)
     if classes is None:
         return {}
-    names = getattr(net, "class_names_", None)
+    names = class_names_of(net)
     if names is None:
         # Labels that are strings are names themselves.
         strings = all(isinstance(label, str) for label in classes)
@@ -183,7 +192,7 @@ def warn_if_numbered_otherwise(X: Any, net: Any) -> None:
     except ValueError:
         return  # Of data sets that contradict each other, which have images as well.
     for label, name in (names or {}).items():
-        if name in known and known[name] != label:
+        if name in known and known[name] not in (label, name):
             warn(
                 f"X has other labels for its classes than {type(net).__name__} was "
                 f"fitted on: {name!r} is {label} in X, and {known[name]} in classes_. "

@@ -81,7 +81,8 @@ class ImageAutoencoder(
         pipeline can stand before a convolutional network. None infers it.
     augment : transform or list of transforms, default=None
         Applied to training batches only, see `skvision.preprocessing`. What is not one
-        of those is called image by image.
+        of those is called image by image. As a value of scikit-learn's searches, one
+        of torchvision's stands in a ``v2.Compose([...])``, or it cannot be cloned.
     noise : transform or list of transforms, default=None
         Applied to what the network gets in training, but not to what it is compared
         with, so that it learns to remove it.

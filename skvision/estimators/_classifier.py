@@ -81,7 +81,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         pipeline can stand before a convolutional network. None infers it.
     augment : transform or list of transforms, default=None
         Applied to training batches only, see `skvision.preprocessing`. What is not one
-        of those is called image by image.
+        of those is called image by image. As a value of scikit-learn's searches, one
+        of torchvision's stands in a ``v2.Compose([...])``, or it cannot be cloned.
     class_weight : dict or "balanced", default=None
         Weight of each label; "balanced" makes all classes count the same.
     early_stopping : bool, default=False

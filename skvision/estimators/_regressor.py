@@ -81,7 +81,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         pipeline can stand before a convolutional network. None infers it.
     augment : transform or list of transforms, default=None
         Applied to training batches only, see `skvision.preprocessing`. What is not one
-        of those is called image by image.
+        of those is called image by image. As a value of scikit-learn's searches, one
+        of torchvision's stands in a ``v2.Compose([...])``, or it cannot be cloned.
     early_stopping : bool, default=False
         Whether to hold out rows, to stop when their loss has not improved for
         `n_iter_no_change` epochs, and to go back to the best weights. No rows are held

@@ -100,7 +100,8 @@ class AccuracyDisplay:
             True labels; None takes those that X carries. Classes without images have
             no bar.
         target_names : array-like of str, default=None
-            Names of the classes, in the order of ``classes_``.
+            Names of the classes, in the order of ``classes_``; None takes those that
+            X came with in ``fit``, or the labels.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
         **bar_kw : dict
@@ -125,7 +126,7 @@ class AccuracyDisplay:
         y_pred = estimator.predict(X)
         unique_labels(y, y_pred)  # Raises an error for strings beside numbers.
         labels = np.unique(y)
-        names = names_of(labels, target_names, getattr(estimator, "classes_", None))
+        names = names_of(labels, target_names, estimator)
         recalls = recall_score(y, y_pred, labels=labels, average=None)
         scores = {
             names[label]: float(recall)

@@ -27,7 +27,8 @@ def class_table(
     y : array-like of shape (n,), default=None
         True labels; None takes those that X carries.
     target_names : array-like of str, default=None
-        Names of the classes, in the order of ``classes_``; None shows the labels.
+        Names of the classes, in the order of ``classes_``; None takes those that X came
+        with in ``fit``, or the labels.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def class_table(
     y_pred = estimator.predict(X)
     classes = getattr(estimator, "classes_", None)
     labels = unique_labels(y, y_pred, *([] if classes is None else [classes]))
-    names = names_of(labels, target_names, classes)
+    names = names_of(labels, target_names, estimator)
     matrix = confusion_matrix(y, y_pred, labels=labels)
     rows = [
         _row(i, counts, [names[label] for label in labels.tolist()])

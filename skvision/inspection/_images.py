@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing, check_array, check_random_state
 
 from skvision.datasets._adapters import images_of
 from skvision.datasets._kinds import paths_of
-from skvision.datasets._layout import CHANNELS
+from skvision.datasets._layout import CHANNELS, Channels
 from skvision.datasets._readers import ArrayReader
 from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._unwrap import is_dataset
@@ -29,6 +29,9 @@ __all__ = [
     "take_rows",
     "unit_images",
 ]
+
+# How far values of images in [0, 1] may be beyond, as after a resize.
+_OVERSHOT = 0.25
 
 
 def choose_rows(rows: Any, n_images: int, random_state: Any) -> np.ndarray:
@@ -49,15 +52,27 @@ def choose_rows(rows: Any, n_images: int, random_state: Any) -> np.ndarray:
     return rows[np.sort(chosen)]
 
 
-def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Return some rows of anything that may be given as X."""
+def take_rows(X: Any, rows: np.ndarray, net: Any = None) -> Any:
+    """Return some rows of anything that may be given as X.
+
+    Parameters
+    ----------
+    X : images of any kind
+    rows : ndarray of int
+    net : estimator, default=None
+        A fitted one, that knows where a data set's tensors have their channels.
+    """
     if is_dataset(X):
-        return images_of(X)[rows]
+        return images_of(X, channels=_channels(net))[rows]
     if (paths := paths_of(X)) is not None:
         return paths[rows]
     if isinstance(X, torch.Tensor):
         return X[torch.from_numpy(rows)]
     return X[rows] if isinstance(X, ImageSequence) else _safe_indexing(X, rows)
+
+
+def _channels(net: Any, where: str = "auto") -> Channels:
+    return Channels(getattr(net, "channels", where), getattr(net, "image_shape_", None))
 
 
 def unit_images(
@@ -78,22 +93,28 @@ def unit_images(
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels, unless `net` knows.
     """
-    fitted = getattr(net, "image_shape_", None)
     X = without_labels(X)
+    where, expected = _channels(net, channels)
     if is_flat(X):
         images = ImageSequence(ArrayReader(check_array(X, dtype="numeric"), "flat"))
     else:
-        channels = getattr(net, "channels", channels)
-        images = as_images(X, channels=channels, expected=fitted)
-    batch = images.read(slice(None))
-    if batch.dtype == torch.uint8:
-        batch = batch.to(torch.float32).div_(255)
-    elif not (batch.is_floating_point() or batch.dtype == torch.bool):
-        known = getattr(getattr(net, "scaler_", None), "divisors", None)
+        images = as_images(X, channels=where, expected=expected)
+    batch = images.in_full().read(slice(None))
+    divisors = getattr(getattr(net, "scaler_", None), "divisors", None)
+    if not (batch.is_floating_point() or batch.dtype == torch.bool):
         limits = (float(limit) for limit in batch.aminmax())
-        divisors = known or divisors_for(images.dtype, *limits)
-        batch = batch.to(torch.float32).div_(divisors.wider)
-    return _folded(batch, image_shape or fitted) if images.flat else batch
+        divisors = divisors or divisors_for(images.dtype, *limits)
+        divisor = divisors.of(batch.dtype)
+        batch = batch.to(torch.float32).div_(divisor)
+    elif batch.dtype != torch.float64:
+        batch = batch.to(torch.float32)
+    if not images.flat:
+        return batch
+    if image_shape is None and getattr(net, "_layout", "flat") == "last":
+        # Rows of arrays that had their channels last.
+        n_channels, height, width = expected
+        return batch.reshape(-1, height, width, n_channels).permute(0, 3, 1, 2)
+    return _folded(batch, image_shape or expected)
 
 
 def _folded(batch: torch.Tensor, image_shape: Any) -> torch.Tensor:
@@ -125,7 +146,6 @@ def as_drawn(batch: torch.Tensor) -> np.ndarray:
     Returns
     -------
     images : ndarray of shape (n, H, W) or (n, H, W, C)
-        Those in colour are clipped to [0, 1].
     """
     n_channels = batch.shape[1]
     if n_channels == 1:
@@ -135,7 +155,7 @@ def as_drawn(batch: torch.Tensor) -> np.ndarray:
             "Images with 1 (grey), 3 (RGB) or 4 (RGBA) channels can be drawn; X has "
             f"{n_channels}."
         )
-    return batch.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return batch.permute(0, 2, 3, 1).numpy()
 
 
 def drawn(images: Any) -> np.ndarray:
@@ -151,12 +171,27 @@ def cell_size(images: np.ndarray, width: float) -> tuple[float, float]:
 
 
 def limits_of(images: np.ndarray) -> dict[str, float]:
-    """Return the values that are drawn black and white, as imshow's keywords."""
-    return {"vmin": float(images.min()), "vmax": float(images.max())}
+    """Return the values that are drawn black and white, as imshow's keywords.
+
+    Those of grey images are the least and the greatest. Images in colour are drawn as
+    they are where they are in [0, 1], but for what a filter has let overshoot.
+    """
+    low, high = float(images.min()), float(images.max())
+    if images.ndim == 4:
+        if low >= -_OVERSHOT and high <= 1 + _OVERSHOT:
+            low, high = 0.0, 1.0
+        elif low >= 0:
+            whole = high <= 255 and (images == images.round()).all()
+            low, high = 0.0, 255.0 if whole else high
+    return {"vmin": low, "vmax": high}
 
 
 def draw(ax: Any, image: np.ndarray, limits: dict[str, float]) -> Any:
     """Draw an image without a frame and return what imshow returns."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
+    if image.ndim == 3:
+        # What imshow does itself for grey images alone.
+        low, high = limits["vmin"], limits["vmax"]
+        image = np.clip((image - low) / (high - low), 0, 1)
     return ax.imshow(image, cmap="gray", **limits)

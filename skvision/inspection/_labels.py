@@ -9,6 +9,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from skvision.datasets._names import class_names_of
 from skvision.preprocessing._inputs import labels_by_name
 
 __all__ = ["check_classifier", "given_or_carried", "names_of"]
@@ -32,7 +33,9 @@ def given_or_carried(X: Any, y: Any, estimator: Any = None) -> tuple[Any, np.nda
     return X, y
 
 
-def names_of(labels: np.ndarray, target_names: Any, classes: Any) -> dict[Any, str]:
+def names_of(
+    labels: np.ndarray, target_names: Any, estimator: Any = None
+) -> dict[Any, str]:
     """Return a dict from labels to their names.
 
     Parameters
@@ -40,11 +43,15 @@ def names_of(labels: np.ndarray, target_names: Any, classes: Any) -> dict[Any, s
     labels : ndarray
         All labels that occur, sorted.
     target_names : array-like of str or None
-    classes : array-like or None
-        The labels that the names belong to. None takes `labels` or, if there are more
-        names, counts from 0.
+        None takes the names that the estimator has learnt, if any.
+    estimator : classifier, default=None
+        The names belong to its ``classes_``; without them to `labels` or, if there are
+        more names, to numbers from 0 on.
     """
     names = {label: str(label) for label in labels.tolist()}
+    classes = getattr(estimator, "classes_", None)
+    if target_names is None and classes is not None:
+        target_names = class_names_of(estimator)
     if target_names is None:
         return names
     if classes is None:

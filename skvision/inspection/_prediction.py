@@ -75,7 +75,8 @@ class PredictionDisplay:
 
     Notes
     -----
-    Of images in colour, values below 0 and above 1 are clipped.
+    Images in colour are drawn as they are where they are in [0, 1], else from 0 or the
+    least value to the greatest, one scale for all.
 
     Examples
     --------
@@ -134,7 +135,8 @@ class PredictionDisplay:
         errors_only : bool, default=False
             Whether to draw only images whose predicted label is wrong.
         target_names : array-like of str, default=None
-            Names of the classes, in the order of ``classes_``.
+            Names of the classes, in the order of ``classes_``; None takes those that
+            X came with in ``fit``, or the labels.
         random_state : int, RandomState instance or None, default=None
             Chooses images; None takes the first ones.
         image_shape : tuple of int, default=None
@@ -167,13 +169,14 @@ class PredictionDisplay:
         else:
             rows = np.arange(len(y))
         rows = choose_rows(rows, n_images, random_state)
-        X, y = take_rows(X, rows), y[rows]
+        net = _net_or_none(estimator)
+        X, y = take_rows(X, rows, net), y[rows]
         y_pred = np.asarray(estimator.predict(X))
-        names = names_of(unique_labels(known, y, y_pred), target_names, classes)
+        names = names_of(unique_labels(known, y, y_pred), target_names, estimator)
         confidence = None
         if hasattr(estimator, "predict_proba"):
             confidence = np.asarray(estimator.predict_proba(X)).max(axis=1)
-        images = as_drawn(unit_images(X, _net_or_none(estimator), image_shape))
+        images = as_drawn(unit_images(X, net, image_shape))
         return cls(images, y, y_pred, confidence, target_names=names).plot(ax=ax)
 
     @classmethod
@@ -224,7 +227,7 @@ class PredictionDisplay:
         X, y_true = given_or_carried(X, y_true)
         y_pred = column_or_1d(y_pred)
         check_consistent_length(X, y_true, y_pred, confidence)
-        names = names_of(unique_labels(y_true, y_pred), target_names, None)
+        names = names_of(unique_labels(y_true, y_pred), target_names)
         rows: Any = _wrong_rows(y_true, y_pred) if errors_only else _num_samples(X)
         rows = choose_rows(rows, n_images, random_state)
         images = as_drawn(unit_images(take_rows(X, rows), image_shape=image_shape))

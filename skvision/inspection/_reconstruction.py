@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
@@ -29,7 +30,6 @@ from skvision.inspection._images import (
 from skvision.inspection._plotting import check_named, grid_axes, require_matplotlib
 from skvision.inspection._source import net_of
 from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.preprocessing._inputs import is_flat
 
 __all__ = ["ReconstructionDisplay"]
 
@@ -68,8 +68,8 @@ class ReconstructionDisplay:
 
     Notes
     -----
-    Grey images are drawn in the range of the originals, so that rows compare. Of
-    images in colour, values below 0 and above 1 are clipped.
+    All rows are drawn in the range of the originals, so that they compare. That of
+    images in colour is [0, 1] where they are within it.
 
     Examples
     --------
@@ -183,20 +183,23 @@ class ReconstructionDisplay:
         noise = check_transforms(noise, "noise")
         for autoencoder in autoencoders.values():
             _check_autoencoder(autoencoder)
-        chosen = take_rows(X, choose_rows(_num_samples(X), n_images, random_state))
+        first = next(iter(autoencoders.values()))
+        chosen = choose_rows(_num_samples(X), n_images, random_state)
+        chosen = take_rows(X, chosen, net_of(first))
         seed = draw_seed(random_state)
         rows: dict[str, Any] = {}
         for name, autoencoder in autoencoders.items():
             net, seen = _at_net(autoencoder, chosen)
+            net.transform(seen)  # Warns of values that are not as those of the fit.
             images = unit_images(seen, net, image_shape)
             rows.setdefault("original", as_drawn(images))
             if noise:
                 with isolated_random_state(torch.device("cpu"), seed):
-                    images = apply_transforms(images, noise)
+                    images = _noisy(net, images, noise)
                 rows.setdefault("noisy", as_drawn(images))
             if name in rows:
                 raise ValueError(f"The name {name!r} is that of another row.")
-            rows[name] = _reconstructed(net, images, _is_flat(seen))
+            rows[name] = _reconstructed(net, images)
         return cls(rows).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> ReconstructionDisplay:
@@ -260,17 +263,22 @@ def _at_net(estimator: Any, X: Any) -> tuple[Any, Any]:
     return estimator, X
 
 
-def _is_flat(X: Any) -> bool:
-    return X.flat if isinstance(X, ImageSequence) else is_flat(X)
+def _noisy(net: Any, images: torch.Tensor, noise: Any) -> torch.Tensor:
+    """Return images with noise as an autoencoder gets it in training."""
+    if getattr(net, "normalize", None) != "range":
+        return apply_transforms(images, noise)
+    # Transforms are for values in [0, 1].
+    scaler = copy.deepcopy(net.scaler_).cpu()
+    return scaler.undo(apply_transforms(scaler.normalised(images), noise))
 
 
-def _reconstructed(net: Any, images: torch.Tensor, flat: bool) -> np.ndarray:
-    if flat:
-        given: Any = images.flatten(1).numpy()
-    else:
-        given = ImageSequence(ArrayReader(images.numpy(), "first"))
+def _reconstructed(net: Any, images: torch.Tensor) -> np.ndarray:
+    given: Any = ImageSequence(ArrayReader(images.numpy(), "first"))
+    if tuple(images.shape[1:]) != tuple(net.image_shape_):
+        given = images.flatten(1).numpy()  # They are images for the display alone.
     with warnings.catch_warnings():
-        # They had their names when they were given.
+        # They had their names and types when they were given.
         warnings.filterwarnings("ignore", "X does not have valid feature names")
+        warnings.filterwarnings("ignore", "X holds .* values")
         result = net.reconstruct(given)
     return as_drawn(torch.from_numpy(result).reshape(images.shape))

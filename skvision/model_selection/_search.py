@@ -24,6 +24,7 @@ from skvision.estimators._base import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
 from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
 from skvision.model_selection._trainer import Request
+from skvision.preprocessing._augment import clonable_transforms
 
 __all__ = [
     "StackedGridSearchCV",
@@ -120,7 +121,7 @@ class StackedSearchMixin:
         if "_fits" not in vars(self):
 
             def evaluate_alone(candidate_params, cv=None, more_results=None, **kwargs):
-                candidates = list(candidate_params)
+                candidates = list(map(_clonable, candidate_params))
                 if more_results is not None:
                     more_results = {**more_results, **self._costs(len(candidates))}
                 return evaluate_candidates(candidates, cv, more_results, **kwargs)
@@ -128,7 +129,7 @@ class StackedSearchMixin:
             return super()._run_search(evaluate_alone, callback_ctx=callback_ctx)
 
         def evaluate(candidate_params, cv=None, more_results=None, **kwargs):
-            candidates = list(candidate_params)
+            candidates = list(map(_clonable, candidate_params))
             X, y = self._data
             cv = cv or self._checked_cv_orig
             routed = self._get_routed_params_for_fit(self._params)
@@ -166,6 +167,11 @@ class StackedSearchMixin:
                 for one, passed in zip(out, seconds, strict=True)
             ]
         return super()._format_results(candidate_params, n_splits, out, more_results)
+
+
+def _clonable(params: dict[str, Any]) -> dict[str, Any]:
+    """Return a candidate whose values scikit-learn can clone."""
+    return {name: clonable_transforms(value) for name, value in params.items()}
 
 
 def _generators(search: Any) -> list[np.random.RandomState]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from skvision.preprocessing._pixel_range import is_outside
 __all__ = [
     "apply_transforms",
     "check_transforms",
+    "clonable_transforms",
     "copy_transforms",
     "expand",
     "warn_of_transforms",
@@ -145,6 +147,22 @@ def copy_transforms(transforms: Any) -> Any:
     if isinstance(transforms, BaseEstimator):
         return clone(transforms)
     return copy.deepcopy(transforms)
+
+
+def clonable_transforms(value: Any) -> Any:
+    """Return a candidate's parameter as scikit-learn's ``clone`` takes it.
+
+    Transforms that it takes for estimators are put into a ``Compose``, which does the
+    same; anything else is left as it is.
+    """
+    if type(value) in (list, tuple):
+        return type(value)(map(clonable_transforms, value))
+    method = inspect.getattr_static(type(value), "get_params", None)
+    if not isinstance(method, staticmethod):
+        return value
+    from torchvision.transforms import v2
+
+    return v2.Compose([value])
 
 
 def warn_of_transforms(images: torch.Tensor, augment: Any) -> None:

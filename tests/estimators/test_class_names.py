@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
 from skorch.helper import SliceDataset, predefined_split
 from skvision_tests import Items
 from torch.utils.data import ConcatDataset, Subset
@@ -18,7 +19,7 @@ from torchvision.datasets import ImageFolder
 import skvision
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.inspection import class_table
+from skvision.inspection import AccuracyDisplay, PredictionDisplay, class_table
 from skvision.metrics import top_k_scorer
 
 COLOURS = {"apple": (200, 0, 0), "banana": (0, 200, 0), "cherry": (0, 0, 200)}
@@ -47,6 +48,18 @@ def fruit(tmp_path_factory):
 @pytest.fixture(scope="module")
 def net(fruit):
     return ImageClassifier(**SMALL, max_epochs=15).fit(fruit(*COLOURS))
+
+
+def test_displays_write_names(net, fruit):
+    data = fruit("banana", "cherry")
+    grid = GridSearchCV(net, {"max_epochs": [1]}, cv=2, refit=False)
+    grid.best_estimator_, grid.refit, grid.multimetric_ = net, True, False
+    for fitted in (net, Pipeline([("net", net)]), grid):
+        found = class_table(fitted, data)
+        assert [row[:2] for row in found.rows[1:3]] == [["banana", 9], ["cherry", 9]]
+        assert [*AccuracyDisplay.from_estimator(fitted, data).scores] == data.classes
+        display = PredictionDisplay.from_estimator(fitted, data, n_images=1)
+        assert display.axes_[0].get_title().split("(")[1].startswith("banana")
 
 
 def test_names_of_classes(net, fruit):

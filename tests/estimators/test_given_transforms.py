@@ -2,13 +2,16 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from torch.utils.data import TensorDataset
 from torchvision.transforms import v2
 
 from skvision import ImageClassifier
+from skvision.model_selection import StackedGridSearchCV
 
 RANDOM = [
     v2.RandomHorizontalFlip(),
@@ -36,6 +39,21 @@ def test_transforms_that_are_not_random(digits, augment):
     net = ImageClassifier("mlp", augment=augment, max_epochs=1, random_state=0)
     with pytest.warns(UserWarning, match="augment has .* not random"):
         net.fit(digits.data[:64], digits.target[:64])
+
+
+@pytest.mark.parametrize("augment", [v2.RandomCrop(8), [None, v2.RandomRotation(5)]])
+def test_candidates_of_a_stacked_search(digits, augment):
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0)
+    search = StackedGridSearchCV(net, {"augment": [augment, None]}, cv=2)
+    search.fit(digits.data[:64], digits.target[:64])
+    expected = clone(net).set_params(augment=augment)
+    expected.fit(digits.data[:64], digits.target[:64])
+    search.estimator.set_params(**search.cv_results_["params"][0])
+    found = search.estimator.fit(digits.data[:64], digits.target[:64])
+    assert_array_equal(
+        found.predict_proba(digits.data), expected.predict_proba(digits.data)
+    )
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_tensors_with_channels_last():

@@ -1,3 +1,4 @@
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from skvision.datasets import as_Xy
 from skvision.inspection._images import (
     as_drawn,
     choose_rows,
+    draw,
     drawn,
     limits_of,
     take_rows,
@@ -97,9 +99,27 @@ def test_what_is_drawn_is_drawn_again_as_it_is(images, shape):
     assert_array_equal(drawn(once), once)
 
 
-def test_values_outside_of_the_unit_range():
-    colour = np.array([[[[-0.5, 0.25, 1.5]]]])
-    assert drawn(colour).tolist() == [[[[0, 0.25, 1]]]]
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [
+        (COLOUR, COLOUR / 255),
+        (COLOUR / 255 * 1.2 - 0.1, np.clip(COLOUR / 255 * 1.2 - 0.1, 0, 1)),
+        (COLOUR.astype("float32"), COLOUR / 255),
+        (COLOUR // 2.0, COLOUR // 2 / 255),
+        (COLOUR.astype("uint16") * 257, COLOUR / 255),
+        (COLOUR / 127.5 - 1, COLOUR / 255),
+        (torch.from_numpy(COLOUR).half() / 16, COLOUR / 255),
+        (COLOUR > 99, COLOUR > 99),
+    ],
+)
+def test_colours_of_any_range(colour, expected):
+    figure_ax = plt.subplots()[1]
+    images = drawn(colour)
+    shown = draw(figure_ax, images[0], limits_of(images)).get_array()
+    assert_allclose(shown, expected[0], atol=0.005)
+
+
+def test_range_of_grey_images():
     grey = np.array([[[-0.5, 0.25, 1.5]]])
     assert drawn(grey).tolist() == grey.tolist()
     assert limits_of(drawn(grey)) == {"vmin": -0.5, "vmax": 1.5}

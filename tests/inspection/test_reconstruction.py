@@ -161,6 +161,38 @@ def test_layouts_of_the_autoencoder(colour, channels):
         assert_allclose(row, colour[:2] / 255, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:X holds uint8 values")
+@pytest.mark.parametrize(
+    ("fitted", "given"),
+    [
+        (lambda X: X.astype("float32"), lambda X: X),
+        (lambda X: X, lambda X: X / 255),
+        (lambda X: X / 127.5 - 1, lambda X: X / 127.5 - 1),
+        (lambda X: X, lambda X: X.reshape(len(X), -1)),
+        (
+            lambda X: TensorDataset(torch.from_numpy(X[..., :3, :])),
+            lambda X: TensorDataset(torch.from_numpy(X[..., :3, :])),
+        ),
+    ],
+    ids=["float to uint8", "uint8 to float", "signed", "rows", "narrow data set"],
+)
+def test_pixels_as_the_fit_takes_them(colour, fitted, given):
+    net = autoencoder(channels="last", normalize=None).fit(fitted(colour))
+    display = ReconstructionDisplay.from_estimator(net, given(colour))
+    original, result = drawn(display)
+    assert_allclose(original, colour[..., : original.shape[2], :] / 255, atol=1e-6)
+    assert_allclose(result, original, atol=1e-6)
+
+
+def test_pixels_on_another_scale(grey):
+    net = autoencoder().fit(grey / 127.5 - 1)
+    with pytest.warns(UserWarning, match="uint8 values from 0 to 255"):
+        ReconstructionDisplay.from_estimator(net, grey)
+    net = autoencoder(noise=UniformNoise(-1, 1), normalize="range").fit(grey * 1.0)
+    display = ReconstructionDisplay.from_estimator(net, grey, noise=UniformNoise(-1, 1))
+    assert drawn(display)[1].max() > 200
+
+
 def test_data_sets(grey):
     net = autoencoder().fit(grey)
     data = TensorDataset(torch.from_numpy(grey)[:, None])
