@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ __all__ = [
     "draw_masks",
     "dropout_calls",
     "is_dropout",
+    "joined_buffers",
     "joined_state",
 ]
 
@@ -94,17 +96,19 @@ def draw_masks(
 
 def joined_state(modules: Sequence[nn.Module]) -> tuple[dict, dict]:
     """Return parameters and buffers of all networks, (n, ...)."""
+    params = _joined([dict(module.named_parameters()) for module in modules])
+    return params, joined_buffers(modules)
 
-    def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        return {
-            name: torch.stack([part[name].detach() for part in parts])
-            for name in parts[0]
-        }
 
-    return (
-        joined([dict(module.named_parameters()) for module in modules]),
-        joined([dict(module.named_buffers()) for module in modules]),
-    )
+def joined_buffers(modules: Sequence[nn.Module]) -> dict[str, torch.Tensor]:
+    """Return buffers of all networks, (n, ...)."""
+    return _joined([dict(module.named_buffers()) for module in modules])
+
+
+def _joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.stack([part[name].detach() for part in parts]) for name in parts[0]
+    }
 
 
 class _Context:
@@ -257,7 +261,26 @@ class Vmapped(_Engine):
         # Not all of torch's operations heed how weights lie in memory.
         copies = {name: value.contiguous() for name, value in params.items()}
         run = vmap(self._run, randomness="error")
-        return run(copies, dict(buffers), x, tuple(masks))
+        with _slowly():
+            return run(copies, dict(buffers), x, tuple(masks))
+
+
+@contextmanager
+def _slowly() -> Iterator[None]:
+    """Keep torch from warning of operations that vmap does one network at a time.
+
+    A filter of warnings would change what other threads show, and show again what has
+    been shown.
+    """
+    switch = getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", None)
+    if switch is None:
+        yield
+        return
+    switch(False)
+    try:
+        yield
+    finally:
+        switch(True)
 
 
 #: In the order in which they are tried.

@@ -161,6 +161,8 @@ class StackedFits:
             if calibration is not None and not calibration.is_worth_a_proof(first):
                 return 1
             limit = max(1, largest_stack(first, self.max_stack, n_workers))
+            if limit == 1 and self.max_stack != 1 and len(group) > n_workers:
+                raise NotStackable("two of them are too large for half of the memory")
             # As many stacks for each of the processes.
             n_rounds = math.ceil(len(group) / (limit * n_workers))
             size = math.ceil(len(group) / (n_rounds * n_workers))

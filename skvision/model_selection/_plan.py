@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,13 +24,13 @@ from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
 from skvision.model_selection._engines import is_dropout
 from skvision.model_selection._member import Member
+from skvision.model_selection._memory import free_memory, saved_bytes
 from skvision.model_selection._purity import attributes_of, state_of
 from skvision.model_selection._stack import Stack
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
 __all__ = [
     "Calibration",
-    "is_out_of_memory",
     "largest_stack",
     "n_steps",
     "plan_key",
@@ -88,7 +87,6 @@ _LARGEST = 256
 # On a CPU, activations that no longer fit into a processor's last cache cost more than
 # wide operations gain; the first networks gain most. In bytes, and networks.
 _IN_CACHE, _GAIN_MOST = 2**24, 8
-_MEMORY = Path("/proc/meminfo")
 # What differs between members of a stack.
 _FREE = ("lr", "max_epochs", "random_state", "augment", "noise", "class_weight")
 _FREE_PREFIXES = ("optimizer", "criterion__label_smoothing", "module__dropout")
@@ -319,47 +317,17 @@ def largest_stack(member: Member, max_stack: int | None, n_workers: int) -> int:
     """
     net = member.net
     X, *_ = _batch(member)
-    kept: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        # What a layer makes may be kept by it and by the next one.
-        kept[tensor.data_ptr()] = tensor.nbytes
-        # The tensor itself would hold the graph that holds it, for ever.
-        return tensor.detach()
-
     module = copy.deepcopy(net.module_).train()
-    with (
-        isolated_random_state(net.device_, 0),
-        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-    ):
-        module(net._to_input(X))
+    with isolated_random_state(net.device_, 0):
+        saved = saved_bytes(module, net._to_input(X))
     weights = sum(p.nbytes for p in module.parameters())
-    saved = sum(kept.values())
-    # Weights, gradients twice, two states, and the network's own copy of all but the
-    # gradients; activations and their gradients.
-    needed = 8 * weights + 2 * saved + X.nbytes
-    fitting = max(1, int(_free_memory(net.device_) // 2 // max(needed, 1)))
+    # Weights, gradients twice, two states, the network's own copy of all but the
+    # gradients, and what a step makes of them; activations and their gradients.
+    needed = 10 * weights + 2 * saved + X.nbytes
+    fitting = max(1, free_memory(net.device_) // 2 // max(needed, 1))
     fitting //= n_workers
     if max_stack is None:
         max_stack = _LARGEST
         if net.device_.type == "cpu":
             max_stack = min(max_stack, max(_GAIN_MOST, _IN_CACHE // max(saved, 1)))
     return min(fitting, max_stack)
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        # Linux gives away what only caches files, which sysconf does not count.
-        lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return 2**32  # Not told on this system.
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        "can't allocate memory" in str(error)
-    )

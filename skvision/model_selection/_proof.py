@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,11 @@ from skvision.model_selection._engines import (
     ENGINES,
     draw_masks,
     dropout_calls,
-    joined_state,
+    joined_buffers,
 )
 from skvision.model_selection._member import Member
-from skvision.model_selection._purity import hooks_of, side_effect
+from skvision.model_selection._memory import free_memory, saved_bytes
+from skvision.model_selection._purity import hooks_of, overlap_of, side_effect
 
 __all__ = ["NotStackable", "find_engine"]
 
@@ -28,6 +30,8 @@ _TOLERANCE = 1e-9
 # By how much of their own size weights are changed, so that nothing is hidden behind
 # those that are zero or one at first.
 _NOISE = 0.1
+# Random numbers for a layer's weights, at most.
+_N_DRAWN = 2**20
 
 
 class NotStackable(ValueError):
@@ -54,16 +58,19 @@ def find_engine(members: Sequence[Member]) -> Any:
     net = members[0].net
     if any(True for _ in getattr(net.criterion_, "parameters", tuple)()):
         raise NotStackable("the criterion has weights of its own")
-    device = net.device_ if net.device_.type in ("cpu", "cuda") else torch.device("cpu")
     with isolated_random_state(net.device_, alone=True):
         if (reason := _impurity(members[0])) is not None:
             raise NotStackable(f"{type(net.module_).__name__}: {reason}")
-        trial = _Trial(members, device)
+        parts, trial = _parts(members), None
         reasons = []
         for kind in ENGINES:
             try:
                 engine = kind(net.module_, channels_last=net._channels_last)
-                trial.run(engine)
+                for part in parts:
+                    if trial is None or trial.members is not part:
+                        trial = None  # There is no room for two of them.
+                        trial = _Trial(part)
+                    trial.run(engine)
             except Exception as error:
                 reasons.append(f"{kind.__name__}: {_first_line(error)}")
             else:
@@ -71,9 +78,44 @@ def find_engine(members: Sequence[Member]) -> Any:
     raise NotStackable("; ".join(reasons))
 
 
+def _parts(members: Sequence[Member]) -> list[Sequence[Member]]:
+    """Return members that are tried at once, as many as there is memory for.
+
+    Raises
+    ------
+    NotStackable
+        If there is none for two.
+    """
+    net, n = members[0].net, len(members)
+    module, images = _copy_of(net, training=True), _images(members[0])
+    weights = 8 * sum(weight.numel() for weight in module.parameters())
+    with isolated_random_state(net.device_, 0):
+        # In double precision.
+        saved = saved_bytes(module, images) * 8 // images.element_size()
+    # Weights and gradients of all, and of one what it has by itself, and is compared.
+    needed, beside = 2 * weights + 2 * saved, 2 * weights
+    free = free_memory(_device(net)) // 2
+    size = min(n, (free - beside) // max(needed, 1))
+    if size < min(n, 2):
+        total = (min(n, 2) * needed + beside) / 2**30
+        raise NotStackable(
+            f"to compare networks of this size takes {total:.2g} GB of memory, and "
+            f"half of what is free are {free / 2**30:.2g} GB"
+        )
+    starts = [min(i, n - size) for i in range(0, n, size)]
+    return [members[i : i + size] for i in starts]
+
+
+def _device(net: Any) -> torch.device:
+    """Return where an estimator's networks are compared."""
+    has_doubles = net.device_.type in ("cpu", "cuda")
+    return net.device_ if has_doubles else torch.device("cpu")
+
+
 def _impurity(member: Member) -> str | None:
     """Return what a network does beside computing, None if nothing was seen."""
-    if (reason := hooks_of(member.net.module_)) is not None:
+    module = member.net.module_
+    if (reason := hooks_of(module) or overlap_of(module)) is not None:
         return reason
     try:
         for training in (True, False):
@@ -106,37 +148,42 @@ def _copy_of(net: Any, training: bool) -> nn.Module:
 
 
 class _Trial:
-    """Networks of members at other weights, and what comes of them by themselves.
+    """Networks of members at other weights, to be compared with an engine's.
 
-    All is in double precision, in which rounding leaves no room for other errors.
+    All is in double precision, in which rounding leaves no room for other errors. The
+    weights of all lie in one place, where each network and the engine find theirs.
     """
 
-    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
-        modules = []
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members, self.device = members, _device(members[0].net)
+        self.modules: list[nn.Module] = []
         self.inputs: list[torch.Tensor] = []
+        self.weights: dict[str, torch.Tensor] = {}
         for i, member in enumerate(members):
             generator = torch.Generator().manual_seed(i)
-            module = _copy_of(member.net, training=True).to(device, torch.float64)
+            module = _copy_of(member.net, True).to(self.device, torch.float64)
             _perturb(module, generator)
-            images = _images(member).to(device, torch.float64)
+            self._join(i, module)
+            self.modules.append(module)
+            images = _images(member).to(self.device, torch.float64)
             noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
             # Not only where images lie otherwise in memory.
             self.inputs.append(images.add_(noise.to(images), alpha=_NOISE))
-            modules.append(module)
-        self.start = joined_state(modules)
-        self.template = modules[0]
-        calls = dropout_calls(modules[0], self.inputs[0])
-        self.expected, by_module = [], []
-        for i, (module, x) in enumerate(zip(modules, self.inputs, strict=True)):
-            with isolated_random_state(device, i):
+        self.buffers = joined_buffers(self.modules)
+        calls = dropout_calls(self.modules[0], self.inputs[0])
+        by_module = []
+        for i, (module, x) in enumerate(zip(self.modules, self.inputs, strict=True)):
+            with isolated_random_state(self.device, i):
                 by_module.append(draw_masks(module, calls, x))
-            with isolated_random_state(device, i):
-                outputs = module(x)
-            trained = {k: p for k, p in module.named_parameters() if p.requires_grad}
-            grads = _derived(_weighted(outputs, i), trained)
-            self.expected.append((tuple(map(torch.detach, _as_tuple(outputs))), grads))
         self.masks = [torch.stack(masks) for masks in zip(*by_module, strict=True)]
-        _, self.after = joined_state(modules)
+
+    def _join(self, i: int, module: nn.Module) -> None:
+        """Bring a network's weights to those of others, and leave them there."""
+        for name, weight in module.named_parameters():
+            if name not in self.weights:
+                shape = len(self.members), *weight.shape
+                self.weights[name] = weight.data.new_empty(shape)
+            weight.data = self.weights[name][i].copy_(weight.data)
 
     def run(self, engine: Any) -> None:
         """Compare what an engine makes of the networks.
@@ -146,26 +193,37 @@ class _Trial:
         ValueError
             If it differs.
         """
-        engine.set_mode(self.template)
-        weights, buffers = self.start
-        # Weights stay as they are, and are too large to have many copies of.
-        params = {name: value.detach() for name, value in weights.items()}
-        buffers = {name: value.clone() for name, value in buffers.items()}
-        for name, value in self.template.named_parameters():
+        engine.set_mode(self.modules[0])
+        params = {name: value.detach() for name, value in self.weights.items()}
+        buffers = {name: value.clone() for name, value in self.buffers.items()}
+        for name, value in self.modules[0].named_parameters():
             params[name].requires_grad_(value.requires_grad)
         # Other random numbers are not to agree by chance.
-        with isolated_random_state(self.inputs[0].device, len(self.inputs)):
+        with isolated_random_state(self.device, len(self.inputs)):
             outputs = engine(params, buffers, torch.stack(self.inputs), self.masks)
         leaves = {name: value for name, value in params.items() if value.requires_grad}
         total = sum(_weighted(_part(outputs, i), i) for i in range(len(self.inputs)))
         grads = _derived(total, leaves)
-        for i, (expected, wanted) in enumerate(self.expected):
-            found = _as_tuple(_part(outputs, i))
-            for out, other in zip(found, _as_tuple(expected), strict=True):
-                _check(out, other, "outputs differ from those of the network")
+        outputs = tuple(out.detach() for out in _as_tuple(outputs))
+        del total  # And with it what was kept for going backward.
+        for i, module in enumerate(self.modules):
             own = {k: None if grad is None else grad[i] for k, grad in grads.items()}
-            _check_gradients(own, wanted)
-        for name, value in self.after.items():
+            after = {name: value[i] for name, value in buffers.items()}
+            self._compare(i, module, _part(outputs, i), own, after)
+
+    def _compare(
+        self, i: int, module: nn.Module, outputs: tuple, grads: dict, buffers: dict
+    ) -> None:
+        """Compare what an engine made of a network with what that makes by itself."""
+        for name, value in module.named_buffers():
+            value.copy_(self.buffers[name][i])
+        with isolated_random_state(self.device, i):
+            expected = _as_tuple(module(self.inputs[i]))
+        for out, other in zip(outputs, expected, strict=True):
+            _check(out, other.detach(), "outputs differ from those of the network")
+        trained = {k: p for k, p in module.named_parameters() if p.requires_grad}
+        _check_gradients(grads, _derived(_weighted(expected, i), trained))
+        for name, value in module.named_buffers():
             _check(buffers[name], value, f"{name} differs from the network's")
 
 
@@ -177,10 +235,19 @@ def _perturb(module: nn.Module, generator: torch.Generator) -> None:
 
     with torch.no_grad():
         for weight in module.parameters():
-            size = float(weight.square().mean().sqrt()) if weight.numel() else 0.0
             n_rows = max(1, len(weight)) if weight.ndim else 1
             n_inputs = max(1, weight.numel() // n_rows)
-            weight.add_(noise(weight), alpha=_NOISE * size or n_inputs**-0.5)
+            size = (
+                float(torch.linalg.vector_norm(weight)) / max(1, weight.numel()) ** 0.5
+            )
+            # The same for some rows and for the next ones, where there are many: it
+            # takes long to draw.
+            rows = weight if weight.ndim else weight[None]
+            parts = rows.split(max(1, _N_DRAWN // max(1, n_inputs)))
+            drawn = noise(parts[0])
+            for part in parts:
+                alpha = _NOISE * size or n_inputs**-0.5
+                part.add_(drawn[: len(part)], alpha=alpha)
         for name, value in module.named_buffers():
             if name.endswith("num_batches_tracked"):
                 value.copy_(torch.randint(1, 9, (), generator=generator))
@@ -218,16 +285,30 @@ def _derived(total: Any, params: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def _check(found: Any, expected: Any, message: str, least: float = 0.0) -> None:
-    scale = float(expected.abs().max()) if expected.numel() else 0.0
-    atol = _TOLERANCE * max(scale, least)
-    if found.shape != expected.shape or not torch.allclose(
-        found, expected, rtol=_TOLERANCE, atol=atol
-    ):
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ValueError(message)
+    if not (expected.is_floating_point() or expected.is_complex()):
+        if not torch.equal(found, expected):
+            raise ValueError(message)
+        return
+    if not math.isfinite(_largest(expected)):
+        finite = expected.isfinite()
+        if not torch.equal(found[~finite], expected[~finite]):
+            raise ValueError(message)
+        found, expected = found[finite], expected[finite]
+    scale = max(_largest(expected), least)
+    if not _largest(found - expected) <= _TOLERANCE * scale:
         raise ValueError(message)
 
 
+def _largest(numbers: torch.Tensor) -> float:
+    if not numbers.numel():
+        return 0.0
+    return float(torch.linalg.vector_norm(numbers, math.inf))
+
+
 def _check_gradients(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    sizes = [float(grad.abs().max()) for grad in expected.values() if grad is not None]
+    sizes = [_largest(grad) for grad in expected.values() if grad is not None]
     for name, grad in expected.items():
         message = f"the gradient of {name} differs from the network's"
         if grad is None or found[name] is None:
@@ -236,4 +317,4 @@ def _check_gradients(found: dict[str, Any], expected: dict[str, Any]) -> None:
             continue
         # Those that cancel out, as of a bias before a normalisation, are nothing but
         # rounding errors of larger ones.
-        _check(found[name], grad, message, least=1e-3 * max(sizes))
+        _check(found[name], grad, message, least=1e-3 * max(sizes, default=0.0))

@@ -26,6 +26,7 @@ __all__ = [
     "drawn_since",
     "generator_states",
     "hooks_of",
+    "overlap_of",
     "side_effect",
     "state_of",
 ]
@@ -97,7 +98,9 @@ def _without_dropout(module: nn.Module) -> nn.Module:
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     # A GPU may add up in another order each time.
     rtol = 0.0 if one.device.type == "cpu" else 1e-3
-    return one.shape == other.shape and torch.allclose(
+    if one.shape != other.shape:
+        return False
+    return torch.equal(one, other) or torch.allclose(
         one, other, rtol=rtol, atol=0.0, equal_nan=True
     )
 
@@ -121,6 +124,27 @@ def hooks_of(module: nn.Module) -> str | None:
             # torch's normalise weights.
             if not _is_of_a_library(hook if hasattr(hook, "__name__") else type(hook)):
                 return f"a forward hook of {_named(name, layer)} may do anything"
+    return None
+
+
+def overlap_of(module: nn.Module) -> str | None:
+    """Return which trained weights lie where others do, if any.
+
+    A step changes both, as it would not in a stack, where each has a place of its own.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    places = sorted(
+        (value.data_ptr(), name, value) for name, value in named if value.numel()
+    )
+    end, before, trained = 0, "", False
+    for start, name, value in places:
+        if start < end and (trained or value.requires_grad):
+            return f"{before} and {name} lie in the same memory"
+        sizes = zip(value.shape, value.stride(), strict=True)
+        extent = 1 + sum((n - 1) * step for n, step in sizes)
+        its_end = start + extent * value.element_size()
+        if its_end > end:
+            end, before, trained = its_end, name, value.requires_grad
     return None
 
 

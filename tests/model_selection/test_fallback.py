@@ -19,7 +19,9 @@ from torch import nn
 from skvision import ImageClassifier
 from skvision.exceptions import DivergedError
 from skvision.model_selection import StackedGridSearchCV
-from skvision.model_selection._plan import _free_memory, why_not
+from skvision.model_selection._memory import free_memory
+from skvision.model_selection._plan import why_not
+from skvision.model_selection._proof import _Trial
 from skvision.model_selection._stack import Stack
 from skvision.model_selection._trainer import Request, Trainer, train_stack
 from skvision.networks import MLP
@@ -387,23 +389,46 @@ def test_out_of_memory_for_a_single_fit(monkeypatch, compare):
 
 
 def test_stacks_fit_into_memory(monkeypatch, compare, stack_sizes):
-    free = "skvision.model_selection._plan._free_memory"
+    free = "skvision.model_selection._plan.free_memory"
     monkeypatch.setattr(free, lambda device: 10_000)
-    compare(small(max_epochs=1, module__hidden=(2,)), RATES)
+    with pytest.warns(UserWarning, match=ONE_BY_ONE + "two .* too large"):
+        compare(small(max_epochs=1, module__hidden=(2,)), RATES)
     assert stack_sizes == []
     monkeypatch.setattr(free, lambda device: 300_000)
     compare(small(max_epochs=1, module__hidden=(2,)), RATES)
     assert 1 < max(stack_sizes) < 6
 
 
+def test_proofs_fit_into_memory(monkeypatch, compare, stack_sizes):
+    free = "skvision.model_selection._proof.free_memory"
+    tried = []
+    run = _Trial.run
+
+    def noted(trial, engine):
+        tried.append(len(trial.members))
+        run(trial, engine)
+
+    monkeypatch.setattr(_Trial, "run", noted)
+    net = small(max_epochs=1, module__hidden=(2,))
+    with monkeypatch.context() as context:
+        context.setattr(free, lambda device: 60_000)
+        compare(net, RATES)
+    assert set(tried) == {2}  # Of the six, two at a time.
+    assert stack_sizes == [6]
+    monkeypatch.setattr(free, lambda device: 10_000)
+    with pytest.warns(UserWarning, match=ONE_BY_ONE + "to compare .* memory"):
+        compare(net, RATES)
+    assert stack_sizes == [6]
+
+
 def test_free_memory(monkeypatch, tmp_path):
-    name = "skvision.model_selection._plan._MEMORY"
+    name = "skvision.model_selection._memory._MEMORY"
     path = tmp_path / "meminfo"
     monkeypatch.setattr(name, path)
     cpu = torch.device("cpu")
-    assert _free_memory(cpu) == 2**32  # There is no such file.
+    assert free_memory(cpu) == 2**32  # There is no such file.
     path.write_text("MemFree:  10 kB\nMemAvailable:  2000 kB\nHugePages_Total:  0\n")
-    assert _free_memory(cpu) == 2000 * 1024
+    assert free_memory(cpu) == 2000 * 1024
 
 
 def test_trainers_can_be_sent_to_other_processes(small_digits):

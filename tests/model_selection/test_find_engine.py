@@ -120,6 +120,18 @@ def test_hooks_on_gradients(register, small_digits):
         find_engine(members(hooked(register), small_digits))
 
 
+def tied_by_memory():
+    network = on_images(plain, other=nn.Conv2d(1, 4, 3))()
+    network.other.weight = nn.Parameter(network.conv.weight.data[2:])
+    return network
+
+
+def test_weights_in_the_same_memory(small_digits):
+    found = members(tied_by_memory, small_digits, dtype="float32")
+    with pytest.raises(NotStackable, match="conv.weight and other.weight lie in"):
+        find_engine(found)
+
+
 class LearnedScale(nn.Module):
     def __init__(self):
         super().__init__()

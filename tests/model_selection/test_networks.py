@@ -91,6 +91,7 @@ class SmallTransformer(VisionTransformer):
         super().__init__(32, 8, num_classes=n_outputs, **sizes, **rates)
 
 
+@pytest.mark.filterwarnings("error:There is a performance drop")
 def test_transformers_with_heads_of_zeros():
     assert type(engine_for(SmallTransformer, ImageClassifier, 32, 3)) is Vmapped
     params = {"module__dropout": 0.2}

@@ -1,0 +1,49 @@
+"""How much memory there is, and what networks take of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+__all__ = ["free_memory", "is_out_of_memory", "saved_bytes"]
+
+_MEMORY = Path("/proc/meminfo")
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes of memory are free."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        # Linux gives away what only caches files, which sysconf does not count.
+        lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 2**32  # Not told on this system.
+
+
+def saved_bytes(module: nn.Module, images: torch.Tensor) -> int:
+    """Return how much a forward pass keeps for going backward, beside weights."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        # What a layer makes may be kept by it and by the next one.
+        kept[tensor.data_ptr()] = tensor.nbytes
+        # The tensor itself would hold the graph that holds it, for ever.
+        return tensor.detach()
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with torch.enable_grad(), hooks:
+        module(images)
+    for weight in module.parameters():
+        kept.pop(weight.data_ptr(), None)
+    return sum(kept.values())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        "can't allocate memory" in str(error)
+    )
