@@ -194,9 +194,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     history : skorch.history.History
         Losses, scores and durations of each epoch and batch.
     best_epoch_ : int
-        The epoch, counted from 1, whose weights the network has: the one with the
-        least validation loss in the last call of ``fit`` or ``partial_fit``. Only where
-        early stopping has put them back.
+        The epoch, counted from 1, of the least validation loss in the last ``fit`` or
+        ``partial_fit``, if early stopping has put its weights back.
     device_ : torch.device
         Where the network is.
 
@@ -296,6 +295,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             `~skvision.datasets.ImageSequence` or ``SliceDataset``, or a list of
             images, of (image, label) pairs or of paths of image files. Integers
             from 0 to 255 or 65535 are scaled to [0, 1]; floats are taken as they are.
+            Photos keep their full bit depth, and are turned as their EXIF data say.
         y : array-like of shape (n,), default=None
             Labels of any kind; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None

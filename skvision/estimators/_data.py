@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -26,6 +27,7 @@ from skvision.preprocessing._inputs import (
     appearance,
     as_images,
     is_flat,
+    labels_by_name,
     labels_in,
     without_labels,
     wrong_shape,
@@ -59,14 +61,15 @@ class DataMixin:
         Returns
         -------
         dataset : skorch.dataset.Dataset
-            Its ``X`` and ``y`` are as the user has them; `get_iterator` encodes them.
-            X itself, where it is a data set and y is None.
+            Its ``X`` and ``y`` are as the user has them, but that labels whose names
+            the estimator numbers otherwise are its own; `get_iterator` encodes them. X
+            itself, where it is a data set and y is None.
         """
         if y is None and isinstance(X, Dataset):
             return X
         self.check_is_fitted()
-        images = self._check_images(X, reset=not self._has_facts())
-        return ShownDataset(images, self._carried(X) if y is None else y)
+        X, y = self._by_name(X, y)
+        return ShownDataset(self._check_images(X, reset=not self._has_facts()), y)
 
     def _encoded(self, data):
         """Return any data set as the loss gets it, without weights unless it has."""
@@ -74,8 +77,9 @@ class DataMixin:
             return data
         if isinstance(data, ShownDataset) and data.source is not None:
             return ImageDataset(data.source.images, data.source.y)
+        data, y = self._by_name(data, None)
         images = self._check_new_images(data)
-        if (y := self._carried(data)) is not None:
+        if y is not None:
             y, _ = self._encode_target(self._check_target(None, y), None, reset=False)
         return ImageDataset(images, y)
 
@@ -211,6 +215,12 @@ class DataMixin:
     def _carried(self, X):
         """Return the labels that X carries, or None."""
         return labels_in(X)
+
+    def _by_name(self, X, y):
+        """Return X, and y or the labels that X carries, as they are encoded."""
+        if is_classifier(self):
+            return labels_by_name(self, X, y)
+        return X, self._carried(X) if y is None else y
 
     def _given_or_carried(self, X, y):
         """Return y, or the labels that X carries."""

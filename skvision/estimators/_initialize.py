@@ -32,7 +32,13 @@ from skvision.estimators._transfer import (
 from skvision.estimators._turns import changing
 from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
-from skvision.training._losses import CRITERIA, FUSED, OPTIMIZERS, resolve
+from skvision.training._losses import (
+    CRITERIA,
+    FUSED,
+    OPTIMIZERS,
+    check_no_layer,
+    resolve,
+)
 from skvision.training._optimizers import group_setting, set_groups
 
 __all__ = ["InitializeMixin", "check_scorers", "named_scorers"]
@@ -207,6 +213,7 @@ class InitializeMixin:
         else:
             check_names("criterion", criterion, kwargs)
         built = self.initialized_instance(criterion, kwargs)
+        check_no_layer(built)
         self.criterion_ = (
             built.to(self._dtype) if isinstance(built, nn.Module) else built
         )

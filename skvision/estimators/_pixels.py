@@ -21,6 +21,8 @@ __all__ = ["PixelsMixin", "check_normalize_pair"]
 
 # Images that are read one by one, of which floats are looked at to know their range.
 _N_LOOKED_AT = 64
+# Standard deviations that no pixel is from the mean of all.
+_FAR = 100
 
 
 class PixelsMixin:
@@ -99,6 +101,7 @@ class PixelsMixin:
         if by_range and is_outside(low, high):
             scaler.set_statistics([low], [high - low or 1.0], device=self.device_)
         self._check_against_weights(low, high)
+        self._check_against_pair(low, high)
         self._check_size(low, high)
         self.pixel_range_ = tuple(map(float, limits))
         self._scaling_known = True
@@ -112,6 +115,30 @@ class PixelsMixin:
                 f"X has values from {low:.6g} to {high:.6g}, but the weights of "
                 f"{type(self.module_).__name__} were trained on pixels in [0, 1]. Give "
                 "integers, which are scaled, or floats in [0, 1]."
+            )
+
+    def _check_against_pair(self, low, high):
+        """Warn if the user's mean and deviation are those of other pixels."""
+        if self.normalize is None or isinstance(self.normalize, str):
+            return
+        mean, std = self.scaler_.mean.abs(), self.scaler_.std
+        # Of values in [0, 1], no mean is greater than 1, and no deviation than 0.5.
+        of_unit = float(mean.max()) <= 1 and float(std.max()) <= 2
+        if is_outside(low, high):
+            far = max(-low, high) > _FAR * float(std.min())
+            if of_unit and far and not self._flat:
+                warn(
+                    f"normalize={self.normalize!r} is for pixels in [0, 1], but X has "
+                    f"values from {low:.6g} to {high:.6g}, which are taken as they "
+                    "are. Scale X to [0, 1], give integers, which are divided by 255 "
+                    "or 65535, or set normalize='channel'."
+                )
+        elif not of_unit:
+            warn(
+                f"normalize={self.normalize!r} is for pixels beyond [0, 1], but the "
+                f"network gets values from {low:.6g} to {high:.6g}: integers are "
+                "divided by 255 or 65535 first. Divide the pair likewise, or set "
+                "normalize='channel'."
             )
 
     def _check_size(self, low, high):

@@ -288,7 +288,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
             `~skvision.datasets.ImageSequence` or ``SliceDataset``, or a list of
             images, of (image, label) pairs or of paths of image files. Integers
             are scaled to [0, 1], if they are from 0 to 255 or 65535 in the first
-            call; floats are taken as they are, see `pixel_divisor_`.
+            call; floats are taken as they are, see `pixel_divisor_`. Photos keep their
+            full bit depth, and are turned as their EXIF data say.
         y : array-like of shape (n,) or (n, k), default=None
             Targets; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None

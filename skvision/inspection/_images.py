@@ -110,7 +110,7 @@ def unit_images(
         batch = batch.to(torch.float32)
     if not images.flat:
         return batch
-    if image_shape is None and getattr(net, "_layout", "flat") == "last":
+    if not image_shape and expected and getattr(net, "_layout", None) == "last":
         # Rows of arrays that had their channels last.
         n_channels, height, width = expected
         return batch.reshape(-1, height, width, n_channels).permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ __all__ = [
     "OPTIMIZERS",
     "OVER_CLASSES",
     "NameOptions",
+    "check_no_layer",
     "class_response",
     "constant_loss",
     "identity",
@@ -70,6 +71,25 @@ NONLINEARITIES: dict[str, Response] = {
     "exp": torch.exp,
     "sigmoid": torch.sigmoid,
 }
+
+
+def check_no_layer(criterion: nn.Module) -> None:
+    """Refuse a loss that has the network's last layer, which predictions would lack.
+
+    Raises
+    ------
+    ValueError
+    """
+    # Older versions of torch have only one.
+    names = ("AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss")
+    if isinstance(
+        criterion, tuple(vars(nn)[name] for name in names if name in vars(nn))
+    ):
+        raise ValueError(
+            f"criterion={type(criterion).__name__} has a layer of its own, without "
+            "which nothing can be predicted. Let the network end in that layer, and "
+            "set criterion='cross_entropy'."
+        )
 
 
 class NameOptions(StrOptions):

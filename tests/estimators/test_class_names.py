@@ -12,6 +12,7 @@ from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 from skorch.helper import SliceDataset, predefined_split
+from skorch.scoring import loss_scoring
 from skvision_tests import Items
 from torch.utils.data import ConcatDataset, Subset
 from torchvision.datasets import ImageFolder
@@ -48,6 +49,25 @@ def fruit(tmp_path_factory):
 @pytest.fixture(scope="module")
 def net(fruit):
     return ImageClassifier(**SMALL, max_epochs=15).fit(fruit(*COLOURS))
+
+
+@pytest.mark.parametrize("by_code", [True, False])
+def test_skorch_looks_at_names(net, fruit, by_code):
+    if not by_code:
+        data = fruit(*COLOURS)
+        labels = np.array(data.classes)[data.targets]
+        net = ImageClassifier(**SMALL, max_epochs=15).fit(as_Xy(data)[0], labels)
+    part = fruit("banana", "cherry")
+    for given in [
+        (part,),
+        (Subset(part, range(5)),),
+        as_Xy(part),
+        (SliceDataset(part), SliceDataset(part, 1)),
+    ]:
+        assert loss_scoring(net, *given) < 0.1
+    X, y = as_Xy(part)
+    expected = net.classes_[[1, 2]]
+    assert_array_equal(np.unique(net.get_dataset(X, y).y), expected)
 
 
 def test_displays_write_names(net, fruit):

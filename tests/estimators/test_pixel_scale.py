@@ -75,7 +75,9 @@ def texts_of(call):
         warnings.simplefilter("always")
         result = call()
     texts = [str(warning.message) for warning in found]
-    return result, [text for text in texts if text.startswith("X holds")]
+    return result, [
+        text for text in texts if text.startswith(("X holds", "normalize="))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,33 @@ def test_width_of_integers_makes_no_difference(data, normalize):
             found, texts = texts_of(lambda d=dtype, n=net: n.predict_proba(X.astype(d)))
             np.testing.assert_array_equal(found, expected)
             assert not texts
+
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_255 = tuple(tuple(255 * v for v in part) for part in IMAGENET)
+
+
+@pytest.mark.parametrize(
+    ("scale", "pair", "warns"),
+    [
+        (np.uint8, (127.5, 127.5), True),
+        (np.uint8, (0, 255), True),
+        (np.uint8, IMAGENET_255, True),
+        (np.uint8, (0.5, 0.5), False),
+        (np.uint8, IMAGENET, False),
+        (lambda X: X.astype("uint16") * 257, (32767.5, 32767.5), True),
+        (lambda X: X / 255, (127.5, 127.5), True),
+        (lambda X: X / 255 / 50, (0.5, 0.5), False),
+        (lambda X: X / 127.5 - 1, (0.5, 0.5), False),
+        (np.float32, IMAGENET_255, False),
+        (np.float32, IMAGENET, True),
+    ],
+)
+def test_normalisation_for_other_pixels(scale, pair, warns):
+    X = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 4))
+    net = ImageClassifier("mlp", normalize=pair, max_epochs=1)
+    texts = texts_of(lambda: net.fit(scale(X), np.arange(8) % 2))[1]
+    assert any("normalize=" in text for text in texts) == warns
 
 
 def test_rows_without_weight_decide_nothing(data):

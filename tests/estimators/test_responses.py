@@ -267,6 +267,25 @@ def test_losses_that_are_none_of_a_regression(data, criterion):
         net.fit(X, np.linspace(-1, 1, 60))
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("LinearCrossEntropyLoss", {"in_features": 10, "num_classes": 10}),
+        (
+            "AdaptiveLogSoftmaxWithLoss",
+            {"in_features": 10, "n_classes": 10, "cutoffs": [5]},
+        ),
+    ],
+)
+def test_losses_with_a_layer_of_their_own(data, name, arguments):
+    if not hasattr(nn, name):
+        pytest.skip(f"this torch has no {name}")
+    criterion = getattr(nn, name)(**arguments)
+    net = ImageClassifier(Flattening, criterion=criterion, **_rest(SMALL))
+    with pytest.raises(ValueError, match=f"criterion={name} has a layer of its own"):
+        net.fit(*data)
+
+
 def test_every_loss_of_torch_is_looked_at():
     known = {criterion for criterion, *_ in REGRESSIONS} | set(REFUSED)
     # A loss with the last layer in it, and another name of a loss.
