@@ -23,7 +23,7 @@ from skvision.estimators._build import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._callbacks import check_monitors, schedules_going_on
+from skvision.estimators._callbacks import check_monitors
 from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._checks import (
     check_batches,
@@ -40,6 +40,7 @@ from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
+from skvision.estimators._schedules import schedules_going_on
 from skvision.estimators._transfer import train_unfrozen
 from skvision.estimators._turns import changing
 from skvision.estimators._weights import WeightsMixin
@@ -145,6 +146,8 @@ class ImageNet(
     _channels_last = False
     _n_values = 0
     _checkpoint_path = _found = _within = None
+    #: Of schedules that ran before this estimator came out of a file.
+    _schedule_steps: dict[str, tuple[str, int]] = {}
 
     __repr__ = BaseEstimator.__repr__
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dis
-from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import partial
 from types import MethodType
 from typing import Any
 
 from skorch import NeuralNet
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "check_monitors",
     "is_callback",
     "raised_by_callback",
-    "schedules_going_on",
 ]
 
 #: What skorch's loop calls.
@@ -91,49 +88,6 @@ def _may_record_more(net: Any) -> bool:
     """Whether code of the user's runs in training, which may record anything."""
     kinds = [type(net), *(type(callback) for _, callback in net.callbacks_)]
     return any(kind.__module__.split(".")[0] not in _OWN for kind in kinds)
-
-
-@contextlib.contextmanager
-def schedules_going_on(net: Any) -> Iterator[None]:
-    """Let schedules go on from where they are where a training that goes on begins.
-
-    skorch makes them anew there, at the number of epochs even if they count batches,
-    and torch's take the step that led to that epoch a second time. Where rates were
-    changed meanwhile, or a cycle is at its end, it is as skorch has it.
-    """
-    groups = net.optimizer_.param_groups
-    settings = [{k: v for k, v in g.items() if k != "params"} for g in groups]
-    rates = [group["lr"] for group in groups]
-    states = {}
-    apply = False
-    for name, schedule in _schedules(net):
-        n_steps = getattr(schedule, "total_steps", None)
-        if n_steps is None or schedule.last_epoch + 1 < n_steps:
-            states[name] = schedule.state_dict()
-        apply |= getattr(schedule, "_last_lr", None) == rates
-    yield
-    if not apply:
-        return
-    for name, schedule in _schedules(net):
-        if name in states:
-            schedule.load_state_dict(states[name])
-    if states:
-        for group, before in zip(groups, settings, strict=True):
-            group.update(before)
-
-
-def _schedules(net: Any) -> list[tuple[str, Any]]:
-    """Return the schedules of rates that have begun, by the names of callbacks."""
-    begun = [
-        (name, getattr(callback, "lr_scheduler_", None))
-        for name, callback in net.callbacks_
-        if isinstance(callback, LRScheduler)
-    ]
-    return [
-        (name, schedule)
-        for name, schedule in begun
-        if schedule is not None and not isinstance(schedule, ReduceLROnPlateau)
-    ]
 
 
 class CallbackCopies:

@@ -13,6 +13,7 @@ from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.estimators._build import resolve_device, warn_about_softmax
 from skvision.estimators._pickling import moved_parts
+from skvision.estimators._schedules import begun_schedules
 from skvision.estimators._transfer import frozen_names
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 from skvision.training._optimizers import forget_unfit_state
@@ -116,9 +117,11 @@ class ChangesMixin:
                 self._initialize_criterion()
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
             vars(self).pop("_untrained_loss", None)
+        # Schedules that are gone leave rates that were theirs.
+        left = "callbacks" in kinds and bool(begun_schedules(self))
         if kinds & {*_CALLBACKS}:
             self._change_callbacks(changed)
-        self._change_optimizer(kinds)
+        self._change_optimizer(kinds, anew=left)
 
     def _settle_changes(self, changed):
         """Change the network itself, now that nothing can fail any more."""
@@ -177,26 +180,17 @@ class ChangesMixin:
         finally:
             self.callbacks = kept
 
-    def _change_optimizer(self, kinds):
+    def _change_optimizer(self, kinds, *, anew):
         old = self.optimizer_
         held = {id(p) for group in old.param_groups for p in group["params"]}
         wanted = {id(p) for _, p in self.get_all_learnable_params()}
-        # Schedules that are gone leave rates that were theirs.
-        scheduled = any("initial_lr" in group for group in old.param_groups)
-        if (
-            kinds & {*_OPTIMIZER}
-            or held != wanted
-            or (scheduled and "callbacks" in kinds)
-        ):
+        if anew or kinds & {*_OPTIMIZER} or held != wanted:
             self._initialize_optimizer()
             if type(self.optimizer_) is type(old):
                 self.optimizer_.state.update(
                     {p: state for p, state in old.state.items() if id(p) in wanted}
                 )
                 forget_unfit_state(self.optimizer_)
-        for group in self.optimizer_.param_groups:
-            # Schedules of a training that goes on ask for it.
-            group.setdefault("initial_lr", group["lr"])
 
 
 def shown(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import is_classifier, is_regressor
+from torch import nn
 
 from skvision.estimators._accepted import shown
 from skvision.exceptions import FormatError
@@ -26,7 +27,9 @@ __all__ = [
     "check_history",
     "check_optimizer",
     "check_scaler",
+    "check_schedules",
     "check_target_scaler",
+    "check_trained",
 ]
 
 #: Attributes of skorch's callbacks that training goes on from; all others come from
@@ -159,6 +162,26 @@ def check_callbacks(states: Any) -> dict[str, dict[str, Any]]:
             if name not in REMEMBERED or not isinstance(value, Real):
                 raise FormatError(f"its callbacks have {name}={shown(value)}")
     return states
+
+
+def check_schedules(steps: Any, history: list[Any]) -> dict[str, tuple[str, int]]:
+    """Return kinds of schedules and the steps that they have taken in a training."""
+    most = sum(1 + len(epoch["batches"]) for epoch in history)
+    for name, pair in steps.items():
+        kind, n_steps = pair
+        if not (isinstance(kind, str) and type(n_steps) is int):
+            raise FormatError(f"its schedule {name!r} is {shown(pair)}")
+        if not 0 <= n_steps <= most:
+            raise FormatError(f"its schedule {name!r} has taken {n_steps} steps")
+    return {name: tuple(pair) for name, pair in steps.items()}
+
+
+def check_trained(network: nn.Module, names: Any) -> frozenset[str]:
+    """Return the names of weights that are trained, if the network has them all."""
+    able = {k for k, p in network.named_parameters() if p.is_floating_point()}
+    if not isinstance(names, list) or not able.issuperset(map(str, names)):
+        raise FormatError("the weights that it trains are not the network's")
+    return frozenset(names)
 
 
 def check_facts(net: Any, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from skorch.callbacks import LRScheduler
 from torch.utils.data import Dataset
 
 from skvision._identity import Unidentified, examine, library_version
 from skvision.datasets._adapters import images_of, labels_of
 from skvision.datasets._files import is_path
 from skvision.datasets._identity import file_digest
+from skvision.estimators._schedules import policy_name
 
 __all__ = ["IRRELEVANT", "FitName", "name_of_fit"]
 
@@ -101,7 +101,7 @@ def _without_lengths(
         kept = []
         for i, item in enumerate(given):
             name, callback = item if isinstance(item, tuple) else (None, item)
-            if (policy := _policy(callback)) in _OF_A_LENGTH:
+            if (policy := policy_name(callback)) in _OF_A_LENGTH:
                 schedules.append(policy)
                 state = dict(vars(callback))
                 lengths |= {f"{i} {key}": state.pop(key, None) for key in _LENGTHS}
@@ -113,13 +113,6 @@ def _without_lengths(
             if key.startswith("callbacks__") and key.endswith(_LENGTHS):
                 lengths[key] = params.pop(key)
     return params
-
-
-def _policy(callback: Any) -> str:
-    if not isinstance(callback, LRScheduler):
-        return ""
-    policy = callback.policy
-    return policy if isinstance(policy, str) else getattr(policy, "__name__", "")
 
 
 def _dependence(

@@ -50,7 +50,9 @@ from skvision.estimators._contents import (
     check_history,
     check_optimizer,
     check_scaler,
+    check_schedules,
     check_target_scaler,
+    check_trained,
 )
 from skvision.estimators._regressor import ImageRegressor
 from skvision.estimators._resume import set_callback_states, set_optimizer_state
@@ -422,4 +424,11 @@ def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     net.history_ = History(check_history(tree["history"]))
     set_callback_states(net.callbacks_, check_callbacks(tree["callbacks"]))
     vars(net).update({k: v for k, v in facts.items() if k != "classes_inferred_"})
+    # Files of before say neither.
+    steps = tree.get("schedules", {})
+    net._schedule_steps = check_schedules(steps, net.history_.to_list())
+    if "trained" in tree:
+        trained = check_trained(net.module_, tree["trained"])
+        for name, weight in net.module_.named_parameters():
+            weight.requires_grad_(name in trained)
     net._enter_mode(training=False)

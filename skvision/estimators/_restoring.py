@@ -19,7 +19,12 @@ from skorch.callbacks import (
 )
 from torch import nn
 
-from skvision.estimators._contents import LEFT, check_finite, check_history
+from skvision.estimators._contents import (
+    LEFT,
+    check_finite,
+    check_history,
+    check_trained,
+)
 from skvision.exceptions import FormatError
 from skvision.training._optimizers import missing_state
 
@@ -111,10 +116,7 @@ def check_parts(net: Any, state: Mapping[str, Any]) -> None:
         bool(p.any()) for p in net.module_.parameters() if p.requires_grad
     ):
         raise FormatError("all of its weights are zero")
-    able = {k for k, p in net.module_.named_parameters() if p.is_floating_point()}
-    said = state.get("trained", [])
-    if not isinstance(said, list) or not able.issuperset(map(str, said)):
-        raise FormatError("the weights that it trains are not the network's")
+    check_trained(net.module_, state.get("trained", []))
     may_stop = any(type(c) not in _NEVER_STOP for _, c in net.callbacks_)
     if state["stopped"] and not may_stop:
         raise FormatError("it says that a callback has ended the training; none does")

@@ -24,6 +24,7 @@ from skvision.estimators._accepted import (
 from skvision.estimators._changes import UNSET
 from skvision.estimators._contents import REMEMBERED
 from skvision.estimators._resume import callback_states
+from skvision.estimators._schedules import steps_of_schedules
 from skvision.estimators._turns import looking
 from skvision.exceptions import FormatError
 from skvision.storage._format import write_file
@@ -132,6 +133,10 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         "facts": facts_of(estimator),
         **scalings_of(estimator),
         "pretrained_names": sorted(estimator._pretrained_names),
+        "schedules": steps_of_schedules(estimator),
+        "trained": [
+            k for k, p in estimator.module_.named_parameters() if p.requires_grad
+        ],
         "generator": estimator._generator.get_state(),
         "history": estimator.history.to_list(),
         "callbacks": {
