@@ -66,6 +66,9 @@ def check_kind(X: Any, must: str = "X must be an array, a data set,") -> None:
         advice = " Give its data set, X.dataset; batch_size is the estimator's."
     elif isinstance(X, (bytes, Mapping)):
         got = type(X).__name__
+    elif np.ma.is_masked(X):
+        got = "an array in which values are masked"
+        advice = " Give one that has them all, X.filled(0)."
     elif (
         isinstance(X, Iterable)
         and not hasattr(X, "__getitem__")
@@ -81,12 +84,30 @@ def check_kind(X: Any, must: str = "X must be an array, a data set,") -> None:
     )
 
 
+def _first_of(X: Any) -> Any:
+    """Return the first item of a list, or of a column of objects; else None."""
+    if isinstance(X, (list, tuple)):
+        return X[0] if X else None
+    shape = getattr(X, "shape", ())
+    if not shape or not shape[0] or shape[1:] not in [(), (1,)]:
+        return None
+    column = None if isinstance(X, torch.Tensor) else np.asarray(X[:1])
+    return (
+        column.ravel()[0] if column is not None and column.dtype.kind in "OS" else None
+    )
+
+
 def _check_objects(X: Any) -> None:
-    objects = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
-    if objects and len(X) and (np.ndim(X[0]) or is_pil(X[0])):
+    first = _first_of(X)
+    if isinstance(first, (bytes, Mapping)) or hasattr(first, "read"):
+        raise TypeError(
+            f"X holds items of type {type(first).__name__}. Give a list of images, as "
+            "PIL.Image.open makes of files, or of their paths as strings."
+        )
+    if not isinstance(X, (list, tuple)) and (np.ndim(first) or is_pil(first)):
         raise ValueError(
-            "X is an array of dtype object that holds arrays. Give a list of images of "
-            "one shape, list(X), or stack them: np.stack(X)."
+            f"X has dtype object and items of type {type(first).__name__}. Give a "
+            "list of images of one shape, list(X), or stack them: np.stack(X)."
         )
     columns = getattr(X, "columns", None)
     if columns is None or len(columns) < 2 or not len(X):

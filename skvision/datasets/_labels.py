@@ -14,6 +14,8 @@ from skvision.datasets._unwrap import is_own, unwrap
 __all__ = ["labels_at_hand", "labels_of"]
 
 _CPU = torch.device("cpu")
+# Items whose labels are compared with those that a data set has on its own.
+_N_COMPARED = 32
 
 
 def labels_of(dataset: Any) -> np.ndarray | None:
@@ -75,9 +77,9 @@ def _stored_labels(dataset: Any) -> np.ndarray | None:
 
 
 def _labels_agree(labels: np.ndarray, dataset: Any) -> bool:
-    # What a class of the user's calls targets may be anything.
-    for row in {0, len(dataset) // 2, len(dataset) - 1}:
-        item = dataset[row]
+    # What a class of the user's calls targets may be anything, and may differ in some.
+    for row in np.unique(np.linspace(0, len(dataset) - 1, _N_COMPARED).astype(int)):
+        item = dataset[int(row)]
         if not isinstance(item, (tuple, list)) or len(item) < 2:
             return False
         if not np.array_equal(np.asarray(item[1]), labels[row]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -349,6 +350,12 @@ def to_chw(
         # Subclasses, such as torchvision's, make every operation slow.
         plain = image.detach().cpu().as_subclass(torch.Tensor)
         tensor = _to_tensor(plain)
+    elif isinstance(image, Mapping):
+        raise TypeError(
+            f"Expected an image (PIL image, tensor or array) in {where}; got "
+            f"{type(image).__name__} with the keys {[*image]}. Give images, or (image, "
+            "label) pairs."
+        )
     else:
         try:
             tensor = _to_tensor(np.asarray(image))
@@ -448,6 +455,8 @@ def check_tensor(tensor: torch.Tensor, where: str = "X") -> None:
         remedy = "Give a dense one, tensor.to_dense()."
     elif tensor.is_quantized:
         got, remedy = f"is quantized ({tensor.dtype})", "Give tensor.dequantize()."
+    elif tensor.is_floating_point() and tensor.itemsize < 2:
+        got, remedy = f"has values of {tensor.dtype}", "Give tensor.float()."
     else:
         return
     raise TypeError(f"The tensor in {where} {got}. {remedy}")

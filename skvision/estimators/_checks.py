@@ -20,6 +20,7 @@ from skvision.training._losses import output_kind
 __all__ = [
     "check_batches",
     "check_labels",
+    "check_not_masked",
     "check_order",
     "check_settings",
     "class_weights",
@@ -101,6 +102,15 @@ def check_batches(net: Any, loader: Any) -> None:
         )
 
 
+def check_not_masked(values: Any, name: str) -> None:
+    """Refuse an array whose mask would be lost."""
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is an array in which {int(np.ma.count_masked(values))} value(s) "
+            "are masked. Leave these rows out."
+        )
+
+
 def check_labels(labels: Any, name: str) -> None:
     """Check that there are labels, of a kind that can be sorted.
 
@@ -116,6 +126,7 @@ def check_labels(labels: Any, name: str) -> None:
     ValueError
         If one is missing, or if there are others beside text.
     """
+    check_not_masked(labels, name)
     if not isinstance(labels, (list, tuple)):
         labels = np.asarray(labels)
         if labels.dtype != object:

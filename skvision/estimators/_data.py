@@ -227,7 +227,8 @@ class DataMixin:
         if y is None and (y := self._carried(X)) is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None, and X carries no labels."
+                "None, and X carries no labels: its items are no (image, label) "
+                "pairs."
             )
         return y
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
+from skvision.estimators._checks import check_not_masked
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._responses import (
     check_domain,
@@ -367,8 +368,10 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     # ------------------------------------------------------------------ hooks
 
     def _check_target(self, X, y):
+        y = self._given_or_carried(X, y)
+        check_not_masked(y, "y")
         y = check_array(
-            self._given_or_carried(X, y),
+            y,
             ensure_2d=False,
             dtype=[np.float64, np.float32],
             input_name="y",

@@ -118,10 +118,36 @@ def without_labels(X: Any) -> Any:
     if (held := held_in(X)) is not None:
         return held[0]
     if not is_pairs(X):
-        return X
+        return as_array(X)
     images = [image for image, _ in X]
     # Rows of features become an array; images may be of several kinds.
     return _stack(images) if getattr(images[0], "ndim", 0) == 1 else images
+
+
+def as_array(X: Any) -> Any:
+    """Return as a NumPy array what can be made one and is not known otherwise."""
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim > 1:
+        # scikit-learn would make floats of integers, which are scaled otherwise.
+        plain = np.array(X.tolist())
+        return plain if plain.dtype.kind in "iu" else X
+    if _is_nullable(X):
+        widths = [getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes]
+        return X.astype(np.result_type(*widths))
+    if hasattr(X, "ndim") or hasattr(X, "columns") or is_dataset(X) or is_pil(X):
+        return X
+    if hasattr(X, "__array__") or hasattr(X, "__array_interface__"):
+        return np.asarray(X)
+    return np.from_dlpack(X) if hasattr(X, "__dlpack__") else X
+
+
+def _is_nullable(X: Any) -> bool:
+    """Whether X is a frame of integers that might lack values, but does not."""
+    dtypes = getattr(X, "dtypes", None)
+    if not hasattr(dtypes, "to_numpy") or not len(dtypes):
+        return False
+    whole = all(getattr(dtype, "kind", "") in ("i", "u") for dtype in dtypes)
+    plain = all(isinstance(dtype, np.dtype) for dtype in dtypes)
+    return whole and not plain and not X.isna().to_numpy().any()
 
 
 def as_images(

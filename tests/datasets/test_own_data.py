@@ -102,9 +102,18 @@ def test_own_data_set_with_targets(rng):
         def targets(self):
             return [label for _, label in self.items]
 
-    dataset = WithTargets([(image, 5) for image in rng.random((50, 10, 8))])
-    assert_array_equal(labels_of(dataset), [5] * 50)
-    assert dataset.reads < 10
+    dataset = WithTargets([(image, 5) for image in rng.random((500, 10, 8))])
+    assert_array_equal(labels_of(dataset), [5] * 500)
+    assert dataset.reads < 50
+
+
+def test_targets_that_some_items_do_not_have(rng):
+    dataset = Items(
+        [(image, row % 2) for row, image in enumerate(rng.random((50, 4, 4)))]
+    )
+    # As where some labels have been made wrong, to see what becomes of it.
+    dataset.targets = [0, 1] * 15 + [1, 0] * 5 + [0, 1] * 5
+    assert_array_equal(as_Xy(dataset)[1], [0, 1] * 25)
 
 
 @pytest.mark.parametrize("name", ["targets", "labels", "y"])
