@@ -1,8 +1,10 @@
 """Objects that differ in anything have other names, equal ones the same."""
 
+import importlib
 import json
 import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
@@ -31,9 +33,10 @@ from different_things import (
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from torch import nn
 
 from skvision._identity import Unidentified, fingerprint
-from skvision._identity._code import library_version
+from skvision._identity._libraries import library_version
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +156,19 @@ def generator():
     yield 1
 
 
+class Unreadable:
+    def __skvision_identity__(self):
+        raise KeyError("nothing")
+
+
+class Refusing(nn.Module):
+    def named_parameters(self, *args, **kwargs):
+        raise ZeroDivisionError
+
+
 UNIDENTIFIED = {
+    "raises": Unreadable,
+    "raises of its own": Refusing,
     "lock": threading.Lock,
     "generator": generator,
     "file": Path(__file__).open,
@@ -211,6 +226,60 @@ def test_own_identity():
             return self.value
 
     assert fingerprint(Own([1])) == fingerprint(Own([1])) != fingerprint(Own([2]))
+
+
+def test_what_is_looked_up_in_functions(tmp_path, monkeypatch):
+    """Modules that are imported where they are used count as others do."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "own_package").mkdir()
+    sources = {
+        "own_first": "def size():\n    return 1\n",
+        "own_second": "from own_first import size\n",
+        "own_third": "def size():\n    from own_first import size as own\n"
+        "    return own()\n",
+        "own_package/__init__": "",
+        "own_package/inner": "from own_first import *\n",
+    }
+    bodies = [
+        "import own_first; return own_first.size()",
+        "import own_first as f; return getattr(f, NAME)()",
+        "from own_first import size; return size()",
+        "from own_second import size; return size()",
+        "import own_third; return own_third.size()",
+        "import own_package.inner; return own_package.inner.size()",
+        "from own_package import inner; return inner.size()",
+        "from own_package.inner import size; return size()",
+    ]
+
+    def found(body, size):
+        for name, source in sources.items():
+            source = source.replace("return 1", f"return {size}")
+            (tmp_path / f"{name}.py").write_text(source)
+            sys.modules.pop(name.removesuffix("/__init__").replace("/", "."), None)
+        importlib.invalidate_caches()
+        scope = {"NAME": "size", "__name__": "own_code"}
+        exec(f"class Own:\n  def f(self):\n    def g(): {body}\n    return g", scope)
+        before = fingerprint(scope["Own"])
+        assert scope["Own"]().f()() == size
+        assert fingerprint(scope["Own"]) == before
+        return before
+
+    for body in bodies:
+        assert found(body, 1) == found(body, 1) != found(body, 2), body
+
+
+def test_methods_that_were_put_into_classes_of_libraries(monkeypatch):
+    before = fingerprint(nn.Linear), fingerprint(nn.ReLU())
+    monkeypatch.setattr(nn.Module, "extra_repr", lambda self: "")
+    assert fingerprint(nn.Linear) != before[0]
+    assert fingerprint(nn.ReLU()) != before[1]
+
+
+def test_functions_that_draw_from_common_generators():
+    before = fingerprint(np.random.random), fingerprint(random.random)
+    np.random.random(), random.random()
+    assert (fingerprint(np.random.random), fingerprint(random.random)) == before
 
 
 SOURCE = """

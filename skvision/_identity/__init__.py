@@ -8,7 +8,7 @@ goes by name and version.
 """
 
 from skvision._identity._atoms import Unidentified
-from skvision._identity._code import library_version
+from skvision._identity._libraries import library_version
 from skvision._identity._names import examine, fingerprint
 
 __all__ = ["Unidentified", "examine", "fingerprint", "library_version"]

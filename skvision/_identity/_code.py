@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dis
 import enum
 import functools
-import hashlib
-import importlib.metadata
-import platform
 import sys
-import sysconfig
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from skvision._identity._atoms import Unidentified, joined
+from skvision._identity._bytecode import LOOKING_UP, texts_of, used_by
+from skvision._identity._libraries import imported, library_version, module_name
 
-__all__ = ["CodeMixin", "is_found_by_name", "library_version"]
+__all__ = ["CodeMixin", "is_found_by_name"]
 
-#: Folders that installed packages lie in.
-_INSTALLED = {"site-packages", "dist-packages"}
-_STANDARD = Path(sysconfig.get_path("stdlib"))
-#: Distributions of another name than their package; to search for it takes a while.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python"}
 #: What Python and its libraries put into classes by themselves: names, texts, caches
 #: and numbers that count classes.
 _NO_CODE = {
@@ -45,10 +36,12 @@ class CodeMixin:
     of: Callable[[Any], bytes]
     join: Callable[..., bytes]
     attributes: Callable[[Any], bytes]
+    fork: Callable[[], Any]
 
     def function(self, value: types.FunctionType) -> bytes:
-        version = library_version(value.__module__)
-        name = f"{value.__module__}.{value.__qualname__}"
+        module = module_name(value)
+        version = library_version(module)
+        name = f"{module}.{value.__qualname__}"
         if version is not None and is_found_by_name(value):
             return self.join("function by name", name, version)
         code = value.__code__
@@ -59,17 +52,24 @@ class CodeMixin:
         return self.join("function", name, code, closure, *rest, outside)
 
     def used_by(self, function: types.FunctionType) -> bytes:
-        """Return what stands for the global names that a function uses."""
-        loaded, names = _global_names(function.__code__)
+        """Return what stands for the global names and modules that a function uses."""
+        used = used_by(function.__code__)
         parts = []
-        for name in loaded:
+        for name in used.loaded:
             if name not in function.__globals__:
                 continue
             value = function.__globals__[name]
             try:
-                parts += [name.encode(), self.of_global(value, names)]
+                parts += [name.encode(), self.of_global(value, used.names)]
             except Unidentified as error:
                 error.path = f", whose global {name}{error.path}"
+                raise
+        package = function.__globals__.get("__package__") or ""
+        for name, module in imported(used.imports, package):
+            try:
+                parts += [name.encode(), self.of_global(module, used.names)]
+            except Unidentified as error:
+                error.path = f", which imports {name}{error.path}"
                 raise
         return joined("globals", parts)
 
@@ -83,22 +83,34 @@ class CodeMixin:
         self.numbers[id(value)] = len(self.numbers)
         used = sorted(names & vars(value).keys())
         parts = [self.of_global(vars(value)[name], names) for name in used]
+        if names & LOOKING_UP:
+            parts += self.of_all(value)
         del self.numbers[id(value)]
         return self.join("used of a module", value.__name__, used, *parts)
+
+    def of_all(self, module: types.ModuleType) -> list[bytes]:
+        """Return what stands for a module of which code may use any name."""
+        parts = []
+        for name, value in sorted(vars(module).items()):
+            if not name.startswith("__"):
+                # What has no name is hardly what is looked for.
+                with contextlib.suppress(Unidentified):
+                    parts += [name.encode(), self.fork().of(value)]
+        return parts
 
     def module(self, value: types.ModuleType) -> bytes:
         return self.join("module", value.__name__, library_version(value.__name__))
 
     def code(self, value: types.CodeType) -> bytes:
-        self.words.update(value.co_names)
-        self.words.update(c for c in value.co_consts if isinstance(c, str))
+        self.words.update(value.co_names, texts_of(value))
         return joined("code", map(self.of, _code_parts(value)))
 
     def class_(self, value: type) -> bytes:
-        version = library_version(value.__module__)
-        name = f"{value.__module__}.{value.__qualname__}"
+        module = module_name(value)
+        version = library_version(module)
+        name = f"{module}.{value.__qualname__}"
         if version is not None and is_found_by_name(value):
-            return self.join("class by name", name, version)
+            return self.join("class by name", name, version, _put_in(value))
         attributes = self.attributes(_class_attributes(value))
         return self.join("class", name, type(value), value.__bases__, attributes)
 
@@ -106,7 +118,7 @@ class CodeMixin:
         owner = getattr(value, "__self__", None)
         if isinstance(owner, types.ModuleType):
             owner = owner.__name__
-        module = getattr(value, "__module__", None)
+        module = module_name(value) or None
         version = library_version(module or "builtins")
         return self.join("builtin", owner, value.__name__, module, version)
 
@@ -133,52 +145,9 @@ class CodeMixin:
             return b"empty cell"
 
 
-@functools.cache
-def library_version(module: str | None) -> str | None:
-    """Return the version of the library that has a module, None for the user's own.
-
-    Names and a version tell all of what is in a library.
-    """
-    package = (module or "").partition(".")[0]
-    if package == "skvision":
-        return str(sys.modules["skvision"].__version__)
-    found = sys.modules.get(package)
-    if found is None:
-        return None
-    folders = getattr(found, "__path__", ())
-    place = getattr(found, "__file__", None) or next(iter(folders), None)
-    if package in sys.stdlib_module_names:
-        # A script of the user's may have such a name, too.
-        is_own = place is not None and not Path(place).is_relative_to(_STANDARD)
-        return None if is_own else platform.python_version()
-    if place is None or not _INSTALLED & set(Path(place).parts):
-        return None
-    return _installed_version(package)
-
-
-def _installed_version(package: str) -> str | None:
-    names = [_DISTRIBUTIONS.get(package, package)]
-    for is_last in (False, True):
-        for name in names:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                return _version(importlib.metadata.distribution(name))
-        if not is_last:
-            names = list(importlib.metadata.packages_distributions().get(package, ()))
-    return None
-
-
-def _version(distribution: importlib.metadata.Distribution) -> str:
-    if distribution.read_text("direct_url.json") is None:
-        return distribution.version
-    # It came from no index, such as from a folder, where the same version may have had
-    # other files.
-    record = (distribution.read_text("RECORD") or "").encode()
-    return f"{distribution.version} {hashlib.sha256(record).hexdigest()}"
-
-
 def is_found_by_name(value: Any, name: str = "", module: str | None = None) -> bool:
     """Whether a module, else that which made an object, has it under its name."""
-    module = module or getattr(value, "__module__", None) or "builtins"
+    module = module or module_name(value) or "builtins"
     found: Any = sys.modules.get(module)
     for part in (name or value.__qualname__).split("."):
         found = getattr(found, part, None)
@@ -201,19 +170,16 @@ def _code_parts(code: types.CodeType) -> list[Any]:
     ]
 
 
-@functools.lru_cache(maxsize=1024)
-def _global_names(code: types.CodeType) -> tuple[list[str], frozenset[str]]:
-    """Return the global names that code looks up, and all names in it."""
-    loaded, names = set(), set(code.co_names)
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            loaded.add(instruction.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner, more = _global_names(constant)
-            loaded.update(inner)
-            names.update(more)
-    return sorted(loaded), frozenset(names)
+def _put_in(kind: type) -> dict[str, Any]:
+    """Return methods that code of the user's has put into a class of a library."""
+    found = {}
+    for base in kind.__mro__:
+        for name, value in vars(base).items():
+            if type(value) is types.FunctionType:
+                module = module_name(value)
+                if module in sys.modules and library_version(module) is None:
+                    found[f"{base.__name__}.{name}"] = value
+    return found
 
 
 def _class_attributes(kind: type) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from skvision._identity._atoms import ATOMS, Unidentified, is_plain, joined
-from skvision._identity._code import CodeMixin, is_found_by_name, library_version
+from skvision._identity._code import CodeMixin, is_found_by_name
+from skvision._identity._libraries import library_version, module_name
 from skvision._identity._values import array_values, tensor_values
 
 __all__ = ["Examined", "examine", "fingerprint"]
@@ -171,6 +172,13 @@ class _Walk(CodeMixin):
         except Unidentified as error:
             error.path = place + error.path
             raise
+        except RecursionError:
+            raise
+        except Exception as error:
+            # Objects of the user's may raise anything when they are looked at.
+            other = Unidentified(f"what cannot be looked at: {error!r}")
+            other.path = place
+            raise other from error
 
     # ------------------------------------------------------------- containers
 
@@ -220,7 +228,10 @@ class _Walk(CodeMixin):
 
     def tensor(self, value: torch.Tensor) -> bytes:
         kind = None if type(value) is torch.Tensor else type(value)
-        more = getattr(value, "__dict__", {})
+        more = [getattr(value, "__dict__", {})]
+        for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+            if hooks := getattr(value, name, None):
+                more += [name, list(hooks.values())]
         try:
             head, parts = tensor_values(value)
         except (NotImplementedError, RuntimeError, TypeError) as error:
@@ -230,6 +241,8 @@ class _Walk(CodeMixin):
 
     def generator(self, value: Any) -> bytes:
         """Return what stands for a generator of random numbers."""
+        if any(value is one for one in _COMMON):
+            return b"common generator"  # It has another state in each fit anyway.
         self.generators.append(value)
         if isinstance(value, random.Random):
             return self.join("random", type(value), value.getstate())
@@ -360,6 +373,10 @@ def _shared_tensors(network: nn.Module) -> list[tuple[Any, ...]]:
     return shared
 
 
+#: Generators that functions of modules draw from.
+_COMMON = np.random.mtrand._rand, random._inst, torch.default_generator
+
+
 class _Mode(enum.Enum):
     """When objects of a type are looked at."""
 
@@ -448,7 +465,7 @@ def _way(kind: type) -> tuple[Callable[[_Walk, Any], bytes], _Mode]:
     for base, way in _DERIVED.items():
         if issubclass(kind, base):
             return way
-    package = kind.__module__.partition(".")[0]
+    package = module_name(kind).partition(".")[0]
     if package == "pandas" and hasattr(kind, "to_numpy") and hasattr(kind, "copy"):
         return _Walk.pandas, _Mode.NUMBERED
     if package in ("polars", "pyarrow") and any(hasattr(kind, n) for n in _TO_LISTS):

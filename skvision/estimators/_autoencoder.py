@@ -117,12 +117,12 @@ class ImageAutoencoder(
         ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
     checkpoint : str or os.PathLike, default=None
         A directory. ``fit`` writes its state there at the end of each epoch, into a
-        file of its own for these parameters and data, and goes on from that file
-        where it is there already: an interrupted fit ends with the same weights as an
+        file of its own for these parameters and data, and goes on from that file where
+        it is there already: an interrupted fit ends with the same weights as an
         undisturbed one, and a finished one is not trained again, with
         ``random_state=None`` neither. A larger `max_epochs` goes on, unless a schedule
-        is made for a number of epochs. Data are told apart by all their values: images
-        that are read anew each time are read once more for it.
+        is made for a number of epochs. Data are told apart by all their values, code by
+        all that it uses, and what it reads from files by the network it builds of it.
     checkpoint_steps : int, default=None
         Steps of training after which a checkpoint is written within an epoch, too.
     dtype : {"float32", "float64"}, default="float32"

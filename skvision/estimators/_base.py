@@ -18,6 +18,7 @@ from torch import nn
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._augment import AugmentMixin
 from skvision.estimators._build import (
+    copied,
     resolve_device,
     warn_about_softmax,
     with_channels_first,
@@ -145,7 +146,7 @@ class ImageNet(
     _output_kind: str | None = None
     _channels_last = False
     _n_values = 0
-    _checkpoint_path = _found = _within = None
+    _checkpoint_path = _found = _within = _built = None
     #: Of schedules that ran before this estimator came out of a file.
     _schedule_steps: dict[str, tuple[str, int]] = {}
 
@@ -158,6 +159,9 @@ class ImageNet(
         for name in ("augment", "noise"):
             if hasattr(self, name):
                 own[name] = copy_transforms(getattr(self, name))
+        for name in ("module", "criterion"):
+            if isinstance(getattr(self, name), nn.Module):
+                own[name] = copied(getattr(self, name))
         plain = object.__new__(type(self))
         vars(plain).update(vars(self) | dict.fromkeys(own))
         clone = super(ImageNet, plain).__sklearn_clone__()
@@ -187,7 +191,7 @@ class ImageNet(
         with self._unchanged_on_error():
             self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)
-            self._checkpoint_path = self._found = self._within = None
+            self._checkpoint_path = self._found = self._within = self._built = None
             changed = self._checked_changes() if goes_on else None
             if not goes_on:
                 self.device_ = resolve_device(self.device)

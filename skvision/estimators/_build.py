@@ -18,6 +18,7 @@ from skvision.training._losses import output_kind
 
 __all__ = [
     "build_network",
+    "copied",
     "is_convolutional",
     "network_shape",
     "noting_outputs",
@@ -61,6 +62,26 @@ def resolve_device(device: Any) -> torch.device:
     return device
 
 
+def copied(module: nn.Module) -> nn.Module:
+    """Return a deep copy of a network, with the hooks that its weights have.
+
+    torch leaves out what was to happen to their gradients.
+    """
+    other = copy.deepcopy(module)
+    for old, new in zip(module.parameters(), other.parameters(), strict=True):
+        hooks = [*(old._backward_hooks or {}).values()]
+        later = [*(getattr(old, "_post_accumulate_grad_hooks", None) or {}).values()]
+        if hooks or later:
+            trained = new.requires_grad
+            new.requires_grad_(True)  # Others take no hooks.
+            for hook in hooks:
+                new.register_hook(hook)
+            for hook in later:
+                new.register_post_accumulate_grad_hook(hook)
+            new.requires_grad_(trained)
+    return other
+
+
 def build_network(
     module: Any, facts: dict[str, Any], kwargs: dict[str, Any]
 ) -> nn.Module:
@@ -90,7 +111,7 @@ def build_network(
     if isinstance(module, nn.Module):
         if not kwargs:
             # The instance keeps its weights for the next fit or clone.
-            return copy.deepcopy(module)
+            return copied(module)
         module = type(module)
     if isinstance(module, str):
         module = get_network(module)

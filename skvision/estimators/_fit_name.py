@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from skorch.callbacks import LoadInitState
 from torch.utils.data import Dataset
 
 from skvision._identity import Unidentified, examine, library_version
@@ -62,18 +63,40 @@ def name_of_fit(net: Any, data: Any) -> FitName:
     # Classes that are announced beforehand are not all in y.
     facts = net._facts(), getattr(net, "classes_", None)
     everything = {
-        "estimator": type(net),
+        "estimator": (type(net), _set_by_hand(net)),
         **params,
         "X": data.images,
         "y": data.y,
         "sample_weight": data.sample_weight,
         "facts": facts,
     }
-    found = examine(everything, told={Dataset: _told_of_data_set})
+
+    def told_of_estimator(other: Any) -> Any:
+        # Its methods may hold it; it is no other one once it is fitted.
+        return "itself" if other is net else other.__skvision_identity__()
+
+    found = examine(everything, told={**_TOLD, type(net): told_of_estimator})
     length = str(max_epochs)
     if schedules:
         length += f"-{examine(lengths).name}"
     return FitName(found.name, length, _dependence(params, schedules, found.words))
+
+
+def _set_by_hand(net: Any) -> dict[str, Any]:
+    """Return attributes that are neither parameters nor what fits have set.
+
+    Such as methods that are put in the place of the class's.
+    """
+    own = {*net.get_params(deep=False)}
+    return {
+        name: value
+        for name, value in vars(net).items()
+        if name not in own
+        and (
+            not (name.startswith("_") or name.endswith("_"))
+            or callable(getattr(type(net), name, None))
+        )
+    }
 
 
 def _content_of_file(path: Any) -> Any:
@@ -89,6 +112,16 @@ def _told_of_data_set(dataset: Dataset) -> Any:
         return images_of(dataset), labels_of(dataset)
     except (OSError, TypeError, ValueError) as error:
         raise Unidentified(f"a data set that cannot be read: {error}") from error
+
+
+def _told_of_files(callback: LoadInitState) -> Any:
+    raise Unidentified(
+        f"a callback {type(callback).__name__}, which begins with weights of files"
+    )
+
+
+#: How objects among the parameters are told from others.
+_TOLD = {Dataset: _told_of_data_set, LoadInitState: _told_of_files}
 
 
 def _without_lengths(

@@ -17,6 +17,7 @@ from torch import nn
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._build import (
     build_network,
+    copied,
     is_convolutional,
     network_shape,
     probe_network,
@@ -209,7 +210,7 @@ class InitializeMixin:
         criterion = resolve(self.criterion, CRITERIA)
         kwargs = self.get_params_for("criterion")
         if isinstance(criterion, nn.Module):
-            criterion = type(criterion) if kwargs else copy.deepcopy(criterion)
+            criterion = type(criterion) if kwargs else copied(criterion)
         else:
             check_names("criterion", criterion, kwargs)
         built = self.initialized_instance(criterion, kwargs)

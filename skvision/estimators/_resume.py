@@ -11,6 +11,7 @@ from skorch.history import History
 from skvision._identity import Unidentified
 from skvision._random import next_seed
 from skvision._warnings import warn
+from skvision.estimators._as_built import as_built, was_built_alike
 from skvision.estimators._fit_name import IRRELEVANT, name_of_fit
 from skvision.estimators._restoring import (
     TRANSIENT,
@@ -109,6 +110,19 @@ class ResumeMixin:
         FormatError
             If it is none of such a network.
         """
+        if self._checkpoint_path is None:
+            return
+        self._built = as_built(self)
+        # Older ones do not say what they began with.
+        if self._found and not was_built_alike(
+            self._found.get("built", self._built), self._built
+        ):
+            warn(
+                f"Training does not go on from {self._found['path']!r}, but begins "
+                "anew: of the same parameters, the network was built in another way or "
+                "with other weights, as from files or settings outside of them."
+            )
+            self._found = None
         if self._found:
             with _named(self._found["path"]):
                 check_parts(self, self._found)
@@ -126,6 +140,7 @@ class ResumeMixin:
             "seed": self._seed,
             "stopped": stopped,
             "n_steps": n_steps,
+            "built": self._built,
             "epoch_began": self._epoch_began if within else None,
             "history": self.history.to_list(),
             "untrained_loss": getattr(self, "_untrained_loss", None),

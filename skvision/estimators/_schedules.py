@@ -65,7 +65,7 @@ def schedules_going_on(net: Any) -> Iterator[None]:
         for _, callback in callbacks:
             del vars(callback)["_get_scheduler"]
     going_on.settle()
-    net._schedule_steps = {}
+    vars(net).pop("_schedule_steps", None)  # They are the schedules' own now.
 
 
 class _GoingOn:

@@ -139,6 +139,18 @@ def hooked(hook):
     return network
 
 
+def with_gradients(factor, how="register_hook"):
+    network = filled(nn.Linear(2, 2))
+    getattr(network.weight, how)(in_closure(factor))
+    return network
+
+
+def with_method(value):
+    network = filled(nn.Linear(2, 2))
+    network.forward = in_closure(value)
+    return network
+
+
 def frozen(network, value):
     network.requires_grad_(value)
     return network
@@ -269,6 +281,9 @@ DIFFERENT = {
         lambda: [2].append,
         lambda: [1].pop,
         lambda: len,
+        lambda: np.random.normal,
+        lambda: np.random.random,
+        lambda: random.random,
         lambda: np.add,
         lambda: np.subtract,
         lambda: torch.relu,
@@ -301,12 +316,20 @@ DIFFERENT = {
         lambda: tied(False),
         lambda: hooked(inner),
         lambda: hooked(uses_inner),
+        lambda: filled(nn.Linear(2, 2)),
+        *(lambda v=v: with_method(v) for v in (1, 2)),
         lambda: nn.Sequential(nn.ReLU(), nn.Flatten()),
         lambda: nn.Sequential(nn.Flatten(), nn.ReLU()),
         lambda: nn.Sequential(*[nn.ReLU()] * 2),
         lambda: nn.Sequential(nn.ReLU(), nn.ReLU()),
         lambda: nn.LazyLinear(3),
         lambda: nn.LazyLinear(4),
+    ],
+    # torch's copies come without.
+    "gradients": [
+        lambda: filled(nn.Linear(2, 2)),
+        *(lambda v=v: with_gradients(v) for v in (1, 2)),
+        lambda: with_gradients(1, "register_post_accumulate_grad_hook"),
     ],
     # The classes of their copies know the network that was copied.
     "parametrized": [
@@ -376,6 +399,9 @@ DIFFERENT = {
         *(lambda s=s: torch_generator(s) for s in (0, 1)),
         lambda: torch_generator(0, 1),
         *(lambda s=s: random.Random(s) for s in (0, 1)),
+        *(lambda s=s: random.Random(s).random for s in (0, 1)),
+        *(lambda s=s: np.random.RandomState(s).normal for s in (0, 1)),
+        *(lambda s=s: np.random.default_rng(s).normal for s in (0, 1)),
     ],
     "tables": [
         lambda: frame(),
@@ -397,7 +423,7 @@ DIFFERENT = {
 }
 
 
-NO_COPIES = {"functions", "classes", "parametrized"}
+NO_COPIES = {"functions", "classes", "parametrized", "gradients"}
 
 
 def names():

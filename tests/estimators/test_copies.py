@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning
 from skorch.callbacks import LRScheduler
 from skvision_tests import SMALL, disturb, losses, make_images, same, weights
@@ -209,3 +210,19 @@ def test_state_of_a_fitted_estimator_is_on_the_cpu(data):
     tensors = storages(estimator.__getstate__())
     assert len(tensors) > 8
     assert {tensor.device.type for tensor in tensors} == {"cpu"}
+
+
+def without(parameter):
+    parameter.grad = None
+
+
+@pytest.mark.parametrize("copied", [lambda net: net, clone])
+@pytest.mark.parametrize("float64", [False, True])
+def test_networks_come_with_what_happens_to_gradients(data, copied, float64):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    network[1].weight.register_hook(torch.zeros_like)
+    network[1].bias.register_post_accumulate_grad_hook(without)
+    dtype = "float64" if float64 else "float32"
+    net = copied(ImageClassifier(network, dtype=dtype, max_epochs=1)).fit(*data)
+    for one, other in zip(net.module_.parameters(), network.parameters(), strict=True):
+        assert torch.equal(one.float(), other)

@@ -1,13 +1,15 @@
 """Checkpoints are found by the same parameters and data, and by no others."""
 
+import os
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, LoadInitState, LRScheduler
 from skorch.helper import predefined_split
 from torch import nn
 from torch.utils.data import Dataset
@@ -73,6 +75,13 @@ def network_of(width):
     return network
 
 
+def slower(factor):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    network[1].weight.register_hook(lambda gradient: gradient * factor)
+    return network
+
+
 PAIRS = {
     "label_smoothing": [
         {"criterion": nn.CrossEntropyLoss(label_smoothing=value)} for value in (0, 0.6)
@@ -80,6 +89,7 @@ PAIRS = {
     "attribute": [{"criterion": Scaled(factor)} for factor in (1, 2)],
     "hook": [{"criterion": smoothed(amount)} for amount in (1.0, 3.0)],
     "closure": [{"module": network_of(width)} for width in (4, 5)],
+    "gradients": [{"module": slower(factor)} for factor in (1, 0)],
     "lambda": [
         {"epoch_scoring": [lambda net, X, y: 1]},
         {"epoch_scoring": [lambda net, X, y: 2]},
@@ -109,6 +119,88 @@ def test_halving_tells_candidates_apart(data):
     assert first != second
 
 
+@pytest.mark.parametrize("whole_class", [False, True])
+def test_methods_that_are_replaced(whole_class, data, tmp_path, monkeypatch):
+    own = ImageClassifier.get_loss
+    for n, factor in ((1, 1), (1, 1), (2, 3), (2, 3)):
+
+        def get_loss(*args, factor=factor, **kwargs):
+            return own(*args, **kwargs) * factor
+
+        net = build(tmp_path, optimizer="sgd")
+        if whole_class:
+            monkeypatch.setattr(ImageClassifier, "get_loss", get_loss)
+        else:
+            net.get_loss = partial(get_loss, net)
+        found = net.fit(*data)
+        expected = net.set_params(checkpoint=None).fit(*data)
+        assert n_files(tmp_path) == n
+        assert_same_weights(found, expected)
+
+
+class FromOutside(nn.Module):
+    """Is built with what files or the environment say."""
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(64, n_outputs)
+        outside = dict(item.split("=") for item in os.environ["SETTINGS"].split())
+        if "file" in outside:
+            self.layer.load_state_dict(torch.load(outside["file"]))
+        if "width" in outside:
+            self.layer = nn.Sequential(nn.Linear(64, int(outside["width"])), nn.ReLU())
+            self.layer.append(nn.LazyLinear(n_outputs))
+        self.factor = float(outside.get("factor", 1))
+
+    def forward(self, X):
+        return self.layer(X.flatten(1)) * self.factor
+
+
+@pytest.mark.parametrize("setting", ["width=4 width=5", "factor=1 factor=2", "file"])
+def test_networks_that_are_built_in_another_way(setting, data, tmp_path, monkeypatch):
+    settings = setting.split()
+    if setting == "file":
+        settings = [f"file={tmp_path / name}" for name in ("one", "two")]
+        for value, item in enumerate(settings):
+            state = {"weight": torch.full((10, 64), 0.1 * value)}
+            torch.save(state | {"bias": torch.zeros(10)}, item.split("=")[1])
+    folder = tmp_path / "checkpoints"
+    net = ImageClassifier(FromOutside, max_epochs=1, random_state=0, checkpoint=folder)
+    monkeypatch.setenv("SETTINGS", settings[0])
+    first = weights_of(net.fit(*data))
+    assert_same_values(weights_of(net.fit(*data)), first)
+    monkeypatch.setenv("SETTINGS", settings[1])
+    with pytest.warns(UserWarning, match="begins anew.*built in another way"):
+        found = weights_of(net.fit(*data))
+    assert_same_values(weights_of(net.fit(*data)), found)
+    assert_same_values(weights_of(net.set_params(checkpoint=None).fit(*data)), found)
+
+
+def test_weights_of_files_that_a_callback_begins_with(data, tmp_path):
+    files = Checkpoint(dirname=tmp_path, monitor=None)
+    build(None, callbacks=[files]).fit(*data)
+    folder = tmp_path / "checkpoints"
+    with pytest.warns(UserWarning, match="not checkpointed.*LoadInitState"):
+        net = build(folder, callbacks=[LoadInitState(files)]).fit(*data)
+    assert not folder.exists()
+    assert len(net.history) == 2
+
+
+class Drawing(nn.CrossEntropyLoss):
+    draw = staticmethod(np.random.random)
+
+
+class Unreadable(nn.CrossEntropyLoss):
+    def __reduce_ex__(self, protocol):
+        raise ValueError("no")
+
+    def __skvision_identity__(self):
+        raise KeyError("neither")
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 class Locked(nn.CrossEntropyLoss):
     def __init__(self):
         super().__init__()
@@ -118,8 +210,9 @@ class Locked(nn.CrossEntropyLoss):
         return type(self)()
 
 
-def test_searches_of_what_cannot_be_told_apart(data):
-    losses = [nn.CrossEntropyLoss(label_smoothing=0.6), Locked()]
+@pytest.mark.parametrize("other", [Locked, Unreadable])
+def test_searches_of_what_cannot_be_told_apart(other, data):
+    losses = [nn.CrossEntropyLoss(label_smoothing=0.6), other(), Drawing]
     net = build(None)
     kwargs = {"cv": 2, "scoring": "neg_log_loss", "refit": False}
     expected = GridSearchCV(net, {"criterion": losses}, **kwargs).fit(*data)
@@ -300,7 +393,11 @@ def weights_of(net):
 
 
 def assert_same_weights(one, other):
-    for a, b in zip(weights_of(one), weights_of(other), strict=True):
+    assert_same_values(weights_of(one), weights_of(other))
+
+
+def assert_same_values(one, other):
+    for a, b in zip(one, other, strict=True):
         assert torch.equal(a, b)
 
 
