@@ -397,12 +397,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     @property
     def classes_(self):
         """Labels seen in ``fit``, sorted, ndarray of shape (n_classes,)."""
-        try:
+        if "classes_inferred_" in vars(self):
             return self.classes_inferred_
-        except AttributeError:
-            raise AttributeError(
-                f"This {type(self).__name__} has no classes_ before fit."
-            ) from None
+        raise AttributeError(f"This {type(self).__name__} has no classes_ before fit.")
 
     # ------------------------------------------------------------------ hooks
 
@@ -469,6 +466,10 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             weight = by_row if weight is None else weight * by_row
         return torch.from_numpy(codes), weight
 
+    def _assume_targets(self, n_outputs):
+        if n_outputs > 1:
+            self._set_classes(np.arange(n_outputs))
+
     def _set_classes(self, classes):
         self.classes_inferred_ = classes
         self.n_outputs_ = len(classes)
@@ -478,8 +479,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         return y.numpy()
 
     def _shown(self, batch):
-        # Scorers compare with what predict returns, so they get labels too.
-        X, y = batch[0], batch[1]
+        X, y = batch[:2]  # Scorers compare with what predict returns, labels.
         return X, y if self._labels_are_codes else self.classes_[y.cpu().numpy()]
 
     def get_loss(self, y_pred, y_true, X=None, training=False):

@@ -68,8 +68,10 @@ def check_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
 
 
 def check_target_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
-    """Return mean and deviation of the targets of a file."""
+    """Return mean and deviation of the targets of a file, or None twice."""
     mean, std = pair
+    if mean is None or std is None:
+        return None, None
     for value in (mean, std):
         if value.shape != (net.n_outputs_,) or not value.is_floating_point():
             raise FormatError("the scale of its targets does not fit its outputs")

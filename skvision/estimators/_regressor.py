@@ -226,6 +226,10 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     True
     """
 
+    # Of an estimator that has been initialized, but never saw targets.
+    _target_shape: tuple[int, ...] | None = None
+    _target_dtype: Any = np.dtype(np.float64)
+
     _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
         "normalize_target": [StrOptions({"auto"}), "boolean"],
@@ -340,11 +344,15 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         Returns
         -------
         y : ndarray of shape (n,) or (n, k)
-            In the shape that y had in ``fit``; float32 if y was, else float64.
+            In the shape that y had in ``fit``; float32 if y was, else float64. Without
+            a fit, with weights of a file alone, (n,) where the network has one output.
         """
         outputs = self._raw_predict(X)
         outputs = outputs.astype(self._target_dtype, copy=False)
-        return outputs.reshape(len(outputs), *self._target_shape)
+        shape = self._target_shape
+        if shape is None:
+            shape = outputs.shape[1:] if outputs[0].size > 1 else ()
+        return outputs.reshape(len(outputs), *shape)
 
     @property
     def predict_proba(self):
@@ -384,9 +392,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     def _encode_target(self, y, weight, *, reset, classes=None):
         shape = y.shape[1:]
-        if reset:
-            self._target_shape, self._target_dtype = shape, y.dtype
-            self.n_outputs_ = int(np.prod(shape))
+        if reset or self._target_shape is None:
+            self._set_targets(shape, y.dtype)
         elif shape != self._target_shape:
             raise ValueError(
                 f"y has shape {y.shape}, but the targets of the first fit had "
@@ -395,6 +402,14 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         # Two axes always: the difference of (b, 1) and (b,) would be (b, b).
         targets = np.array(y, order="C").reshape(len(y), self.n_outputs_)
         return torch.from_numpy(targets), weight
+
+    def _assume_targets(self, n_outputs):
+        shape = () if n_outputs == 1 else (n_outputs,)
+        self._set_targets(shape, np.dtype(np.float64))
+
+    def _set_targets(self, shape, dtype):
+        self._target_shape, self._target_dtype = shape, dtype
+        self.n_outputs_ = int(np.prod(shape))
 
     def _strata(self, y):
         return None

@@ -10,6 +10,7 @@ import numpy as np
 import sklearn
 import skorch
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from skvision._warnings import warn
@@ -22,7 +23,7 @@ from skvision.estimators._accepted import (
     missed,
 )
 from skvision.estimators._changes import UNSET
-from skvision.estimators._contents import REMEMBERED
+from skvision.estimators._contents import REMEMBERED, check_facts
 from skvision.estimators._resume import callback_states
 from skvision.estimators._schedules import steps_of_schedules
 from skvision.estimators._turns import looking
@@ -117,6 +118,13 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
     """Return a fitted estimator as plain data, `Name` and `Made`."""
     estimator.check_is_fitted()
     params, later = _described_parameters(estimator, what)
+    try:
+        check_facts(estimator, facts := facts_of(estimator))
+    except FormatError as error:
+        raise NotFittedError(
+            f"This {type(estimator).__name__} has a network, but has never seen all "
+            "that a file is to tell of images and targets: call fit before save."
+        ) from error
     parts = {
         name: part.state_dict()
         for name in PARTS
@@ -130,7 +138,7 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         },
         "params": params,
         "later": later,
-        "facts": facts_of(estimator),
+        "facts": facts,
         **scalings_of(estimator),
         "pretrained_names": sorted(estimator._pretrained_names),
         "schedules": steps_of_schedules(estimator),

@@ -187,10 +187,8 @@ class WeightsMixin:
                 self._scaling_known = True
             if target is not None:
                 self.scaler_.target.set_statistics(*target, device=self.device_)
-        if is_classifier(self) and "classes_inferred_" not in vars(self):
-            n_outputs = self._count_outputs()
-            if n_outputs is not None and n_outputs > 1:
-                self._set_classes(np.arange(n_outputs))
+        if "n_outputs_" not in vars(self) and (n_outputs := self._count_outputs()):
+            self._assume_targets(n_outputs)
 
     def _note(self):
         """Return what goes with the weights, as a line of text."""

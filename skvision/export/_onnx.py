@@ -167,7 +167,7 @@ def _check_estimator(estimator: Any) -> None:
     estimator.check_is_fitted()
     needed = ["image_shape_"]
     if isinstance(estimator, ImageRegressor):
-        needed.append("_target_shape")
+        needed.append("n_outputs_")
     unscaled = not estimator._scaling_known and estimator.scaler_.mean is None
     if unscaled or not all(hasattr(estimator, name) for name in needed):
         raise NotFittedError(

@@ -7,12 +7,13 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from safetensors.torch import load_file, save_file
+from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Checkpoint, LoadInitState, TrainEndCheckpoint
 from skorch.dataset import ValidSplit
 from skvision_tests import NAMES, SMALL, make_images, weights
 
 import skvision
-from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor, load
 from skvision.exceptions import FormatError
 from skvision.networks import MLP
 
@@ -228,3 +229,30 @@ def test_a_missing_file(tmp_path):
             net.load_params(tmp_path / "no-such-file", use_safetensors=use_safetensors)
     with pytest.raises(FileNotFoundError, match="no-such-file"):
         skvision.load(tmp_path / "no-such-file")
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_weights_of_others_are_for_targets_of_any_kind(n_outputs, data, tmp_path):
+    X, _ = data
+    torch.save(MLP((1, 8, 8), n_outputs).state_dict(), tmp_path / "plain")
+    known = {"image_shape": (1, 8, 8), "module__n_outputs": n_outputs}
+    net = ImageRegressor("mlp", normalize=None, **known).initialize()
+    shape = (len(X),) if n_outputs == 1 else (len(X), n_outputs)
+    for _ in range(2):
+        found = net.predict(X)
+        assert (found.shape, found.dtype) == (shape, np.float64)
+        net.load_params(f_params=tmp_path / "plain")
+    found = net.predict(X)
+    net.save(tmp_path / "file.skv")
+    assert_array_equal(load(tmp_path / "file.skv").predict(X), found)
+    net.partial_fit(X, np.zeros(shape))
+    assert net.n_outputs_ == n_outputs
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor])
+def test_what_never_saw_data_is_not_saved(kind, data, tmp_path):
+    net = kind("mlp", image_shape=(1, 8, 8), module__n_outputs=3, normalize=None)
+    net.initialize().forward(data[0])
+    with pytest.raises(NotFittedError, match="call fit before save"):
+        net.save(tmp_path / "file.skv")
+    assert not any(tmp_path.iterdir())
