@@ -432,9 +432,6 @@ class ImageAutoencoder(
     def _encode_target(self, y, weight, *, reset, classes=None):
         return None, weight
 
-    def _strata(self, y):
-        return None
-
     def _probe(self, network, shape):
         for part in ("encoder", "decoder"):
             if not isinstance(getattr(network, part, None), nn.Module):

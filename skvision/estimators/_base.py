@@ -84,8 +84,7 @@ class ImageNet(
     """Checks images, builds networks for them, and trains with skorch's loop.
 
     Stands left of a skorch net among an estimator's bases. Subclasses say how
-    targets are encoded (`_encode_target`) and which strata a hold-out keeps
-    (`_strata`).
+    targets are encoded (`_encode_target`).
     """
 
     _parameter_constraints: dict[str, Any] = {
@@ -384,6 +383,10 @@ class ImageNet(
     def _drawn(self, X, y, training):
         """Return images and what is to be learnt of them, random changes made."""
         return self._augmented(X) if training else X, y
+
+    def _strata(self, y):
+        """Return what a hold-out has its share of, for each row, or None."""
+        return None
 
     def _assume_targets(self, n_outputs):
         """Take targets to be such as weights without a fit are for."""

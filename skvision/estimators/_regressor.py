@@ -411,9 +411,6 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         self._target_shape, self._target_dtype = shape, dtype
         self.n_outputs_ = int(np.prod(shape))
 
-    def _strata(self, y):
-        return None
-
     def _shown(self, batch):
         return batch[0], batch[1].reshape(len(batch[1]), *self._target_shape)
 
