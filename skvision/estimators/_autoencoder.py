@@ -15,11 +15,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_array
 from skorch import NeuralNet
 from skorch.utils import to_tensor
-from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
-from skvision.estimators._checks import mean_image_loss
+from skvision.estimators._checks import check_autoencoder, mean_image_loss
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._responses import check_reconstruction
 from skvision.estimators._turns import looking
@@ -433,12 +432,7 @@ class ImageAutoencoder(
         return None, weight
 
     def _probe(self, network, shape):
-        for part in ("encoder", "decoder"):
-            if not isinstance(getattr(network, part, None), nn.Module):
-                raise ValueError(
-                    f"The network {type(network).__name__} has no {part}: "
-                    "ImageAutoencoder needs one with submodules encoder and decoder."
-                )
+        check_autoencoder(network)
         super()._probe(network, shape)
         images = torch.zeros((1, *shape), dtype=self._dtype)
         with torch.no_grad():

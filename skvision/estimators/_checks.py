@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.history import History
+from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._callbacks import is_callback
@@ -18,6 +19,7 @@ from skvision.preprocessing._augment import check_transforms
 from skvision.training._losses import output_kind
 
 __all__ = [
+    "check_autoencoder",
     "check_batches",
     "check_labels",
     "check_not_masked",
@@ -290,6 +292,16 @@ def _on_trial(net: Any) -> Any:
     trial.history_.new_epoch()
     trial.history_.new_batch()
     return trial
+
+
+def check_autoencoder(network: nn.Module) -> None:
+    """Check that a network is made of an encoder and a decoder."""
+    for part in ("encoder", "decoder"):
+        if not isinstance(getattr(network, part, None), nn.Module):
+            raise ValueError(
+                f"The network {type(network).__name__} has no {part}: "
+                "ImageAutoencoder needs one with submodules encoder and decoder."
+            )
 
 
 def mean_image_loss(net: Any, data: Any) -> float:

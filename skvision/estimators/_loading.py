@@ -21,6 +21,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from skvision._warnings import warn
 from skvision.estimators._accepted import (
@@ -41,6 +42,7 @@ from skvision.estimators._build import (
     noting_outputs,
     resolve_device,
 )
+from skvision.estimators._checks import check_autoencoder
 from skvision.estimators._classifier import ImageClassifier
 from skvision.estimators._contents import (
     check_callbacks,
@@ -59,6 +61,7 @@ from skvision.estimators._resume import set_callback_states, set_optimizer_state
 from skvision.estimators._saving import PARTS
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
+from skvision.networks._weights import check_weights
 from skvision.storage._format import read_sized
 from skvision.storage._objects import resolve_name, restore
 from skvision.storage._tree import Made
@@ -70,10 +73,14 @@ _OWN = {
     for kind in (ImageAutoencoder, ImageClassifier, ImageRegressor)
 }
 # Parts of networks that a small file may ask for, bytes for each one more, and how many
-# estimators one may be pretrained on, one after the other.
-_PARTS, _BYTES_PER_PART, _GENERATIONS = 6000, 300, 50
+# estimators one may be pretrained on, one after the other. A part takes half a
+# millisecond; of torchvision's networks, the largest have 2300.
+_PARTS, _BYTES_PER_PART, _GENERATIONS = 3000, 6000, 50
 # Values that a layer may give for an image, and for each of its pixels.
 _VALUES, _VALUES_PER_PIXEL = 2**20, 2**11
+# Operations that a network may need for an image, and for each of its weights at each
+# of its places: torchvision's networks need less than one.
+_STEPS, _STEPS_PER_WEIGHT = 2**28, 8
 # Numbers that a network may compute with while it is built.
 _NUMBERS = 2**16
 
@@ -284,7 +291,8 @@ def _network(
         kwargs = kwargs | {"load_weights": False}
     if not own:
         network = build_network(module, net._facts(), kwargs).to(net._dtype)
-        network.load_state_dict(check_finite(state))
+        check_weights(state, network.state_dict(), "its network")
+        network.load_state_dict(state)
     else:
         # Without memory, until it is certain that the file has as much to put there.
         with _few_parts(source), torch.device("meta"):
@@ -297,8 +305,11 @@ def _network(
             network = network.to(net._dtype)
             _check_state(network, state)
             source.n_values = _check_output(net, network)
+        check_finite(state)
         network = network.to_empty(device="cpu")
-        network.load_state_dict(check_finite(state))
+        # As load_state_dict would, but that takes the square of the number of layers.
+        for name, value in network.state_dict().items():
+            value.copy_(state[name])
     net.network_shape_ = network_shape(
         net.image_shape_, getattr(network, "input_spec", None)
     )
@@ -338,23 +349,39 @@ class _SmallNumbers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class _Largest(TorchDispatchMode):
-    """Notes the largest new tensor."""
+class _Work(TorchDispatchMode):
+    """Notes the largest new tensor, and counts operations on numbers."""
 
-    n_bytes = 0
+    n_bytes = n_steps = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
         given = {storage._cdata for storage in _storages(args)}
         for storage in _storages(output):
             if storage._cdata not in given:
                 self.n_bytes = max(self.n_bytes, storage.nbytes())
+        self.n_steps += _steps_of(func, args, kwargs, output)
         return output
 
 
+def _steps_of(func: Any, args: Any, kwargs: Any, output: Any) -> int:
+    """Return about how many numbers an operation computes with."""
+    kind = func.overloadpacket
+    if kind in flop_registry:  # Products of matrices, and convolutions.
+        return int(flop_registry[kind](*args, **kwargs, out_val=output))
+    n_values = sum(tensor.numel() for tensor in _tensors(output))
+    name = kind.__name__
+    pools = "pool" in name and "adaptive" not in name
+    return n_values * math.prod(args[1]) if pools else n_values
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [v for v in tree_leaves(values) if isinstance(v, torch.Tensor)]
+
+
 def _storages(values: Any) -> list[torch.UntypedStorage]:
-    tensors = (v for v in tree_leaves(values) if isinstance(v, torch.Tensor))
-    return [tensor.untyped_storage() for tensor in tensors]
+    return [tensor.untyped_storage() for tensor in _tensors(values)]
 
 
 def _check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -380,16 +407,24 @@ def _check_output(net: Any, network: nn.Module) -> int:
     """
     shape = network_shape(net.image_shape_, getattr(network, "input_spec", None))
     images = torch.empty((2, math.prod(shape)) if net._flat else (2, *shape))
+    images = images.to(net._dtype)
+    if isinstance(net, ImageAutoencoder):
+        check_autoencoder(network)
     network.eval()
-    with torch.no_grad(), _Largest() as largest, noting_outputs(network) as sizes:
-        output: Any = network(images.to(net._dtype))
+    with torch.no_grad(), _Work() as work, noting_outputs(network) as sizes:
+        output: Any = network(images)
     network.train()
     n_weights = sum(weight.numel() for weight in network.parameters())
     most = max(_VALUES, _VALUES_PER_PIXEL * math.prod(shape), n_weights)
-    if largest.n_bytes > len(images) * most * net._dtype.itemsize:
+    if work.n_bytes > len(images) * most * net._dtype.itemsize:
         raise FormatError(
-            f"its network makes {largest.n_bytes / 2**20:.0f} MB of an image of shape "
+            f"its network makes {work.n_bytes / 2**20:.0f} MB of an image of shape "
             f"{shape}"
+        )
+    n_steps = work.n_steps // len(images)
+    if n_steps > max(_STEPS, _STEPS_PER_WEIGHT * n_weights * math.prod(shape[1:])):
+        raise FormatError(
+            f"its network needs {n_steps:.1e} operations for an image of shape {shape}"
         )
     n_outputs = getattr(net, "n_outputs_", None)
     first = output[0] if isinstance(output, tuple) else output
@@ -417,7 +452,9 @@ def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     # Files of before divided uint8 alone, and said nothing.
     net.scaler_.divisors = check_divisors(tree.get("divisors", (255, 1)))
     if hasattr(net.criterion_, "load_state_dict"):
-        net.criterion_.load_state_dict(check_finite(tree[PARTS[1]]))
+        state = tree[PARTS[1]]
+        check_weights(state, net.criterion_.state_dict(), "its criterion")
+        net.criterion_.load_state_dict(state)
     check_optimizer(net.optimizer_, tree[PARTS[2]])
     set_optimizer_state(net.optimizer_, tree[PARTS[2]])
     net._generator.set_state(tree["generator"])

@@ -26,6 +26,7 @@ from skvision.estimators._contents import (
     check_trained,
 )
 from skvision.exceptions import FormatError
+from skvision.networks._weights import check_weights
 from skvision.training._optimizers import missing_state
 
 __all__ = ["NotRestorable", "check_parts", "check_state", "restored"]
@@ -134,8 +135,7 @@ def _check_weights(name: str, found: Any, fresh: Mapping[str, Any]) -> None:
             value.dtype,
         ):
             raise FormatError(f"its {name} has another {key!r}")
-        if torch.isfinite(value).all():
-            check_finite({f"{name}.{key}": other})
+        check_weights({key: other}, fresh, f"its {name}")
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["changing", "looking"]
+__all__ = ["changing", "look", "looking"]
 
 
 @dataclass
@@ -51,7 +51,7 @@ def changing(method: Callable) -> Callable:
 
 def looking(method: Callable) -> Callable:
     """Let a method be called by any threads but while another one changes things."""
-    return _decorated(method, _look)
+    return _decorated(method, look)
 
 
 def _decorated(method: Callable, turn: Callable) -> Callable:
@@ -83,7 +83,20 @@ def _change(net: Any, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _look(net: Any, name: str) -> Iterator[None]:
+def look(net: Any, name: str) -> Iterator[None]:
+    """Let a function look at an estimator, as `looking` lets its methods.
+
+    Parameters
+    ----------
+    net : estimator
+    name : str
+        What the error calls the function.
+
+    Raises
+    ------
+    RuntimeError
+        If another thread fits the estimator.
+    """
     me = threading.get_ident()
     with _uses.condition:
         use = _free(net, name, me)

@@ -22,6 +22,7 @@ from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.estimators._turns import look
 from skvision.preprocessing._inputs import appearance
 from skvision.storage._atomic import write_atomically
 
@@ -136,16 +137,18 @@ def export_onnx(
     """
     _check_estimator(estimator)
     onnx = _require_onnx()
+    title = type(estimator.module_).__name__
     with isolated_random_state(estimator.device_):
-        look = _Look.of(estimator, example)
-        title = type(estimator.module_).__name__
-        with _explained(title):
-            model = _kind(estimator)(estimator, look)
+        with look(estimator, "export_onnx"):
+            appears = _Look.of(estimator, example)
+            with _explained(title):
+                model = _kind(estimator)(estimator, appears)
+            metadata = _metadata(estimator)
         _check_size(model, title)
         with _explained(title), _quiet():
             proto = _translate(model, opset_version)
     _check_opset(proto, opset_version, title)
-    onnx.helper.set_model_props(proto, _metadata(estimator))
+    onnx.helper.set_model_props(proto, metadata)
     content = proto.SerializeToString()
     write_atomically(path, lambda file: file.write(content))
 

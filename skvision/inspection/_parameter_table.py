@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,6 +149,8 @@ def parameter_table(
     shape = _check_shape(image_shape)
     # The original of what torch.compile returned, which needs no compilation now.
     network = getattr(network, "_orig_mod", network)
+    if not isinstance(estimator_or_module, nn.Module):
+        network = copy.deepcopy(network)  # Another thread may train the original.
     outputs = _output_shapes(network, shape)
     # Fused or unused layers do not run, but their parameters are there.
     silent = [m for m in network.modules() if m not in outputs and _own(m)]

@@ -11,6 +11,8 @@ from skorch.callbacks import Callback
 from skvision_tests import Steps
 
 from skvision import ImageAutoencoder, ImageClassifier
+from skvision.export import export_onnx
+from skvision.inspection import parameter_table
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -70,6 +72,7 @@ MEANWHILE = {
     "set_params": lambda net, X, y: net.set_params(lr=0.5),
     "initialize": lambda net, X, y: net.initialize(),
     "save": lambda net, X, y: net.save(os.devnull),
+    "export_onnx": lambda net, X, y: export_onnx(net, os.devnull),
     "pickle": lambda net, X, y: pickle.dumps(net),
     "deepcopy": lambda net, X, y: copy.deepcopy(net),
     "save_params": lambda net, X, y: net.save_params(f_params=os.devnull),
@@ -86,6 +89,18 @@ def test_no_thread_looks_at_a_fit(kind, images):
     expected = net.fit(X, y).predict_proba(X)
     error = paused_fit(net, X, y, lambda net: MEANWHILE[kind](net, X, y))
     assert "another thread" in str(error)
+    assert np.array_equal(net.predict_proba(X), expected)
+
+
+def test_to_tabulate_a_network_that_is_fitted(images):
+    X, y = images[0][:200], images[1][:200]
+    net = ImageClassifier("mlp", module__dropout=0.5, max_epochs=2, random_state=0)
+    expected = net.fit(X, y).predict_proba(X)
+
+    def tabulate():
+        assert parameter_table(net).n_parameters > 0
+
+    net.set_params(callbacks=[Paused([tabulate])]).fit(X, y)
     assert np.array_equal(net.predict_proba(X), expected)
 
 
