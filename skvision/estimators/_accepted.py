@@ -397,7 +397,9 @@ ACCEPTED: dict[str, _Check] = {
     "memory_format": _one_of("auto", "channels_last", "contiguous"),
     "random_state": _none_or(_is_generator),
     "warm_start": _is_bool,
-    "train_split": _none_or(_is_trusted),
+    "train_split": lambda value, trusted: (
+        value in (None, False) or _is_trusted(value, trusted)
+    ),
     "predict_nonlinearity": _none_or(_is_nonlinearity),
 }
 #: The same for what stands behind a prefix.

@@ -15,6 +15,7 @@ from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._callbacks import is_callback
+from skvision.estimators._schedules import check_policy
 from skvision.preprocessing._augment import check_transforms
 from skvision.training._losses import output_kind
 
@@ -68,6 +69,7 @@ def check_settings(net: Any) -> None:
                 f"callback; got {callback!r}. What is to be one of them needs the "
                 "methods of skorch.callbacks.Callback."
             )
+        check_policy(one)
 
 
 def _check_contradictions(net: Any) -> None:

@@ -153,7 +153,9 @@ def load(
             f"trusted={trusted!r} should be a list of names, [{trusted!r}] for one."
         )
     trusted = frozenset(trusted)
-    device = _check_settings(settings)
+    device = _check_settings(
+        settings if module is None else {**settings, "module": module}
+    )
     tree, n_bytes = read_sized(path, "estimator")
     source = _Source(trusted, device, _PARTS + n_bytes // _BYTES_PER_PART)
     try:
@@ -171,14 +173,18 @@ def load(
 def _check_settings(settings: Mapping[str, Any]) -> torch.device:
     """Check what the caller sets, and return the device."""
     for name in settings:
-        if name != "pretrained" and not is_run_time(name):
+        if name not in ("module", "pretrained") and not is_run_time(name):
             raise TypeError(
                 f"load got {name}={settings[name]!r}, which the file sets. It takes "
                 f"{', '.join(sorted({*RUN_TIME, 'pretrained'}))} and names that begin "
                 f"with {', '.join(sorted(p + '__' for p in RUN_TIME_PREFIXES))}; "
                 "change others by set_params afterwards."
             )
-    return resolve_device(settings.get("device", "auto"))
+    # What the caller gives is none of the file's faults; any estimator tells.
+    net = ImageClassifier(**settings)
+    net._validate_params()
+    net._check_parameters()
+    return resolve_device(net.device)
 
 
 @dataclass
@@ -233,6 +239,8 @@ def _estimator(
     _fill(net, tree, {**facts, **measured})
     for name, value in later.items():
         setattr(net, name, value)
+    net._validate_params()
+    net._check_parameters()
     return net
 
 

@@ -90,7 +90,7 @@ class SavingMixin:
             If a parameter is no data, such as a callback or a lambda; the message names
             it.
         ValueError
-            If a parameter is larger than files may have it.
+            If a parameter is wrong, or larger than files may have it.
         OSError
             If the file cannot be written.
 
@@ -117,6 +117,7 @@ class SavingMixin:
 def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
     """Return a fitted estimator as plain data, `Name` and `Made`."""
     estimator.check_is_fitted()
+    estimator._validate_params()  # Nobody could load it otherwise.
     params, later = _described_parameters(estimator, what)
     try:
         check_facts(estimator, facts := facts_of(estimator))

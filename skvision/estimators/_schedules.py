@@ -8,10 +8,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from skorch.callbacks import LRScheduler
+from skorch.callbacks import lr_scheduler as skorchs
 from skorch.history import History
+from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-__all__ = ["begun_schedules", "policy_name", "schedules_going_on", "steps_of_schedules"]
+from skvision.estimators._parameters import nearest
+
+__all__ = [
+    "begun_schedules",
+    "check_policy",
+    "policy_name",
+    "schedules_going_on",
+    "steps_of_schedules",
+]
 
 
 def policy_name(callback: Any) -> str:
@@ -20,6 +30,32 @@ def policy_name(callback: Any) -> str:
         return ""
     policy = callback.policy
     return policy if isinstance(policy, str) else getattr(policy, "__name__", "")
+
+
+def check_policy(callback: Any) -> None:
+    """Check that a schedule's kind is known, if it is given by name.
+
+    Raises
+    ------
+    ValueError
+        If skorch knows none of that name.
+    """
+    policy = getattr(callback, "policy", None)
+    known = {k for k, v in vars(skorchs).items() if isinstance(v, type)}
+    known &= lr_scheduler.__dict__.keys() | {"WarmRestartLR"}
+    if not isinstance(callback, LRScheduler) or not isinstance(policy, str):
+        return
+    if policy not in known:
+        there = f"torch.optim.lr_scheduler.{policy}"
+        remedy = (
+            f"Give the class {there}"
+            if hasattr(lr_scheduler, policy)
+            else ("Give a class of torch.optim.lr_scheduler")
+        )
+        raise ValueError(
+            f"callbacks: LRScheduler(policy={policy!r}): skorch knows no schedule of "
+            f"that name{nearest(policy, known)}. {remedy}."
+        )
 
 
 def begun_schedules(net: Any) -> dict[str, Any]:

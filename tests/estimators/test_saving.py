@@ -406,3 +406,46 @@ def test_history_with_nan(data, tmp_path):
     net.history.record("mine", math.nan)
     net.save(tmp_path / "net")
     assert math.isnan(skvision.load(tmp_path / "net").history[-1, "mine"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("optimizer", "adagrad"), ("criterion", "huber"), ("batch_size", 0)],
+)
+def test_wrong_parameters_are_neither_saved_nor_loaded(
+    fitted, tmp_path, monkeypatch, name, value
+):
+    net = copy.deepcopy(fitted).set_params(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        net.save(tmp_path / "net")
+    monkeypatch.setattr(ImageClassifier, "_validate_params", lambda self: None)
+    net = copy.deepcopy(fitted).set_params(batch_size=0)
+    net.save(tmp_path / "net")
+    monkeypatch.undo()
+    with pytest.raises(FormatError, match="batch_size"):
+        skvision.load(tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"callbacks": 3},
+        {"callbacks": [3]},
+        {"callbacks": [LRScheduler("OneCycleLR")]},
+        {"verbose": "much"},
+        {"checkpoint_steps": 0},
+        {"module": 3},
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_no_fault_of_the_file(fitted, tmp_path, given):
+    fitted.save(tmp_path / "net")
+    with pytest.raises((TypeError, ValueError), match=next(iter(given))) as caught:
+        skvision.load(tmp_path / "net", **given)
+    assert not isinstance(caught.value, FormatError)
+
+
+def test_no_split_as_skorch_says_it(fitted, data, tmp_path):
+    net = clone(fitted).set_params(train_split=False).fit(*data)
+    net.save(tmp_path / "net")
+    assert skvision.load(tmp_path / "net").train_split is False
