@@ -140,6 +140,8 @@ class _Engine:
         self.context = _Context()
         #: Shapes of batches for which it is known that networks compute alone.
         self.tried: set[torch.Size] = set()
+        #: Whether the criterion is known to have to do with one network alone.
+        self.knows_criterion = False
         self.channels_last = channels_last
         self.template = self._replaced(copy.deepcopy(module), "", {})
 

@@ -53,10 +53,10 @@ class Member:
         self.valid_loader = (
             None if split.valid is None else net.get_iterator(split.valid)
         )
-        self.shows_batches = any(
-            isinstance(callback, EpochScoring) and callback.on_train
-            for _, callback in net.callbacks_
-        )
+        scorings = [c for _, c in net.callbacks_ if isinstance(c, EpochScoring)]
+        self.shows_batches = any(scoring.on_train for scoring in scorings)
+        #: Whether functions of the user's get the estimator, and may change it.
+        self.shows_itself = any(_is_own(scoring.scoring) for scoring in scorings)
         transforms = [
             *check_transforms(net.augment),
             *check_transforms(getattr(net, "noise", None), "noise"),
@@ -177,7 +177,8 @@ class Member:
                 net.notify("on_epoch_end", **self.datasets)
             except StopTraining:
                 self.stopped = True
-        self.train_until(net.max_epochs)
+        # As for an ordinary fit, it is too late to change `max_epochs`.
+        self.n_left = 0 if self.stopped else self.n_left - 1
 
     def finish(self) -> Any:
         """Return the estimator, fitted."""
@@ -186,3 +187,10 @@ class Member:
         self.net._enter_mode(training=False)
         self.net._warn_if_constant(self.train)
         return self.net
+
+
+def _is_own(scoring: Any) -> bool:
+    """Whether a scorer is more than a name, or one that only asks for predictions."""
+    kind = scoring if hasattr(scoring, "__code__") else type(scoring)
+    libraries = ("skvision", "sklearn")
+    return callable(scoring) and str(kind.__module__).split(".")[0] not in libraries

@@ -19,7 +19,12 @@ from skvision.model_selection._engines import (
 )
 from skvision.model_selection._member import Member
 from skvision.model_selection._memory import free_memory, saved_bytes
-from skvision.model_selection._purity import hooks_of, overlap_of, side_effect
+from skvision.model_selection._purity import (
+    goes_by_autocast,
+    hooks_of,
+    overlap_of,
+    side_effect,
+)
 
 __all__ = ["NotStackable", "find_engine"]
 
@@ -122,6 +127,9 @@ def _impurity(member: Member) -> str | None:
             module = _copy_of(member.net, training)
             if (reason := side_effect(module, _images(member))) is not None:
                 return reason
+            amp = member.net.amp and training
+            if amp and goes_by_autocast(module, _images(member)):
+                return "what it does depends on whether autocast is on"
     except Exception as error:  # Networks may do anything.
         return _first_line(error)
     return None

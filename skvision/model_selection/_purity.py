@@ -23,15 +23,20 @@ from skvision.model_selection._engines import is_dropout
 
 __all__ = [
     "attributes_of",
+    "classes_of",
     "drawn_since",
     "generator_states",
+    "goes_by_autocast",
     "hooks_of",
+    "leaves_of",
     "overlap_of",
+    "same_numbers",
     "side_effect",
     "state_of",
 ]
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+_NUMBERS = (bool, int, float, str)
 _OWN = ("_parameters", "_buffers", "_modules", "training")
 _LIBRARIES = ("torch", "torchvision", "skvision", "builtins")
 # How often a network must be seen to draw.
@@ -70,7 +75,7 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
         if any(_has_own_backward(part) for part in parts):
             return "an autograd function of its own goes backward in its own way"
         found.append([part.detach() for part in parts])
-    if not all(_equal(a, b) for a, b in zip(*found, strict=True)):
+    if not all(same_numbers(a, b) for a, b in zip(*found, strict=True)):
         return "the same images give other outputs when they come again"
     return None
 
@@ -95,7 +100,8 @@ def _without_dropout(module: nn.Module) -> nn.Module:
     return module
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+def same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether tensors hold the same numbers, or nearly so on a GPU."""
     # A GPU may add up in another order each time.
     rtol = 0.0 if one.device.type == "cpu" else 1e-3
     if one.shape != other.shape:
@@ -149,27 +155,58 @@ def overlap_of(module: nn.Module) -> str | None:
 
 
 class _Calls(TorchFunctionMode):
-    """Notes calls of what may change gradients."""
+    """Notes calls of torch's functions, and of what may change gradients."""
 
     found: str | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: Names of functions, and numbers that they got.
+        self.made: list[Any] = []
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__name__", "") in _HOOKS:
-            self.found = func.__name__
-        return func(*args, **kwargs or {})
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        given = *enumerate(args), *kwargs.items()
+        self.made.append((name, [(k, v) for k, v in given if isinstance(v, _NUMBERS)]))
+        if name in _HOOKS:
+            self.found = name
+        return func(*args, **kwargs)
+
+
+def goes_by_autocast(module: nn.Module, images: torch.Tensor) -> bool:
+    """Whether a network's code does something else where autocast is on.
+
+    Types of numbers may differ.
+    """
+    found = []
+    for enabled in (False, True):
+        tried, calls = _without_dropout(module), _Calls()
+        kind = images.device.type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled), calls:
+            tried(images.clone())
+        found.append(calls.made)
+    return found[0] != found[1]
 
 
 def _has_own_backward(output: torch.Tensor) -> bool:
+    return any(isinstance(node, BackwardCFunction) for node in _history(output))
+
+
+def leaves_of(output: torch.Tensor) -> list[torch.Tensor]:
+    """Return the tensors that something has gradients of."""
+    nodes = [node for node in _history(output) if hasattr(node, "variable")]
+    return [node.variable for node in nodes]
+
+
+def _history(output: torch.Tensor) -> Iterator[Any]:
+    """Yield what goes backward from a tensor."""
     left, seen = [output.grad_fn], set()
     while left:
         node = left.pop()
-        if node is None or node in seen:
-            continue
-        if isinstance(node, BackwardCFunction):
-            return True
-        seen.add(node)
-        left += [other for other, _ in node.next_functions]
-    return False
+        if node is not None and node not in seen:
+            seen.add(node)
+            left += [other for other, _ in node.next_functions]
+            yield node
 
 
 # ------------------------------------------------------------------- random numbers
@@ -221,7 +258,7 @@ class _State:
         for name, (value, place, version, numbers) in self.weights.items():
             now = params[name]
             same = now is value and now.data_ptr() == place
-            if not same or now._version != version or not _equal(now, numbers):
+            if not same or now._version != version or not same_numbers(now, numbers):
                 return f"it changes the weight {name} as it computes"
         if buffers.keys() != self.buffers.keys():
             return "it gets other buffers as it computes"
@@ -256,6 +293,26 @@ def attributes_of(layer: nn.Module) -> dict[str, Any]:
         key: [*value.values()] if "_hooks" in key and value else value
         for key, value in vars(layer).items()
         if key not in left_out and not (isinstance(value, dict) and not value)
+    }
+
+
+def classes_of(function: Any) -> dict[str, Any]:
+    """Return the state of a function or module's code, and of all that it refers to.
+
+    Raises
+    ------
+    Unidentified
+        If that cannot be told.
+    """
+    if isinstance(function, nn.Module):
+        layers = [*function.modules()]
+        kinds = dict.fromkeys(cls for one in layers for cls in type(one).__mro__)
+    else:
+        kinds = dict.fromkeys([function, *type(function).__mro__])
+    return {
+        str(i): state_of(kind)
+        for i, kind in enumerate(kinds)
+        if not _is_of_a_library(kind)
     }
 
 

@@ -21,7 +21,14 @@ from skvision.model_selection._engines import (
 from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
 from skvision.model_selection._proof import NotStackable
-from skvision.model_selection._purity import drawn_since, generator_states, side_effect
+from skvision.model_selection._purity import (
+    classes_of,
+    drawn_since,
+    generator_states,
+    leaves_of,
+    same_numbers,
+    side_effect,
+)
 
 __all__ = ["Stack"]
 
@@ -61,6 +68,8 @@ class Stack:
         #: Made when it is known which parameters get gradients.
         self.optimizers: StackOptimizers | None = None
         self.criteria = [_criterion_key(net) for net in nets]
+        #: Whether members are no longer as this has left them.
+        self.is_stale = False
         self.net._enter_mode(True)
         engine.set_mode(self.net.module_)
         #: By the shape of batches, by which a network may call other layers.
@@ -79,7 +88,8 @@ class Stack:
         Raises
         ------
         NotStackable
-            If the network draws random numbers that no member's generator gives.
+            If the network draws random numbers that no member's generator gives, if the
+            criterion has to do with others, or a callback with what is trained.
         """
         # Members take turns with the global generators, which are for no other thread
         # then.
@@ -107,6 +117,11 @@ class Stack:
                 member.end_epoch(row[: len(member.sizes)])
             except DivergedError as error:
                 self.diverged[member] = error
+        self.is_stale = any(
+            self._is_changed(i)
+            for i, member in enumerate(self.members)
+            if member not in self.diverged
+        )
         return self.diverged
 
     def _next_batches(self) -> dict[int, tuple[Any, ...]]:
@@ -218,16 +233,50 @@ class Stack:
             places = [i for i, other in enumerate(keys) if other == key]
             chosen = [batches[i] for i in places]
             if key is None:
-                for i, (images, target, *weight) in zip(places, chosen, strict=True):
-                    output = nets[i]._finished(outputs[i])
-                    # A criterion of the user's may draw random numbers.
-                    with members[i].turn():
-                        found[i] = nets[i]._loss(output, target, images, weight, True)
+                for i, batch in zip(places, chosen, strict=True):
+                    found[i] = self._own_loss(members[i], outputs[i], batch)
                 continue
             losses = _row_losses(nets[places[0]], outputs[places], chosen)
             for i, loss in zip(places, losses.unbind(), strict=True):
                 found[i] = loss
         return torch.stack(found)
+
+    def _own_loss(
+        self, member: Member, outputs: torch.Tensor, batch: tuple[Any, ...]
+    ) -> torch.Tensor:
+        """Return what a member's own criterion makes of its outputs."""
+        net, (images, target, *weight) = member.net, batch
+        # A criterion of the user's may draw random numbers.
+        with member.turn():
+            first = not self.engine.knows_criterion
+            before = classes_of(net.criterion_) if first else None
+            loss = net._loss(net._finished(outputs), target, images, weight, True)
+        if first:
+            # Alone, each fit would make all of its steps before the next one does.
+            if classes_of(net.criterion_) != before:
+                raise NotStackable("the criterion changes its class, or what that uses")
+            others = {id(p) for p in net.module_.parameters() if p.requires_grad}
+            if others & {id(leaf) for leaf in leaves_of(loss)}:
+                raise NotStackable("the criterion uses weights of the network")
+            self.engine.knows_criterion = True
+        return loss
+
+    def _is_changed(self, i: int) -> bool:
+        """Whether callbacks or the validation may have changed a member's network.
+
+        Raises
+        ------
+        NotStackable
+            If other weights are to be trained than before.
+        """
+        member = self.members[i]
+        for name, weight in member.net.module_.named_parameters():
+            if weight.requires_grad != self.params[name].requires_grad:
+                raise NotStackable(f"a callback freezes or unfreezes {name}")
+        return member.shows_itself or not all(
+            same_numbers(buffer, self.buffers[name][i])
+            for name, buffer in member.net.module_.named_buffers()
+        )
 
     def write_back(self) -> None:
         """Give each member its weights and the state of its optimizer."""
@@ -267,6 +316,8 @@ def _criterion_key(net: Any) -> str | None:
     }
     if (
         type(criterion) not in _ROW_LOSSES
+        or "forward" in settings
+        or any(hooks for name, hooks in vars(criterion).items() if "_hooks" in name)
         or any(True for _ in criterion.buffers())
         or criterion.reduction not in ("mean", "sum")
         or getattr(criterion, "ignore_index", -1) >= 0

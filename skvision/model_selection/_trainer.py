@@ -229,7 +229,8 @@ class Trainer:
                 n_rows = sum(len(member.train) for member in left)
                 for member in left:
                     seconds[member] += passed * len(member.train) / n_rows
-                if diverged or any(member.n_left <= 0 for member in left):
+                ended = any(member.n_left <= 0 for member in left)
+                if diverged or ended or stack.is_stale:
                     break
             errors |= diverged
             left = [m for m in left if m.n_left > 0 and m not in diverged]
