@@ -131,10 +131,11 @@ def check_labels(labels: Any, name: str) -> None:
         If one is missing, or if there are others beside text.
     """
     check_not_masked(labels, name)
+    is_array = isinstance(labels, np.ndarray)
     if not isinstance(labels, (list, tuple)):
         labels = np.asarray(labels)
-        if labels.dtype != object:
-            return
+        if labels.dtype != object or labels.ndim == 0:
+            return  # What is no array at all, scikit-learn says.
     labels = list(np.ravel(np.array(labels, dtype=object)))
     if missing := [row for row, label in enumerate(labels) if _is_missing(label)]:
         raise ValueError(
@@ -147,6 +148,15 @@ def check_labels(labels: Any, name: str) -> None:
             f"{name} has labels of several types, {sorted(kinds)}; they cannot be "
             "sorted. Give labels of one type."
         )
+    if "str" not in kinds and np.array(labels).dtype == object:
+        raise ValueError(
+            f"{name} has labels of type {', '.join(sorted(kinds))}. Give strings, "
+            "whole numbers or truth values, as [str(label) for label in labels]."
+        )
+    if "str" not in kinds and is_array:
+        # scikit-learn does not look into arrays of objects.
+        kind = np.array(labels).dtype
+        raise ValueError(f"{name} has dtype object. Give {name}.astype('{kind}').")
 
 
 def _is_missing(label: Any) -> bool:

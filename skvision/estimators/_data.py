@@ -26,6 +26,7 @@ from skvision.preprocessing._inputs import (
     _to_numpy,
     appearance,
     as_images,
+    as_targets,
     is_flat,
     labels_by_name,
     labels_in,
@@ -203,8 +204,9 @@ class DataMixin:
         check_consistent_length(images, y)
         weight = None
         if sample_weight is not None:
+            weight = as_targets(sample_weight, "sample_weight")
             weight = _check_sample_weight(
-                sample_weight, images, dtype=np.float64, ensure_non_negative=True
+                weight, images, dtype=np.float64, ensure_non_negative=True
             )
             images, y, weight = _without_zeros(images, y, weight, "sample_weight")
         y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
@@ -230,7 +232,7 @@ class DataMixin:
                 "None, and X carries no labels: its items are no (image, label) "
                 "pairs."
             )
-        return y
+        return as_targets(y)
 
     def _split(self, data, *, weighted=False):
         """Return training and validation rows.

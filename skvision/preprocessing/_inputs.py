@@ -27,8 +27,10 @@ from skvision.datasets._unwrap import held_in, is_dataset
 
 __all__ = [
     "appearance",
+    "as_array",
     "as_image_array",
     "as_images",
+    "as_targets",
     "is_flat",
     "labels_by_name",
     "labels_in",
@@ -46,11 +48,16 @@ def labels_in(X: Any) -> np.ndarray | None:
     if isinstance(X, ImageSequence):
         return None
     if (held := held_in(X)) is not None:
-        return None if held[1] is None else _array(held[1])
+        return None if held[1] is None else np.asarray(as_targets(held[1]))
     if is_dataset(X):
         # SliceDataset yields images alone, so that labels are given beside it.
         return labels_of(X) if isinstance(X, torch.utils.data.Dataset) else None
     return np.asarray([label for _, label in X]) if is_pairs(X) else None
+
+
+def as_targets(y: Any, name: str = "y") -> Any:
+    """Return targets that are a tensor, on whatever device, as an array."""
+    return _to_numpy(y, name) if isinstance(y, torch.Tensor) else y
 
 
 def labels_by_name(net: Any, X: Any, y: Any = None) -> tuple[Any, Any]:
@@ -71,7 +78,7 @@ def labels_by_name(net: Any, X: Any, y: Any = None) -> tuple[Any, Any]:
         Where X carries names of classes, labels that `net` has for these names.
     """
     given = y is not None
-    y = y if given else labels_in(X)
+    y = as_targets(y) if given else labels_in(X)
     names = None if y is None else names_for(X, y, given=given)
     if names is None or not (known := names_of_fitted(net)):
         return X, y
@@ -314,12 +321,7 @@ def _shape_of_row(row):
     return (len(row),) if isinstance(row, (list, tuple)) else np.shape(row)
 
 
-def _array(values):
-    """Return targets as an array."""
-    return _to_numpy(values) if isinstance(values, torch.Tensor) else np.asarray(values)
-
-
-def _to_numpy(tensor):
-    check_tensor(tensor)
+def _to_numpy(tensor, where="X"):
+    check_tensor(tensor, where)
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

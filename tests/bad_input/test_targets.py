@@ -1,5 +1,7 @@
 """Targets and weights that do not go with the images, and what is asked too early."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -247,6 +249,18 @@ LATER = [
         ),
         ValueError,
         ("X", r"pair|\(image, label\)"),
+    ),
+    (
+        "ImageClassifier.fit: truth values as objects",
+        lambda b: b.classifier.fit(b.X, (b.y == 3).astype(object)),
+        ValueError,
+        ("y has dtype object", r"y\.astype\('bool'\)"),
+    ),
+    (
+        "ImageClassifier.fit: labels of a type that is not known",
+        lambda b: b.classifier.fit(b.X, [Fraction(int(label), 3) for label in b.y]),
+        ValueError,
+        ("y has labels of type Fraction", "Give strings"),
     ),
     (
         "ImageClassifier.fit: one image",

@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from skvision_tests import make_ordered_images
 
-from skvision import ImageClassifier
+from skvision import ImageClassifier, ImageRegressor
 
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
 LEARNER = {
@@ -69,6 +70,18 @@ def test_booleans(form):
     assert estimator.predict(X).tolist() == y
 
 
+def test_labels_in_tensors_that_numpy_does_not_take():
+    X, index = make_ordered_images(40, n_classes=2)
+    y = torch.tensor(index).float().requires_grad_()
+    weight = torch.ones(40, requires_grad=True)
+    net = ImageClassifier(**LEARNER).fit(X, y, sample_weight=weight)
+    assert net.score(X, y) == 1
+    regressor = ImageRegressor("mlp", max_epochs=1)
+    expected = clone(regressor).set_params(random_state=0).fit(X, index * 1.0)
+    found = regressor.set_params(random_state=0).fit(X, y.bfloat16())
+    assert_allclose(found.predict(X), expected.predict(X), rtol=1e-5)
+
+
 def test_other_forms_of_labels():
     import pandas as pd
 
@@ -86,7 +99,7 @@ def test_other_forms_of_labels():
 
 
 @ignore_convergence
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     labels=st.one_of(
         st.sets(st.integers(-(2**40), 2**40), min_size=2, max_size=6),
