@@ -1,6 +1,7 @@
 """The way the code is laid out: imports go one way, and nothing grows too long."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import skvision
 #: Each package or module imports only from itself and from those before it.
 ORDER = [
     "exceptions",
+    "_compat",
     "_identity",
     "_random",
     "_warnings",
@@ -72,6 +74,35 @@ def too_far(importer, tree):
     ]
 
 
+def is_documented(name):
+    """Whether a name with an underscore is for all: Python's, or for subclasses."""
+    return name.endswith("__") or name == "_parameter_constraints"
+
+
+def private_names(tree):
+    """Return the private names of other packages, but Python's own, in a module."""
+    modules, found = set(), []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            root = (getattr(node, "module", None) or alias.name).partition(".")[0]
+            if root != "skvision" and root not in sys.stdlib_module_names:
+                modules.add(alias.asname or alias.name.partition(".")[0])
+    for name in imports(tree):
+        if not name.startswith(("skvision", "__future__")) and "._" in name:
+            found.append(name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            root = node.value
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            of_module = isinstance(root, ast.Name) and root.id in modules
+            if of_module and not is_documented(node.attr):
+                found.append(ast.unparse(node))
+    return found
+
+
 def code_lines(function):
     """Count the lines of a function from its def on, without its docstring."""
     length = function.end_lineno - function.lineno + 1
@@ -104,6 +135,29 @@ def test_wrong_imports_are_found(importer, code, expected):
     found = too_far(importer, ast.parse(code))
     assert len(found) == len(expected)
     assert all(part in name for part, name in zip(expected, found, strict=True))
+
+
+@parametrize([path for path in SOURCES if path != PACKAGE / "_compat.py"])
+def test_private_names_of_others_are_in_one_place(path):
+    assert private_names(ast.parse(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("from sklearn.utils import _safe_indexing", 1),
+        ("from sklearn.utils._metadata_requests import x", 1),
+        ("import torch._dynamo", 1),
+        ("import torch\ntorch._ops.f()", 1),
+        ("from torch import nn\nnn.modules.batchnorm._BatchNorm", 1),
+        ("import numpy as np\nnp.random.mtrand._rand", 1),
+        ("import torch\ntorch.__version__", 0),
+        ("from skvision.datasets._base import choose", 0),
+        ("from __future__ import annotations", 0),
+    ],
+)
+def test_private_names_are_found(code, expected):
+    assert len(private_names(ast.parse(code))) == expected
 
 
 @parametrize(ALL_SOURCES)

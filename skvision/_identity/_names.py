@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from skvision._compat import GENERATORS
 from skvision._identity._atoms import ATOMS, Unidentified, is_plain, joined
 from skvision._identity._code import CodeMixin, is_found_by_name
 from skvision._identity._libraries import library_version, module_name
@@ -241,7 +242,7 @@ class _Walk(CodeMixin):
 
     def generator(self, value: Any) -> bytes:
         """Return what stands for a generator of random numbers."""
-        if any(value is one for one in _COMMON):
+        if any(value is one for one in GENERATORS):
             return b"common generator"  # It has another state in each fit anyway.
         self.generators.append(value)
         if isinstance(value, random.Random):
@@ -371,10 +372,6 @@ def _shared_tensors(network: nn.Module) -> list[tuple[Any, ...]]:
         keys = ("tensor", id(tensor)), ("memory", address)
         shared.append((name, *(places.setdefault(key, len(places)) for key in keys)))
     return shared
-
-
-#: Generators that functions of modules draw from.
-_COMMON = np.random.mtrand._rand, random._inst, torch.default_generator
 
 
 class _Mode(enum.Enum):

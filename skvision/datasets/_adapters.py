@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_consistent_length
-from sklearn.utils._param_validation import StrOptions, validate_params
 from torch.utils.data import Dataset, TensorDataset
 
+from skvision._compat import StrOptions, validate_params
 from skvision._random import isolated_random_state
 from skvision.datasets._decode import is_pil
 from skvision.datasets._kinds import check_kind, is_pairs, paths_of

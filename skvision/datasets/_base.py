@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import resample
-from sklearn.utils._param_validation import Interval, RealNotInt
 
+from skvision._compat import Interval, RealNotInt
 from skvision._warnings import warn
 
 __all__ = ["CHOICE_CONSTRAINTS", "choose"]

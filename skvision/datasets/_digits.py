@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import validate_params
 
+from skvision._compat import validate_params
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
 
 __all__ = ["load_digits_images"]

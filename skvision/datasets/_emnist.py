@@ -7,8 +7,8 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import StrOptions, validate_params
 
+from skvision._compat import StrOptions, validate_params
 from skvision.datasets._fetchers import CONSTRAINTS, fetch
 
 __all__ = ["fetch_emnist"]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import Dataset, Subset
+
+from skvision._compat import num_samples, safe_indexing
 
 __all__ = ["held_in", "is_dataset", "is_own", "unwrap"]
 
@@ -65,13 +65,13 @@ def held_in(dataset: Any) -> tuple[Any, Any] | None:
         or kind.__getitem__ is not SkorchDataset.__getitem__
         or kind.transform is not SkorchDataset.transform
         or isinstance(base.X, Mapping)
-        or _num_samples(base.X) != len(base)
+        or num_samples(base.X) != len(base)
     ):
         return None
     if rows is None:
         return base.X, base.y
-    y = None if base.y is None else _safe_indexing(base.y, rows)
-    return _safe_indexing(base.X, rows), y
+    y = None if base.y is None else safe_indexing(base.y, rows)
+    return safe_indexing(base.X, rows), y
 
 
 def is_own(dataset: Any, module: str) -> bool:

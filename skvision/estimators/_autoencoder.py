@@ -6,16 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.utils._param_validation import StrOptions
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array
 from skorch import NeuralNet
 from skorch.utils import to_tensor
 
+from skvision._compat import StrOptions, fit_context
 from skvision._random import isolated_random_state
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_autoencoder, mean_image_loss
@@ -269,7 +265,7 @@ class ImageAutoencoder(
 
     # ------------------------------------------------------------------ codes
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Build the network for these images and train it to reconstruct them.
 
@@ -288,7 +284,7 @@ class ImageAutoencoder(
         """
         return self._fit(X, None, sample_weight, partial=False)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train ``max_epochs`` more, from where the network stands.
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skorch.callbacks import EarlyStopping
 from skorch.utils import to_tensor
 from torch import nn
 
+from skvision._compat import Interval, Options, StrOptions
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._augment import AugmentMixin
 from skvision.estimators._build import (

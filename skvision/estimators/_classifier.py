@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from skorch import NeuralNetClassifier
 from skorch.utils import to_tensor
 from torch import nn
 
+from skvision._compat import StrOptions, fit_context
 from skvision.datasets._names import (
     names_for,
     renamed,
@@ -283,7 +282,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     ):
         self._store_params(locals())
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Build the network for these images and train it.
 
@@ -315,7 +314,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         """
         return self._fit(X, y, sample_weight, partial=False)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
         """Train ``max_epochs`` more, from where the network stands.
 

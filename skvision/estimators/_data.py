@@ -9,14 +9,11 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    validate_data,
-)
+from sklearn.utils.validation import check_consistent_length, validate_data
 from skorch.utils import to_device
 from torch.utils.data import Dataset
 
+from skvision._compat import check_sample_weight
 from skvision._random import next_seed
 from skvision.datasets._readers import ArrayReader, PathReader
 from skvision.datasets._sequence import ImageSequence
@@ -205,7 +202,7 @@ class DataMixin:
         weight = None
         if sample_weight is not None:
             weight = as_targets(sample_weight, "sample_weight")
-            weight = _check_sample_weight(
+            weight = check_sample_weight(
                 weight, images, dtype=np.float64, ensure_non_negative=True
             )
             images, y, weight = _without_zeros(images, y, weight, "sample_weight")

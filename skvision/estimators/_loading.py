@@ -19,10 +19,9 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from skvision._compat import TorchDispatchMode, tree_leaves
 from skvision._warnings import warn
 from skvision.estimators._accepted import (
     ESTIMATOR,

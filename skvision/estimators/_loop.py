@@ -12,6 +12,7 @@ from skorch.history import History
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from skvision._compat import norms
 from skvision._warnings import warn
 from skvision.estimators._callbacks import raised_by_callback
 from skvision.exceptions import DivergedError
@@ -169,8 +170,8 @@ class LoopMixin:
             if mean > _DIVERGED * max(self._untrained_loss, chance):
                 self._raise_diverged(f"the mean training loss rose to {mean:.4g}")
         parameters = [p for p in self.module_.parameters() if p.is_floating_point()]
-        norms = torch._foreach_norm(parameters)
-        if not torch.isfinite(torch.stack([n.to(norms[0]) for n in norms])).all():
+        lengths = norms(parameters)
+        if not torch.isfinite(torch.stack([n.to(lengths[0]) for n in lengths])).all():
             self._raise_diverged("weights of the network became NaN or infinite")
 
     def _raise_diverged(self, what):

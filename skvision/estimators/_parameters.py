@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.utils import params_for
 
+from skvision._compat import validate_parameter_constraints
 from skvision.estimators._turns import looking
 from skvision.training._optimizers import group_setting, set_groups
 

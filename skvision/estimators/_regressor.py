@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import _fit_context
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import StrOptions
 from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 from torch import nn
 
+from skvision._compat import StrOptions, fit_context
 from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_not_masked
@@ -281,7 +280,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     ):
         self._store_params(locals())
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Build the network for these images and train it.
 
@@ -314,7 +313,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         """
         return self._fit(X, y, sample_weight, partial=False)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train ``max_epochs`` more, from where the network stands.
 

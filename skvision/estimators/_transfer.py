@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from skvision._compat import BatchNorm
 from skvision.exceptions import FormatError
 from skvision.networks._weights import check_weights, read_weights
 
@@ -20,8 +21,6 @@ __all__ = [
     "split_groups",
     "train_unfrozen",
 ]
-
-_BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]:
@@ -149,7 +148,7 @@ def train_unfrozen(network: nn.Module) -> None:
     In training mode its running statistics would drift away from the frozen weights.
     """
     for module in network.modules():
-        if isinstance(module, _BATCH_NORM):
+        if isinstance(module, BatchNorm):
             own = list(module.parameters(recurse=False))
             if own and not any(p.requires_grad for p in own):
                 module.eval()

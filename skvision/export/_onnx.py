@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import Interval, validate_params
 from torch import nn
 
+from skvision._compat import Interval, validate_params
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.estimators._turns import look
@@ -308,7 +308,7 @@ class _Regressor(_Model):
     def __init__(self, estimator: ImageRegressor, look: _Look) -> None:
         super().__init__(estimator, look)
         self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
-        self.target_shape = estimator._target_shape
+        self.target_shape = estimator._target_shape or ()
         self.target = copy.deepcopy(estimator.scaler_.target).cpu().double()
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,9 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, validate_params
 from skorch.history import History
 
+from skvision._compat import Interval, validate_params
 from skvision.inspection._source import history_of
 
 __all__ = ["convergence_epoch"]

@@ -8,8 +8,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, validate_params
 
+from skvision._compat import Interval, validate_params
 from skvision.inspection._plotting import (
     add_legend,
     check_named,

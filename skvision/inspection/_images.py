@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import _safe_indexing, check_array, check_random_state
+from sklearn.utils import check_array, check_random_state
 
+from skvision._compat import safe_indexing
 from skvision.datasets._adapters import images_of
 from skvision.datasets._kinds import paths_of
 from skvision.datasets._layout import CHANNELS, Channels
@@ -68,7 +69,7 @@ def take_rows(X: Any, rows: np.ndarray, net: Any = None) -> Any:
         return paths[rows]
     if isinstance(X, torch.Tensor):
         return X[torch.from_numpy(rows)]
-    return X[rows] if isinstance(X, ImageSequence) else _safe_indexing(X, rows)
+    return X[rows] if isinstance(X, ImageSequence) else safe_indexing(X, rows)
 
 
 def _channels(net: Any, where: str = "auto") -> Channels:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import _num_samples
 
+from skvision._compat import Interval, num_samples, validate_params
 from skvision.inspection._images import (
     as_drawn,
     cell_size,
@@ -228,7 +227,7 @@ class PredictionDisplay:
         y_pred = column_or_1d(y_pred)
         check_consistent_length(X, y_true, y_pred, confidence)
         names = names_of(unique_labels(y_true, y_pred), target_names)
-        rows: Any = _wrong_rows(y_true, y_pred) if errors_only else _num_samples(X)
+        rows: Any = _wrong_rows(y_true, y_pred) if errors_only else num_samples(X)
         rows = choose_rows(rows, n_images, random_state)
         images = as_drawn(unit_images(take_rows(X, rows), image_shape=image_shape))
         if confidence is not None:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval, validate_params
-from sklearn.utils.validation import _num_samples
 
+from skvision._compat import Interval, num_samples, validate_params
 from skvision._random import draw_seed, isolated_random_state
 from skvision.datasets._readers import ArrayReader
 from skvision.datasets._sequence import ImageSequence
@@ -184,7 +183,7 @@ class ReconstructionDisplay:
         for autoencoder in autoencoders.values():
             _check_autoencoder(autoencoder)
         first = next(iter(autoencoders.values()))
-        chosen = choose_rows(_num_samples(X), n_images, random_state)
+        chosen = choose_rows(num_samples(X), n_images, random_state)
         chosen = take_rows(X, chosen, net_of(first))
         seed = draw_seed(random_state)
         rows: dict[str, Any] = {}

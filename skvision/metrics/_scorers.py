@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import log_loss, top_k_accuracy_score
-from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from skvision._compat import BaseScorer, Interval, check_sample_weight, validate_params
 from skvision.preprocessing._inputs import labels_by_name
 from skvision.storage._objects import register
 
@@ -118,7 +117,7 @@ def cross_entropy_scorer() -> Callable[..., float]:
     return scorer
 
 
-class _ProbabilityScorer(_BaseScorer):
+class _ProbabilityScorer(BaseScorer):
     """Score the probabilities of all classes.
 
     As a scorer of scikit-learn's own kind it shares predictions with the other
@@ -169,7 +168,7 @@ class _ProbabilityScorer(_BaseScorer):
         y_true = column_or_1d(y_true)
         check_consistent_length(y_true, proba)
         if (weight := kwargs.get("sample_weight")) is not None:
-            kwargs["sample_weight"] = _check_sample_weight(weight, proba)
+            kwargs["sample_weight"] = check_sample_weight(weight, proba)
         unique_labels(y_true, classes)  # Numbers are not to be compared with strings.
         return self._sign * self._score_func(y_true, proba, labels=classes, **kwargs)
 

@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 from joblib import parallel_config
 
+from skvision._compat import dask_backend
 from skvision.datasets._maps import reference_to
 from skvision.datasets._sequence import ImageSequence
 
@@ -96,7 +97,6 @@ def on_dask(client: Any = None) -> Iterator[None]:
 
 def _make_backend(client: Any = None, **params: Any) -> Any:
     from dask.sizeof import sizeof
-    from joblib._dask import DaskDistributedBackend
 
     class Everywhere:
         """A client that scatters to all workers what is too large for each task."""
@@ -109,7 +109,7 @@ def _make_backend(client: Any = None, **params: Any) -> Any:
                 return data
             return await client.scatter(data, broadcast=True, **options)
 
-    backend = DaskDistributedBackend(client=client, **params)
+    backend = dask_backend()(client=client, **params)
     backend.client = Everywhere()
     return backend
 

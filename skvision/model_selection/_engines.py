@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+from skvision._compat import switch_vmap_warnings
 from skvision.estimators._build import with_channels_last
 from skvision.model_selection._tracing import trace
 from skvision.model_selection._wide import WideNetwork
@@ -274,15 +275,11 @@ def _slowly() -> Iterator[None]:
     A filter of warnings would change what other threads show, and show again what has
     been shown.
     """
-    switch = getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", None)
-    if switch is None:
-        yield
-        return
-    switch(False)
+    switch_vmap_warnings(False)
     try:
         yield
     finally:
-        switch(True)
+        switch_vmap_warnings(True)
 
 
 #: In the order in which they are tried.

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn.utils._param_validation import Interval
 
+from skvision._compat import Interval
 from skvision._identity import Unidentified
 from skvision.model_selection._member import Member
 from skvision.model_selection._plan import (

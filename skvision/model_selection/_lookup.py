@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils._metadata_requests import _routing_enabled
 
+from skvision._compat import routing_enabled
 from skvision.model_selection._fits import StackedFits
 
 __all__ = ["ROWS", "FixedSplits", "looking_up"]
@@ -44,7 +44,7 @@ def looking_up(estimator: Any, fits: StackedFits) -> Any:
     LookingUp.__module__ = own.__module__
     new = clone(estimator)
     new.__class__ = LookingUp
-    if _routing_enabled():
+    if routing_enabled():
         new.set_fit_request(**{ROWS: True})
     return new
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
+from skvision._compat import has_global_hooks
 from skvision._identity import Unidentified, fingerprint
 from skvision._random import isolated_random_state
 from skvision.model_selection._engines import is_dropout
@@ -116,7 +117,7 @@ def same_numbers(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def hooks_of(module: nn.Module) -> str | None:
     """Return which hooks of a network may change what it computes, if any."""
-    if nn.modules.module._has_any_global_hook():
+    if has_global_hooks():
         return "hooks are registered for all modules"
     for name, parameter in module.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:

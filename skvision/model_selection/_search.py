@@ -17,8 +17,8 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.utils import check_random_state, indexable
-from sklearn.utils.validation import _check_method_params, _num_samples
 
+from skvision._compat import check_method_params, num_samples
 from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
@@ -80,7 +80,7 @@ class StackedSearchMixin:
         ordinary.cv = search.cv
         generators = _generators(search)
         states = [generator.get_state() for generator in generators]
-        rows = {ROWS: np.arange(_num_samples(X))}
+        rows = {ROWS: np.arange(num_samples(X))}
         search._stack(X, y, params, self.n_jobs)
         try:
             # Where joblib's fits go is for the stacks; to look them up takes no time.
@@ -101,7 +101,7 @@ class StackedSearchMixin:
     def _stack(self, X: Any, y: Any, params: dict[str, Any], n_jobs: Any) -> None:
         X, y = indexable(X, y)
         self._data = X, y
-        fit_params = _check_method_params(X, params=params)
+        fit_params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(fit_params)
         self._backend = get_active_backend()
         self._fits = StackedFits(
@@ -135,7 +135,7 @@ class StackedSearchMixin:
             routed = self._get_routed_params_for_fit(self._params)
             splits = list(cv.split(X, y, **routed.splitter.split))
             requests = [
-                Request.of(params, train, _num_samples(X))
+                Request.of(params, train, num_samples(X))
                 for params in candidates
                 for train, _ in splits
             ]

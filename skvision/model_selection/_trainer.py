@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_method_params
 
+from skvision._compat import check_method_params, safe_indexing
 from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
@@ -101,14 +100,14 @@ class Trainer:
         # Parameters tell which axis holds the channels.
         key = str(net.channels).encode() + rows.tobytes()
         if key not in self._folds:
-            y = None if self.y is None else _safe_indexing(self.y, rows)
+            y = None if self.y is None else safe_indexing(self.y, rows)
             self._folds[key] = self._rows_of_X(rows, net), y
-        chosen = _check_method_params(self.X, self.fit_params, rows)
+        chosen = check_method_params(self.X, self.fit_params, rows)
         return *self._folds[key], chosen.get("sample_weight")
 
     def _rows_of_X(self, rows: np.ndarray, net: Any) -> Any:
         if hasattr(self.X, "columns") or is_flat(self.X) or self.y is None:
-            return _safe_indexing(self.X, rows)
+            return safe_indexing(self.X, rows)
         # Folds share the images instead of copying them.
         if net.channels not in self._images:
             self._images[net.channels] = as_images(self.X, channels=net.channels)

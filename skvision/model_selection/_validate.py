@@ -10,10 +10,13 @@ from joblib import parallel_config
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv, cross_validate
 from sklearn.utils import indexable
-from sklearn.utils._metadata_requests import _routing_enabled
-from sklearn.utils._param_validation import validate_params
-from sklearn.utils.validation import _check_method_params, _num_samples
 
+from skvision._compat import (
+    check_method_params,
+    num_samples,
+    routing_enabled,
+    validate_params,
+)
 from skvision._warnings import warn
 from skvision.estimators._base import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
@@ -108,7 +111,7 @@ return_estimator, return_indices, error_score
     X, y = indexable(X, y)
     params = dict(params or {})
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
-    given = params if _routing_enabled() else {**params, "groups": groups}
+    given = params if routing_enabled() else {**params, "groups": groups}
     routed = _routed(estimator, scoring, splitter, X, given)
     splits = list(splitter.split(X, y, **routed.splitter.split))
     how: dict[str, Any] = {
@@ -118,7 +121,7 @@ return_estimator, return_indices, error_score
     }
     fits = StackedFits(estimator, X, y, routed.estimator.fit, **how)
     fixed = FixedSplits(splits, splitter)
-    n_rows = _num_samples(X)
+    n_rows = num_samples(X)
     if not fits.train([Request.of(None, train, n_rows) for train, _ in splits]):
         ordinary |= {"cv": fixed, "params": params}
         return cross_validate(estimator, X, y, **options, **ordinary)
@@ -135,4 +138,4 @@ return_estimator, return_indices, error_score
 def _routed(estimator: Any, scoring: Any, cv: Any, X: Any, params: dict) -> Any:
     """Return metadata by where they go in a search."""
     router = GridSearchCV(estimator, {}, scoring=scoring, refit=False, cv=cv)
-    return router._get_routed_params_for_fit(_check_method_params(X, params))
+    return router._get_routed_params_for_fit(check_method_params(X, params))

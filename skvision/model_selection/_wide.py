@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from skvision._compat import Operator
 from skvision.model_selection._tracing import Graph
 
 __all__ = ["WideNetwork"]
@@ -121,7 +122,7 @@ class WideNetwork:
         return [values[node] for node in self.graph.outputs]
 
     def _add(self, node: Any) -> None:
-        if not isinstance(node.target, torch._ops.OpOverload):
+        if not isinstance(node.target, Operator):
             raise ValueError(f"{node.target} is not known to keep networks apart")
         name = node.target._overloadpacket.__name__
         outputs, done = set(self.graph.outputs), self.graph.last_read_at(node)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length
-from sklearn.utils._param_validation import StrOptions, validate_params
 
+from skvision._compat import StrOptions, validate_params
 from skvision._random import draw_seed, isolated_random_state
 from skvision._warnings import warn
 from skvision.datasets._layout import layout_of

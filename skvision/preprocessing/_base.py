@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, make_constraint
+
+from skvision._compat import Interval, make_constraint
 
 __all__ = [
     "FINITE",

@@ -6,9 +6,9 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from torch.nn import functional as F
 
+from skvision._compat import Interval, RealNotInt, StrOptions
 from skvision.preprocessing._base import (
     FINITE,
     NON_NEGATIVE,

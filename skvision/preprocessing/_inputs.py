@@ -149,7 +149,7 @@ def as_array(X: Any) -> Any:
 
 def _is_nullable(X: Any) -> bool:
     """Whether X is a frame of integers that might lack values, but does not."""
-    dtypes = getattr(X, "dtypes", None)
+    dtypes: Any = getattr(X, "dtypes", None)
     if not hasattr(dtypes, "to_numpy") or not len(dtypes):
         return False
     whole = all(getattr(dtype, "kind", "") in ("i", "u") for dtype in dtypes)

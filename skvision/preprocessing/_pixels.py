@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from sklearn.utils._param_validation import StrOptions
 
+from skvision._compat import StrOptions
 from skvision.preprocessing._base import (
     FINITE,
     NON_NEGATIVE,

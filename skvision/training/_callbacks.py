@@ -7,12 +7,10 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from sklearn.utils._param_validation import (
-    Interval,
-    validate_parameter_constraints,
-)
 from skorch.callbacks import Callback
 from torch import nn
+
+from skvision._compat import Interval, validate_parameter_constraints
 
 __all__ = ["GradientRecorder"]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
 from torch import nn
+
+from skvision._compat import StrOptions
 
 __all__ = [
     "CRITERIA",
