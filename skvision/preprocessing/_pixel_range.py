@@ -17,8 +17,12 @@ __all__ = ["Divisors", "divisors_for", "is_outside", "pixel_range", "warn_of_sca
 _CHUNK = 1 << 20
 # What rounding, in scaling to [0, 1], may leave below 0 and above 1.
 _TOLERANCE = 1e-3
-# Floats beyond this are no values in [0, 1] that a filter has let overshoot.
-_FAR = 2
+# Floats beyond these are no values in [0, 1] that a filter has let overshoot, or noise.
+_LOW, _FAR = -0.5, 2
+# How many times brighter or darker than all of the fit no image is.
+_BRIGHTER, _DARKER = 4, 10
+# What is black, or nearly, among values in [0, 1].
+_BLACK = 0.05
 
 
 class Divisors(NamedTuple):
@@ -136,20 +140,24 @@ def warn_of_scale(
     """
     whole, was_whole = images.dtype.kind in "iu", fitted.kind in "iu"
     was_outside = is_outside(*fitted_range)
-    if whole and was_whole:
-        if images.dtype == np.uint8 or divisors.wider == 1:
-            return
-    elif was_whole and divisors.wider == 1:
-        return  # Neither kind is divided by anything.
-    elif not (whole or was_whole) and (was_outside or images.reading != "memory"):
+    # Neither is divided by anything, so that the two ranges compare.
+    as_they_are = not (whole or was_whole) or (was_whole and divisors.wider == 1)
+    if whole and was_whole and not as_they_are and images.dtype == np.uint8:
         return
+    if as_they_are and was_outside and images.flat:
+        return  # Features may have any range.
     low, high = pixel_range(images, n_looked_at=16)
     text = (
         f"X holds {images.dtype} values from {low:.6g} to {high:.6g}, but {name} was "
         f"fitted on {fitted} values from {fitted_range[0]:.6g} to "
         f"{fitted_range[1]:.6g}. "
     )
-    if whole and not was_whole and was_outside:
+    if as_they_are:
+        if _is_other_scale(images, (low, high), fitted_range):
+            remedy = "Bring X to the range that was fitted."
+            remedy = remedy if was_outside else _remedy(low, high)
+            warn(f"{text}Values are taken as they are. {remedy}")
+    elif whole and not was_whole and was_outside:
         divisor = divisors.of_stored(images.dtype)
         if divisor == 1:
             text += "Its integers are taken as they are. Give X.astype('float32')"
@@ -166,8 +174,34 @@ def warn_of_scale(
             f"{text}Those integers were divided by {divisors.of_stored(fitted)}, and "
             f"floats are taken as they are. {_remedy(low, high)}"
         )
-    elif not (whole or was_whole) and high > _FAR and _are_whole(images):
-        warn(f"{text}Floats are taken as they are. {_remedy(low, high)}")
+
+
+def _is_other_scale(
+    images: ImageSequence, limits: tuple[float, float], fitted: tuple[float, float]
+) -> bool:
+    """Whether values can hardly be on the scale of those of the fit, both as they are.
+
+    Parameters
+    ----------
+    images : ImageSequence
+    limits, fitted : tuple of float
+        The least and the greatest value of `images`, and of those of the fit.
+    """
+    low, high = limits
+    if fitted[0] >= _LOW and fitted[1] <= _FAR:
+        if images.flat:
+            return high > _FAR and _are_whole(images)
+        return low < _LOW or high > _FAR
+    size, was_size = max(-low, high), max(-fitted[0], fitted[1])
+    if size > _BRIGHTER * was_size:
+        return True
+    unsigned = fitted[0] < _LOW and low >= 0
+    if size > 1 + _TOLERANCE:
+        return unsigned and high > 1.5 * fitted[1]
+    if unsigned and low < _BLACK and high > -_LOW:
+        return True
+    # Of black images, values up to 1 are whole.
+    return size > 0 and was_size >= _DARKER * size and not _are_whole(images)
 
 
 def _remedy(low: float, high: float) -> str:

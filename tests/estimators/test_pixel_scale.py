@@ -217,6 +217,17 @@ PAIRS = [
     ("float 0..16", "uint8", True, False),
     ("float -1..1", "uint8", True, False),
     ("bool", "unit", False, True),
+    ("unit", "float -1..1", True, False),
+    ("unit", "float 0..16", True, False),
+    ("float -1..1", "unit", True, False),
+    ("float -1..1", "float 0..255", True, False),
+    ("float 0..255", "unit", True, False),
+    ("float 0..255", "float -1..1", True, False),
+    ("float 0..16", "unit", True, False),
+    ("float 0..16", "float 0..255", True, False),
+    ("negative", "uint8", True, False),
+    ("negative", "int64", True, False),
+    ("negative", "unit", True, False),
 ]
 
 
@@ -233,7 +244,10 @@ def test_other_pixels_than_in_fit(then, now, warns, is_right, data, fitted):
         assert score >= net.score(KINDS[then][0](X), y) - 0.05
 
 
-@pytest.mark.parametrize("kind", ["uint8", "int64", "16 bits", "unit", "float 0..255"])
+DARK = ["uint8", "int64", "16 bits", "unit", "float 0..255", "float 0..16"]
+
+
+@pytest.mark.parametrize("kind", [*DARK, "float -1..1", "negative"])
 def test_dark_images_alone_do_not_warn(kind, data, fitted):
     dark = KINDS[kind][0](data[0] // 9)
     for X in (dark, np.zeros_like(dark), dark[:1]):
