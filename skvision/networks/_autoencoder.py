@@ -120,7 +120,18 @@ class DenseAutoencoder(nn.Module):
         initialize_weights(self, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the reconstructions of a batch, in its shape."""
+        """Return the reconstructions of a batch.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (batch, C, H, W)
+            Pixels.
+
+        Returns
+        -------
+        reconstructions : torch.Tensor of shape (batch, C, H, W)
+            In the shape of the images.
+        """
         return self.decoder(self.encoder(images)).reshape(images.shape)
 
 
@@ -306,7 +317,18 @@ class ConvAutoencoder(nn.Module):
         initialize_weights(self, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the reconstructions of a batch, in its shape."""
+        """Return the reconstructions of a batch.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (batch, C, H, W)
+            Pixels.
+
+        Returns
+        -------
+        reconstructions : torch.Tensor of shape (batch, C, H, W)
+            In the shape of the images.
+        """
         return self.decoder(self.encoder(images))
 
 

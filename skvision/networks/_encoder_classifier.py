@@ -124,7 +124,18 @@ class EncoderClassifier(nn.Module):
         initialize_weights(self.head, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the outputs of a batch, of shape (batch, n_outputs)."""
+        """Return the outputs of a batch.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (batch, C, H, W)
+            Pixels.
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (batch, n_outputs)
+            Logits, or values of a regression.
+        """
         return self.head(self.encoder(images))
 
 

@@ -112,5 +112,16 @@ class MLP(nn.Module):
         initialize_weights(self, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the outputs of a batch, of shape (batch, n_outputs)."""
+        """Return the outputs of a batch.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (batch, C, H, W) or (batch, n_features)
+            Pixels, flattened if they are not.
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (batch, n_outputs)
+            Logits, or values of a regression.
+        """
         return self.head(self.layers(images.flatten(1)))
