@@ -26,6 +26,7 @@ __all__ = [
     "check_finite",
     "check_history",
     "check_optimizer",
+    "check_optimizer_states",
     "check_scaler",
     "check_schedules",
     "check_target_scaler",
@@ -105,8 +106,13 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
         for name, value in group.items():
             if not _is_like(value, expected.get(name, 0.0)):
                 raise FormatError(f"its optimizer has {name}={shown(value)}")
+    check_optimizer_states(optimizer, state)
+
+
+def check_optimizer_states(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Check what an optimizer remembers of its weights, in groups like its own."""
     weights = [p for group in optimizer.param_groups for p in group["params"]]
-    for group in groups:
+    for group in state["param_groups"]:
         places = [i for i in group["params"] if i in state["state"]]
         states = [(weights[i], state["state"][i]) for i in places]
         if name := missing_state(optimizer, group, states):
@@ -117,13 +123,19 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
             for part in parts:
                 if isinstance(part, torch.Tensor):
                     check_finite({f"optimizer's {name}": part})
-            if isinstance(value, torch.Tensor) and not isinstance(optimizer, _FREE):
+            if isinstance(value, torch.Tensor) and not _keeps_any_shape(optimizer):
                 # A fused step reads and writes as many values as the weights have.
                 shape = () if name in _SCALARS else weights[place].shape
                 if value.shape != shape or value.is_complex():
                     raise FormatError(f"its optimizer's {name!r} has another shape")
             if name == "step" and value < 0:
                 raise FormatError(f"its optimizer has taken {float(value)} steps")
+
+
+def _keeps_any_shape(optimizer: torch.optim.Optimizer) -> bool:
+    others = not type(optimizer).__module__.startswith("torch.")
+    fused = any(group.get("fused") for group in optimizer.param_groups)
+    return isinstance(optimizer, _FREE) or (others and not fused)
 
 
 def _is_like(value: Any, expected: Any) -> bool:

@@ -21,13 +21,12 @@ from torch import nn
 
 from skvision.estimators._contents import (
     LEFT,
-    check_finite,
     check_history,
+    check_optimizer_states,
     check_trained,
 )
 from skvision.exceptions import FormatError
 from skvision.networks._weights import check_weights
-from skvision.training._optimizers import missing_state
 
 __all__ = ["NotRestorable", "check_parts", "check_state", "restored"]
 
@@ -141,9 +140,8 @@ def _check_weights(name: str, found: Any, fresh: Mapping[str, Any]) -> None:
 def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
     fresh = optimizer.state_dict()["param_groups"]
     try:
-        groups, states = found["param_groups"], found["state"].values()
+        groups = found["param_groups"]
         names = [(g.keys() - LEFT, g["params"]) for g in groups]
-        tensors = [v for s in states for v in s.values() if isinstance(v, torch.Tensor)]
     except (AttributeError, KeyError, TypeError) as error:
         raise FormatError("its optimizer has no state") from error
     if names != [(g.keys() - LEFT, g["params"]) for g in fresh]:
@@ -154,13 +152,12 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
                 _like(own.get(key, 0.0), value)
             except NotRestorable as error:
                 raise FormatError(f"its optimizer has {key}={value!r}") from error
-    for value in tensors:
-        check_finite({"optimizer": value})
-    weights = [p for group in optimizer.param_groups for p in group["params"]]
-    for group in groups:
-        states = [(weights[i], found["state"].get(i, {})) for i in group["params"]]
-        if name := missing_state(optimizer, group, states):
-            raise FormatError(f"its optimizer does not know {name!r} of each weight")
+    try:
+        check_optimizer_states(optimizer, found)
+    except FormatError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise FormatError(f"its optimizer has no state: {error!r}") from error
 
 
 def restored(

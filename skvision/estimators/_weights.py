@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,18 +16,28 @@ import torch
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from skorch.history import History
+from torch import nn
 
 from skvision.estimators._build import network_shape
 from skvision.estimators._contents import (
     check_divisors,
     check_facts,
+    check_history,
+    check_optimizer,
     check_scaler,
     check_target_scaler,
 )
+from skvision.estimators._resume import set_optimizer_state
 from skvision.estimators._saving import facts_of, scalings_of
 from skvision.estimators._turns import changing, looking
 from skvision.exceptions import FormatError
-from skvision.networks._weights import check_weights
+from skvision.networks._weights import (
+    check_file,
+    check_weights,
+    read_safetensors,
+    read_torch,
+    state_of,
+)
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.storage._tree import decode, encode
 
@@ -159,20 +170,48 @@ class WeightsMixin:
         source, rest = _taken_out(files)
         if source is not None:
             self._load_weights(source, use_safetensors, epoch)
-        if rest or source is None:
+        for name, file in [*rest.items()]:
+            part = getattr(self, name[2:] + "_", None)
+            if name[2:] in self._optimizers:
+                self._load_optimizer(name, rest.pop(name), use_safetensors)
+            elif isinstance(part, nn.Module) and self.torch_load_kwargs is None:
+                del rest[name]
+                found, _ = _read(name, file, use_safetensors, self.device_)
+                part.load_state_dict(state_of(found, f"{name}={file!r}"))
+        if (history := rest.pop("f_history", None)) is not None:
+            with _damaged("f_history", history):
+                check_file(history, "it")
+                self.history = History(check_history(History.from_file(history)))
+        if rest or not any(files.values()):
+            for name, file in rest.items():
+                check_file(file, f"{name}={file!r}")
             with self._plain_device():
                 super().load_params(**rest, use_safetensors=use_safetensors)
-            self._scaling_known |= self.scaler_.mean is not None
+        self._scaling_known |= self.scaler_.mean is not None
+
+    def _load_optimizer(self, name, source, use_safetensors):
+        optimizer = getattr(self, name[2:] + "_")
+        with _damaged(name, source):
+            state, _ = _read(name, source, use_safetensors, self.device_)
+            # Other releases of torch have other settings.
+            known = optimizer.state_dict()["param_groups"]
+            groups = zip(known, state["param_groups"], strict=True)
+            state = {**state, "param_groups": [{**own, **new} for own, new in groups]}
+            check_optimizer(optimizer, state)
+            set_optimizer_state(optimizer, state)
 
     def _load_weights(self, source, use_safetensors, epoch):
-        state, text = _read(source, use_safetensors, self.device_)
+        state, text = _read("f_params", source, use_safetensors, self.device_)
+        state = state_of(state, f"f_params={source!r}")
         note = None if text is None else self._checked_note(text)
         own = self.module_.state_dict()
         # What does not fit is told of by torch.
         fitting = {
             name: value
             for name, value in state.items()
-            if name in own and value.shape == own[name].shape
+            if isinstance(value, torch.Tensor)
+            and name in own
+            and value.shape == own[name].shape
         }
         check_weights(fitting, own, f"f_params={source!r}")
         self.module_.load_state_dict(state)
@@ -307,18 +346,26 @@ def _write(target, state, note, use_safetensors):
         target.write(safetensors.torch.save(state, metadata))
 
 
-def _read(source, use_safetensors, device):
-    """Return weights, and the note beside them or None."""
-    if not use_safetensors:
-        state = torch.load(source, map_location=device, weights_only=True)
-        return state, getattr(state, _ATTRIBUTE, None)
-    if not isinstance(source, (str, os.PathLike)):
-        data = source.read()
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return safetensors.torch.load(data), header.get("__metadata__", {}).get(_ENTRY)
-    with safetensors.safe_open(source, framework="pt", device=str(device)) as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return state, (file.metadata() or {}).get(_ENTRY)
+def _read(name, source, use_safetensors, device):
+    """Return what is in a file, and the note beside it or None."""
+    title = f"{name}={source!r}"
+    if use_safetensors:
+        state, metadata = read_safetensors(source, title)
+        return state, metadata.get(_ENTRY)
+    state = read_torch(source, title, device)
+    return state, getattr(state, _ATTRIBUTE, None)
+
+
+@contextlib.contextmanager
+def _damaged(name, source):
+    """Name the file in errors about what is in it."""
+    try:
+        yield
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, FormatError) else repr(error)
+        raise FormatError(f"{name}={source!r} cannot be loaded: {reason}") from error
 
 
 def _epoch_of(checkpoint, history):

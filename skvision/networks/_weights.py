@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import stat
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from skvision.exceptions import FormatError
 
-__all__ = ["check_weights", "read_weights"]
+__all__ = [
+    "check_file",
+    "check_weights",
+    "read_safetensors",
+    "read_torch",
+    "read_weights",
+    "state_of",
+]
+
+# Tensors of a small file, and bytes for each one more: to make one takes a while.
+_ENTRIES, _BYTES_PER_ENTRY = 10_000, 1000
 
 
 def read_weights(path: str | os.PathLike[str], title: str) -> dict[str, torch.Tensor]:
@@ -37,40 +50,136 @@ def read_weights(path: str | os.PathLike[str], title: str) -> dict[str, torch.Te
     """
     path = os.fspath(path)
     try:
-        # What is no file, such as a pipe, might never end.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FormatError(f"{title} is not a file.")
+        check_file(path, title)
     except FileNotFoundError:
         raise FileNotFoundError(f"{title}: there is no such file.") from None
     if path.endswith(".safetensors"):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise FormatError(f"{title} is damaged: {error}") from error
-    try:
-        _check_archive(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise FormatError(
-            f"{title} is not a file of weights: expected what "
-            f"torch.save(module.state_dict(), path) writes. {error}"
-        ) from error
+        return read_safetensors(path, title)[0]
+    state = read_torch(path, title)
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor)
-        for name, value in state.items()
+        isinstance(value, torch.Tensor) for value in state_of(state, title).values()
     ):
         raise FormatError(f"{title} holds no state_dict of tensors.")
-    return state
+    return state_of(state, title)
 
 
-def _check_archive(path: str) -> None:
-    """Check that a file holds as many bytes as it says that it has."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        # torch.save compresses nothing; a thousandth might be enough for zeros.
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise FormatError("It is compressed.")
+def check_file(source: Any, title: str) -> None:
+    """Check that a file, or an archive in it, takes no more memory than its size.
+
+    Raises
+    ------
+    FormatError
+        If it does, or if it is no file: a pipe, for one, might never end.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        mode = os.stat(source).st_mode
+        if not stat.S_ISREG(mode):
+            raise FormatError(f"{title} is not a file.")
+    try:
+        problem = _problem_of_archive(source)
+    except zipfile.BadZipFile as error:
+        problem = f"is damaged: {error}"
+    if problem is not None:
+        raise FormatError(f"{title} {problem}.")
+
+
+def read_torch(source: Any, title: str, device: Any = "cpu") -> Any:
+    """Return what ``torch.save`` has written; nothing in it is run.
+
+    Parameters
+    ----------
+    source : str, path-like or file
+    title : str
+        What errors call it.
+    device : torch.device or str, default="cpu"
+
+    Raises
+    ------
+    FormatError
+        If it cannot be read.
+    """
+    check_file(source, title)
+    try:
+        return torch.load(source, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # Not what torch says of a pickle, which is how to run the code in it.
+        reason = "" if isinstance(error, pickle.UnpicklingError) else f" {error}"
+        raise FormatError(
+            f"{title} is not a file of weights: expected what "
+            f"torch.save(module.state_dict(), path) writes.{reason}"
+        ) from error
+
+
+def read_safetensors(
+    source: Any, title: str
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged.
+    """
+    check_file(source, title)
+    try:
+        if not isinstance(source, (str, os.PathLike)):
+            data = source.read()
+            state = safetensors.torch.load(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            return state, header.get("__metadata__", {})
+        with safetensors.safe_open(source, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return state, file.metadata() or {}
+    except (SafetensorError, ValueError) as error:
+        raise FormatError(f"{title} is damaged: {error}") from error
+
+
+def state_of(state: Any, title: str) -> OrderedDict[str, Any]:
+    """Return a ``state_dict`` that was read, without what else its author made it.
+
+    Raises
+    ------
+    FormatError
+        If it is none.
+    """
+    # Attributes of its own would stand before the methods of a dictionary.
+    items = dict(dict.items(state)) if isinstance(state, dict) else {0: state}
+    if not all(isinstance(name, str) for name in items) or any(
+        isinstance(value, torch.Tensor) and value.is_nested for value in items.values()
+    ):
+        raise FormatError(f"{title} holds no state_dict of tensors.")
+    plain = OrderedDict(items)
+    versions = getattr(state, "_metadata", None)
+    if isinstance(versions, dict) and all(
+        isinstance(version, dict) for version in versions.values()
+    ):
+        plain._metadata = versions  # type: ignore[attr-defined]
+    return plain
+
+
+def _problem_of_archive(source: Any) -> str | None:
+    """Say what keeps an archive from holding as many bytes as it says that it has."""
+    place = None if isinstance(source, (str, os.PathLike)) else source.tell()
+    try:
+        if not zipfile.is_zipfile(source):
+            return None
+        with zipfile.ZipFile(source) as archive:
+            entries = archive.infolist()
+            assert archive.fp is not None
+            n_bytes = archive.fp.seek(0, os.SEEK_END)
+    finally:
+        if place is not None:
+            source.seek(place)
+    # torch.save compresses nothing; a thousandth might be enough for zeros.
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return "is compressed"
+    if sum(entry.file_size for entry in entries) > n_bytes:
+        return "says that it has more bytes than it holds"
+    if len(entries) > _ENTRIES + n_bytes // _BYTES_PER_ENTRY:
+        return "has far more tensors than bytes"
+    return None
 
 
 def check_weights(

@@ -170,6 +170,10 @@ WRONG = {
     "rate": lambda state: state["optimizer"]["param_groups"][0].update(lr="1"),
     "groups": lambda state: state["optimizer"]["param_groups"][0].update(evil=1),
     "moments": lambda state: state["optimizer"]["state"][0]["exp_avg"].fill_(np.inf),
+    # A fused step would read and write beyond it.
+    "short moments": lambda state: state["optimizer"]["state"][0].update(
+        exp_avg=torch.zeros(1)
+    ),
     "no moments": lambda state: state["optimizer"]["state"][0].pop("exp_avg"),
 }
 

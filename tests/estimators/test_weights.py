@@ -1,6 +1,11 @@
 """Weights in files, and what goes with them."""
 
+import copy
 import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -256,3 +261,81 @@ def test_what_never_saw_data_is_not_saved(kind, data, tmp_path):
     with pytest.raises(NotFittedError, match="call fit before save"):
         net.save(tmp_path / "file.skv")
     assert not any(tmp_path.iterdir())
+
+
+def overlapping(path, n=100):
+    """Write an archive of many tensors that are one and the same bytes."""
+    torch.save({f"x{i}": torch.zeros(2**16) for i in range(n)}, path)
+    with zipfile.ZipFile(path) as archive:
+        first = next(e for e in archive.infolist() if e.filename.endswith("data/0"))
+        content = {entry: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, data in content.items():
+            if "/data/" not in entry.filename or entry is first:
+                archive.writestr(entry.filename, data)
+        for entry in content:
+            if "/data/" in entry.filename and entry is not first:
+                other = copy.copy(archive.getinfo(first.filename))
+                other.filename = entry.filename
+                archive.filelist.append(other)
+
+
+def compressed(path):
+    torch.save({"x": torch.zeros(2**20)}, path)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+def with_attributes(path):
+    state = OrderedDict(x=torch.zeros(1))
+    state.__dict__["keys"] = 3
+    torch.save(state, path)
+
+
+def with_short_moments(path):
+    net = ImageClassifier(**SMALL | KNOWN).initialize()
+    state = net.optimizer_.state_dict()
+    moments = {"exp_avg": torch.zeros(1), "exp_avg_sq": torch.zeros(1)}
+    torch.save({**state, "state": {0: {"step": torch.ones(()), **moments}}}, path)
+
+
+HOSTILE = {
+    "pipe": os.mkfifo,
+    "overlapping": overlapping,
+    "compressed": compressed,
+    "attributes": with_attributes,
+    "short moments": with_short_moments,
+    "numbers": lambda path: torch.save({1: 2, "layers.0.weight": 3}, path),
+    "list": lambda path: torch.save([1], path),
+    "many": lambda path: torch.save(
+        {f"x{i}": torch.zeros(0) for i in range(13_000)}, path
+    ),
+    "pickle": lambda path: path.write_bytes(pickle.dumps(os.system)),
+    "empty": lambda path: path.touch(),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_files_that_do_harm_are_refused(kind, tmp_path, data):
+    """And nothing tells how to run what is in them."""
+    path = tmp_path / "file"
+    HOSTILE[kind](path)
+    net = fresh(**KNOWN).initialize()
+    before = weights(net)
+    readable = kind in ("attributes", "short moments", "numbers", "list")
+    for name in ("f_params", "f_optimizer", "f_criterion", "f_history"):
+        for use_safetensors in (False, True):
+            modules = name in ("f_params", "f_criterion") and not use_safetensors
+            # It has other names than the module, says torch.
+            error = RuntimeError if modules and readable else FormatError
+            with pytest.raises((FormatError, error)) as raised:
+                net.load_params(**{name: path}, use_safetensors=use_safetensors)
+            assert "weights_only" not in str(raised.value)
+    if kind not in ("numbers", "list"):
+        with pytest.raises(ValueError, match="pretrained"):
+            fresh(pretrained=path).fit(*data)
+    for a, b in zip(weights(net), before, strict=True):
+        assert_array_equal(a, b)
