@@ -88,6 +88,12 @@ class Channels(NamedTuple):
         first, last = tuple(shape), (shape[2], shape[0], shape[1])
         if self.expected is not None and self.expected in (first, last):
             return "first" if self.expected == first else "last"
+        if shape[0] in CHANNELS and shape[2] in CHANNELS and self.expected is None:
+            warn(
+                f"Images of shape {tuple(shape)} may have their channels on the first "
+                "or the last axis; the first is taken. Set channels='first' or "
+                "channels='last'.",
+            )
         if shape[0] in CHANNELS:
             return "first"
         if shape[2] in CHANNELS:

@@ -235,6 +235,8 @@ class DatasetReader(_ItemReader):
             name = type(dataset).__name__
             raise ValueError(f"Found no image in the {name} data set.")
         self._begin(cache, steps)
+        # The first item has decided.
+        self.channels = channels._replace(expected=self.image_shape)
 
     def __len__(self) -> int:
         return len(self.dataset) if self.rows is None else len(self.rows)

@@ -102,11 +102,11 @@ def is_flat(X: Any) -> bool:
     if paths_of(X) is not None:
         return False
     check_kind(X)
-    if isinstance(X, (list, tuple)):
+    if isinstance(X, (list, tuple)) or getattr(X, "shape", None) == (0,):
         if not len(X):
             raise ValueError(
-                "Found array with 0 sample(s): X is an empty list. Give at least one "
-                "image, path of an image file, or row of features."
+                f"Found array with 0 sample(s): X is an empty {type(X).__name__}. Give "
+                "at least one image, path of an image file, or row of features."
             )
         # To ask a PIL image for its axes would load it.
         if is_pil(X[0]) or np.ndim(X[0]) > 1:
@@ -199,7 +199,10 @@ def as_images(
             _check_sizes(X)
             # Read as the data set is that the pairs come from.
             where = Channels(channels, expected)
-            stacked = _stack([to_chw(image, channels=where) for image in X])
+            first = to_chw(X[0], channels=where)
+            where = where._replace(expected=tuple(first.shape))
+            rest = [to_chw(image, channels=where) for image in X[1:]]
+            stacked = _stack([first, *rest])
             images = ImageSequence(ArrayReader(stacked, "first"))
             _check_finite(images)
             return images

@@ -271,6 +271,20 @@ def test_ties_take_the_first_and_warn(rng, shape):
     assert_array_equal(images, array)
 
 
+@pytest.mark.parametrize("given", ["items", "pairs"])
+def test_ties_of_single_images_warn_once(rng, given):
+    pairs = [(image, 0) for image in rng.random((5, 4, 5, 3))]
+    X = pairs if given == "pairs" else Items(pairs)
+    with pytest.warns(UserWarning, match="the first is taken") as found:
+        images = as_images(X)
+        images.read(slice(None))
+    assert (images.image_shape, len(found)) == ((4, 5, 3), 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert as_images(X, channels="last").image_shape == (3, 4, 5)
+        assert as_images(X, expected=(3, 4, 5)).image_shape == (3, 4, 5)
+
+
 def test_no_axis_of_channels():
     with pytest.raises(
         ValueError,

@@ -109,9 +109,9 @@ def test_arrays_by_other_names(given):
 
 
 def test_empty_lists():
-    for X in ([], ()):
+    for X in ([], (), np.array([]), pd.Series([], dtype=object)):
         with pytest.raises(
-            ValueError, match=r"0 sample\(s\).*empty list.*at least one"
+            ValueError, match=r"0 sample\(s\).*is an empty.*at least one"
         ):
             ImageClassifier().fit(X, [])
 
