@@ -13,7 +13,23 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-__all__ = ["draw_seed", "isolated_random_state", "next_seed"]
+__all__ = [
+    "GENERATORS",
+    "draw_seed",
+    "generator_state",
+    "isolated_random_state",
+    "next_seed",
+    "set_generator_state",
+]
+
+#: Classes of generators that may be anybody's own.
+GENERATORS = (
+    torch.Generator,
+    random.Random,
+    np.random.RandomState,
+    np.random.Generator,
+    np.random.BitGenerator,
+)
 
 # The global generators belong to all threads of a process, so that of those that draw
 # from them only one does at a time.
@@ -141,3 +157,39 @@ def _seed(device: torch.device, seed: int) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+
+
+def generator_state(generator: Any) -> Any:
+    """Return the state of a generator of random numbers, as plain data."""
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    return getattr(generator, "bit_generator", generator).state
+
+
+def set_generator_state(generator: Any, state: Any) -> None:
+    """Put a generator into a state that `generator_state` returned.
+
+    Raises
+    ------
+    KeyError, RuntimeError, TypeError, ValueError
+        If it is none.
+    """
+    if isinstance(generator, random.Random):
+        version, numbers, gauss = state
+        generator.setstate((version, tuple(numbers), gauss))
+        return
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+        return
+    place = state["state"].get("pos", 0)
+    if type(place) is not int or not 0 <= place <= 624:
+        # NumPy would read there, whatever memory it is.
+        raise ValueError(f"there is no place {place} in a generator's numbers")
+    if isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        getattr(generator, "bit_generator", generator).state = state

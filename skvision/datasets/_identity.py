@@ -13,7 +13,11 @@ import numpy as np
 import torch
 
 from skvision._identity import examine
-from skvision._random import isolated_random_state
+from skvision._random import (
+    generator_state,
+    isolated_random_state,
+    set_generator_state,
+)
 from skvision.datasets._readers import ArrayReader, DatasetReader, PathReader
 
 if TYPE_CHECKING:
@@ -70,29 +74,12 @@ def _values(images: ImageSequence) -> str:
 @contextlib.contextmanager
 def _put_back(generators: Iterable[Any]) -> Iterator[None]:
     """Leave generators of random numbers as they were found."""
-    before = [(g, _state(g)) for g in generators]
+    before = [(g, generator_state(g)) for g in generators]
     try:
         yield
     finally:
         for generator, state in before:
-            _set_state(generator, state)
-
-
-def _state(generator: Any) -> Any:
-    if hasattr(generator, "getstate"):
-        return generator.getstate()
-    if hasattr(generator, "get_state"):
-        return generator.get_state()
-    return getattr(generator, "bit_generator", generator).state
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if hasattr(generator, "setstate"):
-        generator.setstate(state)
-    elif hasattr(generator, "set_state"):
-        generator.set_state(state)
-    else:
-        getattr(generator, "bit_generator", generator).state = state
+            set_generator_state(generator, state)
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

@@ -145,7 +145,6 @@ class ImageNet(
     _output_kind: str | None = None
     _channels_last = False
     _n_values = 0
-    _checkpoint_path = _found = _within = _built = None
     #: Of schedules that ran before this estimator came out of a file.
     _schedule_steps: dict[str, tuple[str, int]] = {}
 
@@ -190,7 +189,7 @@ class ImageNet(
         with self._unchanged_on_error():
             self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)
-            self._checkpoint_path = self._found = self._within = self._built = None
+            self._forget_checkpoint()
             changed = self._checked_changes() if goes_on else None
             if not goes_on:
                 self.device_ = resolve_device(self.device)

@@ -15,7 +15,7 @@ from skvision.datasets._files import is_path
 from skvision.datasets._identity import file_digest
 from skvision.estimators._schedules import policy_name
 
-__all__ = ["IRRELEVANT", "FitName", "name_of_fit"]
+__all__ = ["IRRELEVANT", "FitName", "name_of_fit", "set_by_hand"]
 
 #: What has no influence on the weights that a fit ends with.
 IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
@@ -36,11 +36,14 @@ class FitName(NamedTuple):
         Of these; what is before "-" is the number of epochs.
     depends : str or None
         What makes a training depend on how many epochs it is to have.
+    generators : list
+        Generators of random numbers among parameters and data.
     """
 
     name: str
     length: str
     depends: str | None
+    generators: list[Any]
 
 
 def name_of_fit(net: Any, data: Any) -> FitName:
@@ -63,7 +66,7 @@ def name_of_fit(net: Any, data: Any) -> FitName:
     # Classes that are announced beforehand are not all in y.
     facts = net._facts(), getattr(net, "classes_", None)
     everything = {
-        "estimator": (type(net), _set_by_hand(net)),
+        "estimator": (type(net), set_by_hand(net)),
         **params,
         "X": data.images,
         "y": data.y,
@@ -79,10 +82,11 @@ def name_of_fit(net: Any, data: Any) -> FitName:
     length = str(max_epochs)
     if schedules:
         length += f"-{examine(lengths).name}"
-    return FitName(found.name, length, _dependence(params, schedules, found.words))
+    depends = _dependence(params, schedules, found.words)
+    return FitName(found.name, length, depends, found.generators)
 
 
-def _set_by_hand(net: Any) -> dict[str, Any]:
+def set_by_hand(net: Any) -> dict[str, Any]:
     """Return attributes that are neither parameters nor what fits have set.
 
     Such as methods that are put in the place of the class's.

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from skvision._compat import norms
 from skvision._warnings import warn
 from skvision.estimators._callbacks import raised_by_callback
+from skvision.estimators._gathered import Gathered
 from skvision.exceptions import DivergedError
 from skvision.training._batches import ImageDataset, ShownDataset
 from skvision.training._losses import constant_loss
@@ -56,8 +57,11 @@ class LoopMixin:
                 if not raised_by_callback(error):
                     raise
                 stop = True
-        if method_name == "on_epoch_end" and self._checkpoint_path is not None:
-            self._write_checkpoint(stopped=stop)
+        if self._checkpoint_path is not None:
+            if method_name == "on_train_begin":
+                self._gathered = Gathered(self, self._generators)
+            elif method_name == "on_epoch_end":
+                self._write_checkpoint(stopped=stop)
         if stop:
             raise StopTraining
 

@@ -13,6 +13,7 @@ from skorch.utils import to_device
 from torch import nn
 
 from skvision.estimators._build import resolve_device
+from skvision.estimators._resume import OF_A_FIT
 from skvision.estimators._turns import looking
 
 __all__ = ["PicklingMixin", "moved_parts"]
@@ -23,7 +24,7 @@ class PicklingMixin:
 
     @looking
     def __getstate__(self):
-        state = dict(vars(self))
+        state = {k: v for k, v in vars(self).items() if k not in OF_A_FIT}
         if getattr(self, "device_", torch.device("cpu")).type != "cpu":
             state |= moved_parts(state, self._part_names(), "cpu")
         state["_sklearn_version"] = sklearn.__version__

@@ -84,7 +84,7 @@ def _is_nested(value: Any) -> bool:
 def _check_random(states: Any) -> None:
     """Check the states of generators by giving them to generators of no use."""
     try:
-        own, others = states
+        own, others, *_ = states
         torch.Generator().set_state(own)
         torch.Generator().set_state(others["torch"])
         version, numbers, gauss = others["python"]
@@ -185,6 +185,8 @@ def restored(
         values = found.get(name, {})
         kind = type(callback).__name__
         own = {k: v for k, v in vars(callback).items() if is_fitted(k, v)}
+        # What is no fitted attribute by its name, and yet changes in a training.
+        own |= {k: vars(callback)[k] for k in values if k in vars(callback)}
         if unknown := values.keys() - own.keys():
             raise NotRestorable(
                 f"the callback {kind} has no attribute {min(unknown)} when a training "

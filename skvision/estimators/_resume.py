@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from skorch.history import History
 
 from skvision._identity import Unidentified
-from skvision._random import next_seed
+from skvision._random import generator_state, next_seed, set_generator_state
 from skvision._warnings import warn
 from skvision.estimators._as_built import as_built, was_built_alike
 from skvision.estimators._fit_name import IRRELEVANT, name_of_fit
+from skvision.estimators._gathered import is_small
 from skvision.estimators._restoring import (
     TRANSIENT,
     NotRestorable,
@@ -38,8 +41,21 @@ __all__ = [
 ]
 
 
+#: What a fit with checkpoints knows of itself.
+OF_A_FIT = ("_found", "_within", "_built", "_gathered", "_generators")
+
+
 class ResumeMixin:
     """Checkpoints of a fit, one file for each pair of parameters and data."""
+
+    _checkpoint_path = _found = _within = _built = _gathered = None
+    #: Those of the user's that the fit draws from.
+    _generators: Sequence[Any] = ()
+
+    def _forget_checkpoint(self):
+        self._checkpoint_path = None
+        for name in OF_A_FIT:
+            vars(self).pop(name, None)
 
     def __skvision_identity__(self):
         params = self.get_params(deep=False)
@@ -60,6 +76,7 @@ class ResumeMixin:
                 f"it could not be told from others: {error}."
             )
             return
+        self._generators = fit.generators
         folder = Path(self.checkpoint)
         self._checkpoint_path = folder / f"{fit.name}-{fit.length}.checkpoint"
         self._found = _read(self._checkpoint_path)
@@ -129,13 +146,22 @@ class ResumeMixin:
 
     def _write_checkpoint(self, *, stopped=False, n_steps=0):
         """Write what is needed to go on, after some steps of an epoch or all."""
+        within = n_steps > 0
+        states, lost = callback_states(self.callbacks_, within=within), {}
+        gathered, others = self._gathered.changed(self)
+        for name, callback in self.callbacks_:
+            more = gathered.get(name, {})
+            kept = {k: v for k, v in more.items() if is_small(v) and storable(v)}
+            states[name] |= kept
+            if keys := [*unstorable(callback), *(more.keys() - kept.keys())]:
+                lost[name] = keys
+        self._tell_of_lost(lost, others)
         parts = self._modules + self._criteria + self._optimizers
         state = {
             name: part.state_dict()
             for name in parts
             if hasattr(part := getattr(self, name + "_"), "state_dict")
         }
-        within = n_steps > 0
         state |= {
             "seed": self._seed,
             "stopped": stopped,
@@ -145,8 +171,8 @@ class ResumeMixin:
             "history": self.history.to_list(),
             "untrained_loss": getattr(self, "_untrained_loss", None),
             "random": self._randomness(),
-            "callbacks": callback_states(self.callbacks_, within=within),
-            "lost": lost_states(self.callbacks_),
+            "callbacks": states,
+            "lost": lost,
             # Callbacks freeze weights, and let them go, at epochs that are over then.
             "trained": [
                 k for k, p in self.module_.named_parameters() if p.requires_grad
@@ -154,14 +180,51 @@ class ResumeMixin:
         }
         write_checkpoint(self._checkpoint_path, state)
 
+    def _tell_of_lost(self, lost, others):
+        """Warn, once in a fit, of what checkpoints cannot hold."""
+        if self._gathered.is_told:
+            return
+        self._gathered.is_told = bool(lost or others)
+        named = dict(self.callbacks_)
+        for name, keys in lost.items():
+            warn(
+                f"A checkpoint cannot hold {', '.join(keys)} of the callback "
+                f"{type(named[name]).__name__}; a fit that goes on from it begins with "
+                "that attribute as new.",
+            )
+        if others:
+            warn(
+                f"A checkpoint cannot hold {', '.join(others)}, which the training "
+                "changes; a fit that goes on from it may end with other weights. Keep "
+                "it in a buffer of a network or in numbers of a callback."
+            )
+
     def _randomness(self):
         """Return the states of all generators that a fit draws from."""
-        return self._generator.get_state(), random_states(self.device_)
+        users = [generator_state(generator) for generator in self._generators]
+        return self._generator.get_state(), random_states(self.device_), users
 
     def _set_randomness(self, states):
-        own, others = states
+        own, others, *users = states
         self._generator.set_state(own)
         set_random_states(others, self.device_)
+        # Older checkpoints have none of the user's.
+        for generator, state in zip(self._generators, *users or [()], strict=False):
+            set_generator_state(generator, state)
+
+    def _try_randomness(self, state):
+        """Check states of generators by giving them to those that they are for."""
+        before = self._randomness()
+        try:
+            for key in ("random", "epoch_began"):
+                if state[key] is not None:
+                    self._set_randomness(state[key])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise NotRestorable(
+                f"a generator of random numbers has no such state: {error}"
+            ) from error
+        finally:
+            self._set_randomness(before)
 
     def _begin_epoch(self, iterator):
         """Return the batches of a training epoch that are left, and how many were."""
@@ -189,6 +252,7 @@ class ResumeMixin:
         """Take over the state of a checkpoint; return whether training is over."""
         try:
             changes = restored(self.callbacks_, state)
+            self._try_randomness(state)
         except NotRestorable as error:
             warn(
                 f"Training does not go on from {state['path']!r}, but begins anew: "
@@ -266,19 +330,9 @@ def callback_states(callbacks, *, within=False):
     return states
 
 
-def lost_states(callbacks):
-    """Return the names of attributes that plain data cannot hold, and warn of them."""
-    lost = {}
-    for name, callback in callbacks:
-        keys = [k for k, v in _fitted(callback).items() if not storable(v)]
-        if keys:
-            lost[name] = keys
-            warn(
-                f"A checkpoint cannot hold {', '.join(keys)} of the callback "
-                f"{type(callback).__name__}; a fit that goes on from it begins with "
-                "that attribute as new.",
-            )
-    return lost
+def unstorable(callback):
+    """Return the names of a callback's attributes that plain data cannot hold."""
+    return [k for k, v in _fitted(callback).items() if not storable(v)]
 
 
 def set_callback_states(callbacks, states):
@@ -293,7 +347,10 @@ def _set(callback, key, value):
     if hasattr(own, "load_state_dict"):
         own.load_state_dict(value)
     else:
-        setattr(callback, key, value)
+        if type(own) is list and not key.endswith("_"):
+            own[:] = value  # Its owner may hold it, too.
+        else:
+            setattr(callback, key, value)
 
 
 def _fitted(callback):

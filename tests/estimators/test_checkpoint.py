@@ -1,16 +1,20 @@
 """An interrupted fit goes on where it ended."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
+from torch import nn
 
 from skvision import ImageClassifier, load
 from skvision.exceptions import FormatError
@@ -232,3 +236,96 @@ def test_goes_on_with_what_callbacks_have_frozen(data, tmp_path):
         build("halves", killed=True).fit(*data)
     again = build("halves", killed=False).fit(*data)
     assert again.history[:, "train_loss"] == whole.history[:, "train_loss"]
+
+
+class Counting(Callback):
+    """Counts epochs in an attribute like any other, and slows the training down."""
+
+    def __init__(self, count=0):
+        self.count, self.seen, self.net = count, [], None
+
+    def on_epoch_end(self, net, **kwargs):
+        self.net = net
+        self.seen.append(net.history[-1, "epoch"])
+        self.count += 1
+        if self.count == 3:
+            net.set_params(lr=net.lr / 10)
+
+
+class Drawing:
+    """A transform that draws from a generator of its own."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __call__(self, X):
+        if isinstance(self.generator, torch.Generator):
+            return X * torch.rand((), generator=self.generator)
+        return X * self.generator.uniform(0, 1)
+
+
+REMEMBERING = {
+    "callback": lambda: {"callbacks": [Counting()]},
+    "random": lambda: {"augment": [Drawing(random.Random(0))]},
+    "numpy": lambda: {"augment": [Drawing(np.random.default_rng(0))]},
+    "RandomState": lambda: {"augment": [Drawing(np.random.RandomState(0))]},
+    "torch": lambda: {"augment": [Drawing(torch.Generator().manual_seed(0))]},
+}
+
+
+@pytest.mark.parametrize("steps", [None, 1])
+@pytest.mark.parametrize("kind", REMEMBERING)
+def test_what_is_remembered_in_a_training(kind, steps, data, tmp_path):
+    X, y = data[0][:90], data[1][:90]
+
+    def build(folder):
+        params = REMEMBERING[kind]()
+        callbacks = [*params.pop("callbacks", ()), InterruptAt()]
+        net = ImageClassifier("mlp", max_epochs=5, batch_size=30, random_state=0)
+        net.set_params(callbacks=callbacks, checkpoint=folder, **params)
+        return net.set_params(checkpoint_steps=folder and steps)
+
+    whole = build(None).fit(X, y)
+    interrupt_at(4)
+    with pytest.raises(Interrupt):
+        build(tmp_path).fit(X, y)
+    interrupt_at(None)
+    net = build(tmp_path)
+    given = net.callbacks[0]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="A checkpoint")
+        net.fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 1
+    for one, other in zip(
+        net.module_.parameters(), whole.module_.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+    if kind == "callback":
+        assert given.seen == [1, 2, 3, 4, 5]
+
+
+class CountingLoss(nn.CrossEntropyLoss):
+    n_calls = 0
+
+    def forward(self, y_pred, y):
+        self.n_calls += 1
+        return super().forward(y_pred, y)
+
+
+class Speaking(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        self.word = f"epoch {len(net.history)}"
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"criterion": CountingLoss}, "n_calls of the criterion"),
+        ({"callbacks": [Speaking()]}, "word of the callback Speaking"),
+    ],
+    ids=["criterion", "text"],
+)
+def test_what_a_checkpoint_cannot_hold_is_told(params, name, data, tmp_path):
+    net = ImageClassifier("mlp", max_epochs=2, checkpoint=tmp_path, **params)
+    with pytest.warns(UserWarning, match=f"cannot hold {name}"):
+        net.fit(*data)
