@@ -112,6 +112,12 @@ def build_network(
         if not kwargs:
             # The instance keeps its weights for the next fit or clone.
             return copied(module)
+        warn(
+            f"module is an instance of {type(module).__name__}, and "
+            f"{', '.join(f'module__{name}' for name in kwargs)} make(s) another one of "
+            "its class, without its weights and settings. Give the class and all that "
+            "it is to be made with, or set this in the instance."
+        )
         module = type(module)
     if isinstance(module, str):
         module = get_network(module)

@@ -354,7 +354,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             In the order of ``classes_``.
         """
         warn_if_numbered_otherwise(X, self)
-        return self._raw_predict(X)
+        return self._as_probabilities(self._raw_predict(X))
 
     @available_if(has_decisions)
     @looking

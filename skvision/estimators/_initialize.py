@@ -15,6 +15,7 @@ from skorch.history import History
 from torch import nn
 
 from skvision._random import draw_seed, isolated_random_state, next_seed
+from skvision._warnings import warn
 from skvision.estimators._build import (
     build_network,
     copied,
@@ -215,6 +216,8 @@ class InitializeMixin:
             check_names("criterion", criterion, kwargs)
         built = self.initialized_instance(criterion, kwargs)
         check_no_layer(built)
+        if isinstance(self.criterion, nn.Module) and kwargs:
+            _warn_of_lost(self.criterion, built, kwargs)
         self.criterion_ = (
             built.to(self._dtype) if isinstance(built, nn.Module) else built
         )
@@ -310,3 +313,21 @@ def _scorer_name(scorer):
     while isinstance(function, partial) and not hasattr(function, "__name__"):
         function = function.func
     return getattr(function, "__name__", type(scorer).__name__)
+
+
+def _warn_of_lost(given, built, kwargs):
+    """Warn of settings of a criterion that another one of its class does not have."""
+    lost = {
+        name: value
+        for name, value in vars(given).items()
+        if isinstance(value, (bool, int, float, str))
+        and name not in {*kwargs, "training"}
+        and vars(built).get(name) != value
+    }
+    if lost:
+        warn(
+            f"criterion is an instance of {type(given).__name__} with "
+            f"{', '.join(f'{k}={v!r}' for k, v in lost.items())}, which is lost, as "
+            f"{', '.join(f'criterion__{name}' for name in kwargs)} make(s) another "
+            "one. Give the class, and all settings by criterion__*."
+        )

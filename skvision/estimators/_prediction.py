@@ -8,6 +8,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import isolated_random_state
+from skvision._warnings import warn
 from skvision.estimators._turns import looking
 from skvision.preprocessing._inputs import labels_by_name
 from skvision.training._losses import NONLINEARITIES, identity
@@ -19,6 +20,8 @@ __all__ = ["PredictionMixin"]
 # prediction would depend, in its last bits, on the rows beside it. Flat rows are
 # filled up to a multiple; for images that would cost more than it is worth.
 _ROWS_AT_ONCE = 16
+# By how much sums of probabilities may miss 1, as of float16.
+_FAR_FROM_ONE = 0.01
 
 
 class PredictionMixin:
@@ -80,6 +83,22 @@ class PredictionMixin:
                 outputs[n_done : n_done + len(part)] = part
                 n_done += len(part)
             return self._finite(outputs[:n_done], data.images).numpy()
+
+    def _as_probabilities(self, outputs):
+        """Return outputs; warn if what the user has chosen makes no probabilities."""
+        chosen = self.predict_nonlinearity
+        if chosen is not None and chosen != "auto":
+            sums = outputs.sum(1)
+            if outputs.min() < 0 or abs(sums - 1).max() > _FAR_FROM_ONE:
+                warn(
+                    f"predict_nonlinearity={chosen!r} makes values from "
+                    f"{outputs.min():.4g} on, whose sums in a row go from "
+                    f"{sums.min():.4g} to {sums.max():.4g}, of what "
+                    f"{type(self.module_).__name__} returns: these are no "
+                    "probabilities of classes. Set 'softmax' for logits, 'exp' for "
+                    "logarithms of probabilities."
+                )
+        return outputs
 
     @looking
     def score(self, X, y=None, sample_weight=None):

@@ -16,10 +16,12 @@ from sklearn.utils import check_consistent_length
 from skvision._compat import StrOptions, validate_params
 from skvision._random import draw_seed, isolated_random_state
 from skvision._warnings import warn
+from skvision.datasets._kinds import paths_of
 from skvision.datasets._layout import layout_of
 from skvision.datasets._sequence import ImageSequence
+from skvision.datasets._unwrap import is_dataset
 from skvision.preprocessing._base import BatchTransform
-from skvision.preprocessing._inputs import as_image_array, is_flat
+from skvision.preprocessing._inputs import as_image_array, as_targets, is_flat
 from skvision.preprocessing._pixel_range import is_outside
 
 __all__ = [
@@ -294,6 +296,7 @@ def expand(
     array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
     """
     X, layout = _check_images(X, channels)
+    y = as_targets(y)
     if y is not None:
         check_consistent_length(X, y)
     entries = transforms if isinstance(transforms, (list, tuple)) else [transforms]
@@ -354,6 +357,11 @@ def _one_by_one(
 
 def _check_images(X: Any, channels: str) -> tuple[np.ndarray | ImageSequence, str]:
     """Return images and where they have their channels."""
+    if is_dataset(X) or paths_of(X) is not None:
+        raise TypeError(
+            f"expand needs arrays of images; got {type(X).__name__}. Give X and y of "
+            "as_Xy, which reads data sets and files."
+        )
     if X.flat if isinstance(X, ImageSequence) else is_flat(X):
         raise ValueError(
             "expand needs images; X has rows of features. Reshape it to (n, height, "

@@ -13,6 +13,7 @@ from skvision_tests import DOUBLE, SMALL, Flattening, make_images
 from torch import nn
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.networks import MLP
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -156,6 +157,39 @@ def test_chosen_nonlinearity(data, chosen):
     net = ImageClassifier(predict_nonlinearity=chosen, **DOUBLE).fit(X, y)
     expected = ImageClassifier(**DOUBLE).fit(X, y).predict_proba(X)
     assert_allclose(net.predict_proba(X), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("module", "chosen", "warns"),
+    [
+        (Flattening, "exp", True),
+        (Flattening, torch.sigmoid, True),
+        (Flattening, "softmax", False),
+        (LogSoftmax, "exp", False),
+    ],
+)
+def test_what_is_chosen_makes_probabilities(data, module, chosen, warns):
+    net = ImageClassifier(module, predict_nonlinearity=chosen, **_rest(SMALL))
+    net.set_params(criterion=Focal).fit(*data)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        net.predict_proba(data[0])
+    texts = [str(w.message) for w in found if "predict_nonlinearity=" in str(w.message)]
+    assert bool(texts) == warns
+
+
+def test_settings_of_instances_that_are_lost(data):
+    given = {"module": Flattening, **_rest(SMALL), "criterion__reduction": "sum"}
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+    with pytest.warns(UserWarning, match="label_smoothing=0.1, which is lost"):
+        ImageClassifier(criterion=criterion, **given).fit(*data)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "criterion is an instance")
+        ImageClassifier(criterion=nn.CrossEntropyLoss(), **given).fit(*data)
+    network = MLP((1, 8, 8), 10)
+    net = ImageClassifier(network, module__hidden=(4,), max_epochs=1)
+    with pytest.warns(UserWarning, match="module__hidden.* without its weights"):
+        net.fit(*data)
 
 
 def test_scorers_of_epochs_need_probabilities(data):
