@@ -23,6 +23,8 @@ _IN_PAIRS = ("RGB", "RGBA", "RGBX")
 _GREY = ("1", "L", "LA", "La")
 # Weights of red, green and blue in grey, of 65536, as Pillow has them for 8 bits.
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
+# Tags of TIFF files.
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 # Where an image says how it is to be turned.
 _EXIF_KEYS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
@@ -68,9 +70,11 @@ def pixels_of(
     samples = _samples(image, where)
     if samples is not None:
         return _converted(samples, mode, alpha)
-    origin, image = image.format, upright(image)  # Of some, loading tells the mode.
-    if image.mode.startswith(("I", "F")):
-        samples = np.asarray(image)
+    origin, tags = image.format, getattr(image, "tag_v2", {})
+    image = upright(image)  # Of some, loading tells the mode.
+    is_signed = image.mode == "L" and tags.get(_SAMPLE_FORMAT) == (2,)
+    if image.mode.startswith(("I", "F")) or is_signed:
+        samples = _as_in_tiff(np.asarray(image), tags)
         # Files of 16 bits come as 32, or in the byte order of another machine.
         wide = image.mode == "I" and origin in ("PNG", "PPM")
         native = samples.dtype.newbyteorder("=")
@@ -79,6 +83,8 @@ def pixels_of(
     if mode is None:
         keeps = alpha and image.mode in ("RGBA", "RGBa")
         mode = "L" if image.mode in _GREY else "RGBA" if keeps else "RGB"
+    if isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # Pillow warns of palettes that lose theirs.
     try:
         return np.asarray(image.convert(mode))
     except ValueError as error:
@@ -119,6 +125,19 @@ def upright(image: Image) -> Image:
     return turned
 
 
+def _as_in_tiff(samples: np.ndarray, tags: Any) -> np.ndarray:
+    """Return numbers of a TIFF file that Pillow takes for others."""
+    kind, is_white = tags.get(_SAMPLE_FORMAT, ()), tags.get(_PHOTOMETRIC) == 0
+    if kind == (2,) and samples.dtype == np.uint8:
+        return samples.view(np.int8)
+    if kind == (1,) and samples.dtype == np.int32:
+        return samples.view(np.uint32)
+    if is_white and samples.dtype == np.uint16:
+        # 0 is white, as Pillow knows of 8 bits.
+        return (1 << max(tags[_BITS])) - 1 - samples
+    return samples
+
+
 def _converted(samples: np.ndarray, mode: str | None, alpha: bool) -> np.ndarray:
     if samples.ndim == 2:
         return np.stack([samples] * 3, axis=-1) if mode == "RGB" else samples
@@ -147,7 +166,11 @@ def _samples(image: Any, where: str) -> np.ndarray | None:
         return _read_samples(_source(image), image.tell(), where)
     # An image that was loaded does not tell what its file holds.
     path = image.filename
-    if image.format not in ("PNG", "TIFF") or not path or not os.path.isfile(path):
+    if (
+        image.format not in ("AVIF", "PNG", "TIFF")
+        or not path
+        or not os.path.isfile(path)
+    ):
         return None
     with Image.open(path) as again:
         again.seek(image.tell())
@@ -166,8 +189,10 @@ def _loses_depth(image: Any) -> bool:
         return False
     if image.format == "JPEG2000":
         return _depth_of_jpeg2000(image.fp) > 8
+    if image.format == "AVIF":
+        return _is_deep_avif(image.fp)
     if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (8,))) > 8
+        return max(image.tag_v2.get(_BITS, (8,))) > 8
     for codec, _, _, args in image.tile:
         arguments = args if isinstance(args, tuple) and args else (args,)
         if codec == "SGI16" or (codec.startswith("ppm") and arguments[-1] > 255):
@@ -180,12 +205,23 @@ def _loses_depth(image: Any) -> bool:
 
 
 def _depth_of_jpeg2000(file: Any) -> int:
-    place = file.tell()
-    file.seek(0)
-    head = file.read(1 << 16)
-    file.seek(place)
+    head = _head(file)
     start = head.find(b"\xff\x4f\xff\x51")  # Of the image and tile size marker.
     return 8 if start < 0 else (head[start + 42] & 0x7F) + 1
+
+
+def _is_deep_avif(file: Any) -> bool:
+    # Of the configuration of each picture in it, such as its opacity.
+    _, *parts = _head(file).split(b"av1C")
+    return any(part[2] & 0x40 for part in parts if len(part) > 2)
+
+
+def _head(file: Any) -> bytes:
+    place = file.tell()
+    file.seek(0)
+    head: bytes = file.read(1 << 16)
+    file.seek(place)
+    return head
 
 
 def _source(image: Any) -> Any:

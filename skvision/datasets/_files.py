@@ -27,6 +27,8 @@ __all__ = [
 
 # What systems and programs put into folders, beside names that begin with a dot.
 _NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
+# Formats that are programs; Pillow runs others to draw them.
+_DRAWINGS = ("EPS", "WMF")
 # Pixels of an image that may be decoded only to tell whether its file is damaged.
 _MODERATE = 1 << 22
 
@@ -92,6 +94,11 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Any]:
                 raise OSError("it is no regular file")
             file = stack.enter_context(open(path, "rb"))
             image = stack.enter_context(Image.open(file))
+            if image.format in _DRAWINGS:
+                raise UnsuitableImage(
+                    f"{os.fspath(path)} is a drawing ({image.format}), for which "
+                    "another program would have to be run. Save it as a PNG file."
+                )
         yield image
 
 

@@ -50,7 +50,8 @@ def load_image_folder(
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """Load the images of a folder that has a sub-folder for each class.
 
-    Every image is decoded, and all are put into one array.
+    Every image is decoded, and all are put into one array. Of files with several
+    images, such as pages or the frames of an animation, the first is taken.
 
     Parameters
     ----------

@@ -1,14 +1,16 @@
 """Pixels of image files and PIL images: upright, and as deep as they are."""
 
+import base64
 import io
 import os
+import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from skorch.helper import SliceDataset
 from skvision_tests import Items
 from torch.utils.data import ConcatDataset, Subset
@@ -135,6 +137,69 @@ def test_tiff_of_16_bits(tmp_path, rng, n_channels, order):
     found = read_image(path)
     assert found.dtype == np.uint16
     assert_array_equal(found, without_alpha(pixels))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tag", "change"),
+    [("u1", 339, (1, 2)), ("i4", 339, (2, 1)), ("u2", 262, (1, 0))],
+    ids=["signed", "unsigned", "0 is white"],
+)
+def test_numbers_of_tiff(tmp_path, rng, dtype, tag, change):
+    """Pillow takes them for numbers of another kind, or black for white."""
+    pixels = rng.integers(0, 256, (4, 6 * np.dtype(dtype).itemsize), np.uint8)
+    pixels = pixels.view(dtype)
+    path = tmp_path / "x.tif"
+    Image.fromarray(pixels).save(path, tiffinfo={339: 1} if dtype == "u1" else {})
+    before, after = (struct.pack("<HHIHH", tag, 3, 1, value, 0) for value in change)
+    content = path.read_bytes()
+    assert content.count(before) == 1
+    path.write_bytes(content.replace(before, after))
+    other = {"u1": "i1", "i4": "u4"}.get(dtype)
+    expected = pixels.view(other) if other else 65535 - pixels
+    assert_array_equal(read_image(path), expected, strict=True)
+
+
+#: 8 x 8 pixels of 10 bits, which Pillow cannot write.
+AVIF = (
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAA"
+    "cGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAA"
+    "HwAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAA"
+    "FGlzcGUAAAAAAAAACAAAAAgAAAAQcGl4aQAAAAADCgoKAAAADGF2MUOBIEAAAAAAE2NvbHJuY2x4AAIA"
+    "AgAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAJ21kYXQSAAoIOAi/awICBpAyERlCYwTE000zQSQA"
+    "kD+bDGCi"
+)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow has no AVIF")
+def test_avif(tmp_path):
+    """Pillow reads all of them as 8 bits."""
+    path = tmp_path / "x.avif"
+    Image.new("RGB", (8, 8), "red").save(path)
+    assert read_image(path).shape == (8, 8, 3)
+    path.write_bytes(base64.b64decode(AVIF))
+    with Image.open(path) as image:
+        image.load()
+        for read in (lambda: read_image(path), lambda: pixels_of(image)):
+            with pytest.raises(UnsuitableImage, match="more than 8 bits"):
+                read()
+
+
+def test_drawings_are_not_run(tmp_path):
+    """Whatever their names are."""
+    path = tmp_path / "x.png"
+    path.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+    )
+    with pytest.raises(UnsuitableImage, match="another program"):
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_palettes_with_opacity(tmp_path):
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).convert("P")
+    image.save(tmp_path / "x.png", transparency=bytes(range(200)))
+    expected = np.repeat(np.arange(48).reshape(6, 8, 1), 3, axis=2)
+    assert_array_equal(read_image(tmp_path / "x.png"), expected)
 
 
 def ppm(pixels):
