@@ -67,7 +67,10 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
                 outputs = tried(images.clone())
             drawn = drawn_since(states)
         if drawn is not None and _draws(module, images):
-            return f"it draws random numbers of {drawn} outside of dropout layers"
+            where = _where_drawn(module, images)
+            return (
+                f"it draws random numbers of {drawn} outside of dropout layers{where}"
+            )
         if (change := before.changed(tried)) is not None:
             return change
         if calls.found is not None:
@@ -91,6 +94,30 @@ def _draws(module: nn.Module, images: torch.Tensor) -> bool:
             if drawn_since(states) is None:
                 return False
     return True
+
+
+def _where_drawn(module: nn.Module, images: torch.Tensor) -> str:
+    """Return which layer draws first, if it is not the network itself."""
+    tried = _without_dropout(module)
+    states: dict[nn.Module, Any] = {}
+    found: list[nn.Module] = []
+
+    def begin(layer: nn.Module, given: Any) -> None:
+        states[layer] = generator_states()
+
+    def end(layer: nn.Module, given: Any, outputs: Any) -> None:
+        if drawn_since(states[layer]) is not None:
+            found.append(layer)
+
+    names = {layer: name for name, layer in tried.named_modules() if name}
+    for layer in names:
+        layer.register_forward_pre_hook(begin)
+        layer.register_forward_hook(end)
+    with isolated_random_state(images.device):
+        tried(images.clone())
+    if not found:
+        return ""
+    return f", in {names[found[0]]}, of type {type(found[0]).__name__}"
 
 
 def _without_dropout(module: nn.Module) -> nn.Module:
