@@ -81,8 +81,10 @@ _WORTH_IT = 0.95
 # What may be measured of all the steps that there are, and networks at most; more would
 # take longer, and tell little more.
 _MEASURED, _N_MEASURED = 0.02, 8
-# Seconds that a proof takes, roughly, and its part of the time of ordinary fits.
-_PROOF, _PROOF_OF_LAYER, _PROOF_OF_WEIGHT, _PROVING = 0.03, 0.005, 3e-7, 0.1
+# Seconds that a proof takes, roughly; rows of a training step that take as long as the
+# images of a network; and the proof's part of the time of ordinary fits.
+_PROOF, _PROOF_OF_LAYER, _PROOF_OF_WEIGHT = 0.03, 0.005, 3e-7
+_PROOF_OF_NETWORK, _PROVING = 32, 0.1
 _LARGEST = 256
 # On a CPU, activations that no longer fit into a processor's last cache cost more than
 # wide operations gain; the first networks gain most. In bytes, and networks.
@@ -195,13 +197,13 @@ class Calibration:
     n_steps : int
         Steps of all networks that there are to train.
     n_networks : int
-        The size of a stack.
+        All those of the stacks.
     n_workers : int
         Processes, each of which has its part of the threads, whatever it does.
     """
 
     def __init__(self, n_steps: int, n_networks: int, n_workers: int) -> None:
-        self.n_steps, self.n_workers = n_steps, n_workers
+        self.n_steps, self.n_all, self.n_workers = n_steps, n_networks, n_workers
         budget = int(_MEASURED * n_steps)
         #: Networks to measure, fewer than two where there is no time for that.
         self.n_networks = min(n_networks, _N_MEASURED, budget // 2 - 1)
@@ -217,6 +219,9 @@ class Calibration:
         n_layers = sum(1 for _ in module.modules())
         n_weights = sum(p.numel() for p in module.parameters())
         proof = _PROOF + _PROOF_OF_LAYER * n_layers + _PROOF_OF_WEIGHT * n_weights
+        # Each network goes through some images, which counts where batches are small.
+        n_rows = len(_batch(member)[0])
+        proof += _PROOF_OF_NETWORK / n_rows * self.n_all * self.alone
         return proof < _PROVING * self.n_steps * self.alone
 
     def pays(self, members: list[Member], engine: Any) -> bool:
