@@ -39,6 +39,7 @@ from skvision.networks._weights import (
     state_of,
 )
 from skvision.preprocessing._scaling import PixelScaler
+from skvision.storage._atomic import write_atomically
 from skvision.storage._tree import decode, encode
 
 __all__ = ["WeightsMixin"]
@@ -334,16 +335,18 @@ def _taken_out(files):
 
 
 def _write(target, state, note, use_safetensors):
-    if not use_safetensors:
+    if isinstance(target, (str, os.PathLike)):
+        # An older file is kept if anything goes wrong.
+        write_atomically(
+            target, lambda file: _write(file, state, note, use_safetensors)
+        )
+    elif use_safetensors:
+        metadata = {"format": "pt", _ENTRY: note}
+        target.write(safetensors.torch.save(state, metadata))
+    else:
         state = OrderedDict(state)
         setattr(state, _ATTRIBUTE, note)
         torch.save(state, target)
-        return
-    metadata = {"format": "pt", _ENTRY: note}
-    if isinstance(target, (str, os.PathLike)):
-        safetensors.torch.save_file(state, target, metadata)
-    else:
-        target.write(safetensors.torch.save(state, metadata))
 
 
 def _read(name, source, use_safetensors, device):

@@ -75,6 +75,10 @@ def check_file(source: Any, title: str) -> None:
         mode = os.stat(source).st_mode
         if not stat.S_ISREG(mode):
             raise FormatError(f"{title} is not a file.")
+    elif not hasattr(source, "read"):
+        raise TypeError(f"{title} should be the path of a file, or an open one.")
+    elif not source.seekable():
+        return
     try:
         problem = _problem_of_archive(source)
     except zipfile.BadZipFile as error:

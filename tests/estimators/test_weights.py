@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+import safetensors.torch as save_module
 import torch
 from numpy.testing import assert_array_equal
 from safetensors.torch import load_file, save_file
@@ -339,3 +340,26 @@ def test_files_that_do_harm_are_refused(kind, tmp_path, data):
             fresh(pretrained=path).fit(*data)
     for a, b in zip(weights(net), before, strict=True):
         assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("use_safetensors", [False, True])
+def test_an_older_file_is_kept(use_safetensors, tmp_path, monkeypatch):
+    net = fresh(**KNOWN).initialize()
+    path = tmp_path / "file"
+    path.write_text("older")
+    writer, name = (save_module, "save") if use_safetensors else (torch, "save")
+
+    def fail(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, name, fail)
+        with pytest.raises(OSError, match="space"):
+            net.save_params(f_params=path, use_safetensors=use_safetensors)
+    assert path.read_text() == "older"
+    # torch would write up to the zero.
+    with pytest.raises(ValueError, match="null"):
+        net.save_params(f_params=f"{path}\0x", use_safetensors=use_safetensors)
+    assert path.read_text() == "older"
+    with pytest.raises(TypeError, match="f_params=3"):
+        net.load_params(f_params=3, use_safetensors=use_safetensors)
