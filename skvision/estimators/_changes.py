@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import ParamMapper
 
 from skvision._identity import fingerprint
 from skvision._warnings import warn
@@ -169,6 +172,13 @@ class ChangesMixin:
             if name in before and before[name] is now.get(name) and name not in touched
         }
         self._initialize_callbacks()
+        for name, new in self.callbacks_:
+            if name not in running and (at := _epoch_of(new)) <= len(self.history):
+                warn(
+                    f"The callback {name} acts at the beginning of epoch {at}, and the "
+                    f"training goes on with epoch {len(self.history) + 1}: it does "
+                    f"nothing. Give it at={len(self.history) + 1}, or set freeze=."
+                )
         self.callbacks_ = [(k, running.get(k, new)) for k, new in self.callbacks_]
 
     def _named_callbacks(self, given):
@@ -191,6 +201,17 @@ class ChangesMixin:
                     {p: state for p, state in old.state.items() if id(p) in wanted}
                 )
                 forget_unfit_state(self.optimizer_)
+
+
+def _epoch_of(callback: Any) -> float:
+    """Return the only epoch at which a callback maps weights, if it is such a one."""
+    if not isinstance(callback, ParamMapper):
+        return math.inf
+    # initialize() has put functions there.
+    at, schedule = callback.at, callback.schedule
+    if not isinstance(at, partial) or schedule != callback._default_schedule:
+        return math.inf
+    return at.keywords.get("epoch", math.inf)
 
 
 def shown(value: Any) -> str:

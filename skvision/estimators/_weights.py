@@ -138,7 +138,7 @@ class WeightsMixin:
         checkpoint : skorch.callbacks.Checkpoint, default=None
             Has the names of files, and initializes an estimator that is not.
         use_safetensors : bool, default=False
-            Whether the files were written by safetensors.
+            Whether the files were written by safetensors; a `checkpoint` knows that.
         **kwargs : dict
             ``f_name`` for other parts of the estimator, of the attribute ``name_``.
 
@@ -167,6 +167,7 @@ class WeightsMixin:
                 self.history = History.from_file(checkpoint.f_history_)
             given = {name: file for name, file in files.items() if file}
             files = checkpoint.get_formatted_files(self) | given
+            use_safetensors |= getattr(checkpoint, "use_safetensors", False)
             epoch = _epoch_of(checkpoint, self.history)
         source, rest = _taken_out(files)
         if source is not None:

@@ -4,12 +4,13 @@ import copy
 import inspect
 import math
 import pickle
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, Freezer, LRScheduler
 from skorch.dataset import ValidSplit
 from skvision_tests import make_images, weights
 from torch import nn
@@ -357,6 +358,19 @@ def test_callbacks_that_stay_go_on(data):
     assert "train_accuracy" in net.history[1]
     net.set_params(callbacks="disable").partial_fit(*data)
     assert net.callbacks_ == []
+
+
+def test_what_would_have_acted_in_an_earlier_epoch_is_told(fitted, data):
+    for at in (1, 2):
+        net = copy.deepcopy(fitted).set_params(freeze=None)
+        net.set_params(callbacks=[Freezer("head*", at=at)])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            net.partial_fit(*data)
+        told = [str(w.message) for w in caught if "acts at" in str(w.message)]
+        frozen = not any(p.requires_grad for p in net.module_.head.parameters())
+        assert (len(told), frozen) == ((1, False) if at == 1 else (0, True))
+        assert all("Freezer" in message and "at=2" in message for message in told)
 
 
 @pytest.mark.parametrize("policy", ["StepLR", "LambdaLR"])

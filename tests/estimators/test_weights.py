@@ -138,7 +138,7 @@ def test_callbacks_of_skorch_keep_it(kind, use_safetensors, data, tmp_path):
     other = fresh(**KNOWN)
     stored = dict(net.callbacks_)[kind.__name__]
     stored = getattr(stored, "checkpoint_", stored)
-    other.load_params(checkpoint=stored, use_safetensors=use_safetensors)
+    other.load_params(checkpoint=stored)
     assert len(other.history) == len(net.history)
     assert_array_equal(other.predict_proba(X), net.predict_proba(X))
     begin = LoadInitState(stored, use_safetensors=use_safetensors)
