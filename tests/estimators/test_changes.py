@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 import pickle
 import warnings
 from functools import partial
@@ -388,51 +387,12 @@ def test_schedules_begin_at_the_rate_that_is_set(policy, data):
     assert rate(net) == 0.02
 
 
-def test_schedules_go_on_from_where_they_are(go_on, data):
-    """Rates of two fits, one after the other, are those of a single one."""
-    schedules = torch.optim.lr_scheduler
-    by_batch = {"step_every": "batch"}
-    for callbacks in (
-        [LRScheduler("StepLR", step_size=1)],
-        [LRScheduler("MultiStepLR", milestones=[2])],
-        [LRScheduler("CyclicLR", base_lr=0.001, max_lr=0.01, **by_batch)],
-        [LRScheduler(schedules.OneCycleLR, max_lr=1, total_steps=99, **by_batch)],
-        [
-            ("one", LRScheduler("StepLR", step_size=1, event_name="one")),
-            ("two", LRScheduler("StepLR", step_size=2, event_name="two")),
-        ],
-    ):
-        params = SMALL | {"optimizer": "sgd", "callbacks": callbacks}
-        whole = ImageClassifier("mlp", **params).set_params(max_epochs=4).fit(*data)
-        half = ImageClassifier("mlp", **params).set_params(max_epochs=2).fit(*data)
-        go_on(repickled(half), *data)
-        again = go_on(half, *data)
-        assert rate(again) == rate(whole), callbacks
-        for name in ("event_lr", "one", "two"):
-            if name in whole.history[-1]:
-                assert again.history[:, name] == whole.history[:, name]
-
-
 def test_rates_leave_what_an_optimizer_knows(data):
     # Adafactor has other things to remember of matrices than of vectors.
     params = SMALL | {"optimizer": torch.optim.Adafactor, "lr": 0.01}
     net = ImageClassifier("mlp", **params).fit(*data)
     known = len(net.optimizer_.state)
     assert len(net.set_params(lr=0.02).optimizer_.state) == known > 0
-
-
-def test_a_cycle_at_its_end_begins_again(data):
-    n_steps = 2 * math.ceil(len(data[0]) / SMALL["batch_size"])
-    schedule = LRScheduler(
-        torch.optim.lr_scheduler.OneCycleLR,
-        max_lr=0.1,
-        total_steps=n_steps + 1,
-        step_every="batch",
-    )
-    net = ImageClassifier("mlp", **SMALL | {"max_epochs": 2}, callbacks=[schedule])
-    least = rate(net.fit(*data))
-    net.set_params(max_epochs=1).partial_fit(*data)
-    assert rate(net) > 100 * least
 
 
 def test_errors_leave_everything_as_it_was(fitted, data):

@@ -1,5 +1,7 @@
 """Schedules of rates go on from where they are, whatever a training goes on from."""
 
+import math
+import pickle
 from functools import partial
 
 import numpy as np
@@ -141,3 +143,49 @@ def test_what_a_callback_has_frozen_stays_so_in_files(again, data, tmp_path):
         assert np.array_equal(weights(other)["layers.0.weight"], before)
     for name, value in weights(net).items():
         assert np.array_equal(value, weights(loaded)[name]), name
+
+
+@pytest.mark.parametrize("way", ["partial_fit", "warm_start"])
+def test_schedules_go_on_from_where_they_are(way, data):
+    """Rates of two fits, one after the other, are those of a single one."""
+
+    def go_on(net):
+        if way == "partial_fit":
+            return net.partial_fit(*data)
+        return net.set_params(warm_start=True).fit(*data)
+
+    by_batch = {"step_every": "batch"}
+    for callbacks in (
+        [LRScheduler("StepLR", step_size=1)],
+        [LRScheduler("MultiStepLR", milestones=[2])],
+        [LRScheduler("CyclicLR", base_lr=0.001, max_lr=0.01, **by_batch)],
+        [LRScheduler(schedules.OneCycleLR, max_lr=1, total_steps=99, **by_batch)],
+        [
+            ("one", LRScheduler("StepLR", step_size=1, event_name="one")),
+            ("two", LRScheduler("StepLR", step_size=2, event_name="two")),
+        ],
+    ):
+        params = {"batch_size": 16, "random_state": 0, "optimizer": "sgd"}
+        params["callbacks"] = callbacks
+        whole = ImageClassifier("mlp", **params).set_params(max_epochs=4).fit(*data)
+        half = ImageClassifier("mlp", **params).set_params(max_epochs=2).fit(*data)
+        for again in (go_on(pickle.loads(pickle.dumps(half))), go_on(half)):
+            rates_of = [n.optimizer_.param_groups[0]["lr"] for n in (again, whole)]
+            assert rates_of[0] == rates_of[1], callbacks
+        for name in ("event_lr", "one", "two"):
+            if name in whole.history[-1]:
+                assert again.history[:, name] == whole.history[:, name]
+
+
+def test_a_cycle_at_its_end_begins_again(data):
+    n_steps = 2 * math.ceil(len(data[0]) / 16)
+    schedule = LRScheduler(
+        schedules.OneCycleLR,
+        max_lr=0.1,
+        total_steps=n_steps + 1,
+        step_every="batch",
+    )
+    net = build(2, schedule).fit(*data)
+    least = net.optimizer_.param_groups[0]["lr"]
+    net.set_params(max_epochs=1).partial_fit(*data)
+    assert net.optimizer_.param_groups[0]["lr"] > 100 * least
