@@ -235,6 +235,7 @@ class Calibration:
         n_threads = max(1, torch.get_num_threads() // self.n_workers)
         with (
             isolated_random_state(member.net.device_, alone=True),
+            torch.enable_grad(),
             _threads(n_threads),
         ):
             yield

@@ -63,7 +63,7 @@ def find_engine(members: Sequence[Member]) -> Any:
     net = members[0].net
     if any(True for _ in getattr(net.criterion_, "parameters", tuple)()):
         raise NotStackable("the criterion has weights of its own")
-    with isolated_random_state(net.device_, alone=True):
+    with isolated_random_state(net.device_, alone=True), torch.enable_grad():
         if (reason := _impurity(members[0])) is not None:
             raise NotStackable(f"{type(net.module_).__name__}: {reason}")
         parts, trial = _parts(members), None

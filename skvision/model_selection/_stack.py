@@ -131,6 +131,8 @@ class Stack:
                 batches[i] = batch
         return batches
 
+    # As in an ordinary fit, whatever is around it.
+    @torch.enable_grad()
     def _step(self, batches: dict[int, tuple[Any, ...]]) -> torch.Tensor:
         """Make a training step of the members that have a batch."""
         net = self.net

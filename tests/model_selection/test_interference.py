@@ -167,7 +167,13 @@ def test_validations_that_change_buffers(fits, assert_same_fit, stack_sizes):
     assert stack_sizes == [2, 2, 2]
 
 
-# ------------------------------------------------------------------------ autocast
+# -------------------------------------------------------- what is around a search
+
+
+def test_without_gradients_around_it(fits, assert_same_fit, stack_sizes):
+    with torch.no_grad():
+        assert_same(fits, small(), assert_same_fit)
+    assert stack_sizes == [2, 2]
 
 
 def by_number(m, x):
