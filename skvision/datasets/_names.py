@@ -21,6 +21,7 @@ __all__ = [
     "names_in",
     "names_of_fitted",
     "renamed",
+    "warn_if_codes",
     "warn_if_hidden",
     "warn_if_numbered_otherwise",
 ]
@@ -198,6 +199,22 @@ def warn_if_numbered_otherwise(X: Any, net: Any) -> None:
                 f"fitted on: {name!r} is {label} in X, and {known[name]} in classes_. "
                 "Predictions are labels of classes_. Compare them with those of X by "
                 "name, see class_names_; score(X) does so.",
+            )
+            return
+
+
+def warn_if_codes(X: Any, net: Any) -> None:
+    """Warn if a regressor gets, for numbers, the codes of classes with other names."""
+    try:
+        names = names_in(X)
+    except ValueError:
+        return  # Of data sets that contradict each other, whose labels stand.
+    for label, name in (names or {}).items():
+        if name.split()[:1] != [str(label)]:
+            warn(
+                f"y is None, so that {type(net).__name__} takes the codes of X's "
+                f"classes for numbers: {label} is that of {name!r}. Other data may "
+                "have other codes. Give the numbers that are meant as y.",
             )
             return
 

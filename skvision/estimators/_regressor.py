@@ -13,6 +13,7 @@ from torch import nn
 
 from skvision._compat import StrOptions, fit_context
 from skvision._warnings import warn
+from skvision.datasets._names import warn_if_codes
 from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_not_masked
 from skvision.estimators._parameters import RoutingMixin
@@ -375,6 +376,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     # ------------------------------------------------------------------ hooks
 
     def _check_target(self, X, y):
+        if y is None:
+            warn_if_codes(X, self)
         y = self._given_or_carried(X, y)
         check_not_masked(y, "y")
         y = check_array(

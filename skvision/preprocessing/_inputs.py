@@ -200,7 +200,7 @@ def as_images(
             # Read as the data set is that the pairs come from.
             where = Channels(channels, expected)
             first = to_chw(X[0], channels=where)
-            where = where._replace(expected=tuple(first.shape))
+            where = Channels(channels, (first.shape[0], *first.shape[1:]))
             rest = [to_chw(image, channels=where) for image in X[1:]]
             stacked = _stack([first, *rest])
             images = ImageSequence(ArrayReader(stacked, "first"))

@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, Subset
 from torchvision.datasets import ImageFolder
 
 import skvision
-from skvision import ImageClassifier
+from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
 from skvision.inspection import AccuracyDisplay, PredictionDisplay, class_table
 from skvision.metrics import top_k_scorer
@@ -269,3 +269,15 @@ def test_images_are_decoded_no_more_often(fruit):
         net.predict(data)
         net.score(data)
     assert named.reads == plain.reads
+
+
+def test_codes_are_no_numbers_of_a_regression(fruit):
+    data = fruit(*COLOURS)
+    net = ImageRegressor("mlp", module__hidden=(4,), max_epochs=1)
+    with pytest.warns(UserWarning, match="0 is that of 'apple'.*as y"):
+        net.fit(data)
+    data.class_to_idx = {"0": 0, "1 - one": 1, "2": 2}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "y is None")
+        net.fit(data)
+        net.fit(data, data.targets)
