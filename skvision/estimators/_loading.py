@@ -72,9 +72,9 @@ _OWN = {
     for kind in (ImageAutoencoder, ImageClassifier, ImageRegressor)
 }
 # Parts of networks that a small file may ask for, bytes for each one more, and how many
-# estimators one may be pretrained on, one after the other. A part takes half a
-# millisecond; of torchvision's networks, the largest have 2300.
-_PARTS, _BYTES_PER_PART, _GENERATIONS = 3000, 6000, 50
+# estimators one may be pretrained on, one after the other. A part takes a millisecond.
+# Those of torchvision's networks that have more parts are of 100 MB and larger.
+_PARTS, _BYTES_PER_PART, _GENERATIONS = 1500, 10_000, 50
 # Values that a layer may give for an image, and for each of its pixels.
 _VALUES, _VALUES_PER_PIXEL = 2**20, 2**11
 # Operations that a network may need for an image, and for each of its weights at each
