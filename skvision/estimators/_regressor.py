@@ -380,12 +380,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
             warn_if_codes(X, self)
         y = self._given_or_carried(X, y)
         check_not_masked(y, "y")
-        y = check_array(
-            y,
-            ensure_2d=False,
-            dtype=[np.float64, np.float32],
-            input_name="y",
-        )
+        dtypes = [np.float64, np.float32]
+        y = check_array(y, ensure_2d=False, dtype=dtypes, input_name="y")
         if y.ndim not in (1, 2):
             raise ValueError(
                 f"Expected y of shape (n,) or (n, k); got shape {y.shape}."
