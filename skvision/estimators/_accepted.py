@@ -81,6 +81,8 @@ _SPEED = {
 }
 
 _LONGEST_TEXT, _DEEPEST, _MOST_ITEMS = 1000, 5, 1000
+# To look for a name takes the longer, the more there are.
+_MOST_PARAMETERS = 300
 _Check = Callable[[Any, Collection[str]], bool]
 
 
@@ -139,6 +141,8 @@ def accepted_parameters(
     FormatError
         If a value is none that the parameter may have.
     """
+    if len(params) > _MOST_PARAMETERS:
+        raise FormatError(f"it has {len(params)} parameters")
     is_trusted = f"{kind.__module__}.{kind.__qualname__}" in trusted
     accepted = {}
     for name, value in params.items():

@@ -188,6 +188,14 @@ FILES = {
         lambda mlp, _: with_facts(mlp, a=[torch.zeros(0)] * 12_000),
         "far more tensors than bytes",
     ),
+    "many parameters": (
+        lambda mlp, _: with_params(mlp, **{f"module__{i}": 1 for i in range(20_000)}),
+        r"it has \d+ parameters",
+    ),
+    "many parameters that were set later": (
+        lambda mlp, _: {**mlp, "later": {f"optimizer__{i}": 1 for i in range(400)}},
+        "it has 401 parameters",
+    ),
     "many patterns": (
         lambda mlp, _: with_params(mlp, freeze=["*"] * 101),
         "freeze",
