@@ -45,6 +45,7 @@ __all__ = [
     "is_own_module",
     "is_run_time",
     "missed",
+    "most_parts",
     "shown",
 ]
 
@@ -83,6 +84,10 @@ _SPEED = {
 _LONGEST_TEXT, _DEEPEST, _MOST_ITEMS = 1000, 5, 1000
 # To look for a name takes the longer, the more there are.
 _MOST_PARAMETERS = 300
+# Parts of networks that a small file may ask for, and bytes for each one more. A part
+# takes a millisecond. Those of torchvision's networks that have more parts are of
+# 100 MB and larger.
+_PARTS, _BYTES_PER_PART = 1500, 10_000
 _Check = Callable[[Any, Collection[str]], bool]
 
 
@@ -119,6 +124,11 @@ def _is_default(name: str, value: Any) -> bool:
     kind = f"{BatchLoader.__module__}.{BatchLoader.__qualname__}"
     empty = isinstance(value, (list, tuple)) and not value
     return empty or value is None or value is BatchLoader or value == Name(kind)
+
+
+def most_parts(n_bytes: int) -> int:
+    """Return how many layers and weights a file's network may have."""
+    return _PARTS + n_bytes // _BYTES_PER_PART
 
 
 def accepted_parameters(

@@ -32,6 +32,7 @@ from skvision.estimators._accepted import (
     is_own_module,
     is_run_time,
     missed,
+    most_parts,
 )
 from skvision.estimators._autoencoder import ImageAutoencoder
 from skvision.estimators._base import ImageNet
@@ -71,10 +72,8 @@ _OWN = {
     f"{kind.__module__}.{kind.__qualname__}": kind
     for kind in (ImageAutoencoder, ImageClassifier, ImageRegressor)
 }
-# Parts of networks that a small file may ask for, bytes for each one more, and how many
-# estimators one may be pretrained on, one after the other. A part takes a millisecond.
-# Those of torchvision's networks that have more parts are of 100 MB and larger.
-_PARTS, _BYTES_PER_PART, _GENERATIONS = 1500, 10_000, 50
+# How many estimators one may be pretrained on, one after the other.
+_GENERATIONS = 50
 # Values that a layer may give for an image, and for each of its pixels.
 _VALUES, _VALUES_PER_PIXEL = 2**20, 2**11
 # Operations that a network may need for an image, and for each of its weights at each
@@ -156,7 +155,7 @@ def load(
         settings if module is None else {**settings, "module": module}
     )
     tree, n_bytes = read_sized(path, "estimator")
-    source = _Source(trusted, device, _PARTS + n_bytes // _BYTES_PER_PART)
+    source = _Source(trusted, device, most_parts(n_bytes))
     try:
         return _estimator(tree, module, source, settings)
     except MemoryError:

@@ -21,6 +21,7 @@ from skvision.estimators._accepted import (
     is_own_module,
     is_run_time,
     missed,
+    most_parts,
 )
 from skvision.estimators._changes import UNSET
 from skvision.estimators._contents import REMEMBERED, check_facts
@@ -90,7 +91,8 @@ class SavingMixin:
             If a parameter is no data, such as a callback or a lambda; the message names
             it.
         ValueError
-            If a parameter is wrong, or larger than files may have it.
+            If a parameter is wrong, or larger than files may have it, or a network of
+            skvision's has far more layers than weights.
         OSError
             If the file cannot be written.
 
@@ -188,7 +190,8 @@ def _described_parameters(
     changed = estimator._changed()
     later = {name: params.pop(name) for name in changed if name in params}
     params |= {k: before for k, (before, _) in changed.items() if before is not UNSET}
-    own = is_own_module(_described(params, what)["module"])
+    if own := is_own_module(_described(params, what)["module"]):
+        _check_parts(estimator.module_)
     found = []
     for part in (params, later):
         described = _described(part, what)
@@ -203,6 +206,18 @@ def _described_parameters(
             ) from error
         found.append(described)
     return found[0], found[1]
+
+
+def _check_parts(network: nn.Module) -> None:
+    """Refuse a network that `skvision.load` would not build for a file of its size."""
+    n_parts = sum(1 for part in (*network.modules(), *network.parameters()))
+    n_bytes = sum(v.numel() * v.itemsize for v in network.state_dict().values())
+    if n_parts > most_parts(n_bytes):
+        raise ValueError(
+            f"The network has {n_parts} layers and weights of {n_bytes:,} bytes, and "
+            f"files of that size may have {most_parts(n_bytes)} of them. Keep the "
+            "weights alone, by save_params."
+        )
 
 
 def _described(params: dict[str, Any], what: str) -> dict[str, Any]:

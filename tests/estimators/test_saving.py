@@ -449,3 +449,10 @@ def test_no_split_as_skorch_says_it(fitted, data, tmp_path):
     net = clone(fitted).set_params(train_split=False).fit(*data)
     net.save(tmp_path / "net")
     assert skvision.load(tmp_path / "net").train_split is False
+
+
+def test_what_load_would_not_build_is_not_saved(data, tmp_path):
+    X, y = data
+    net = ImageClassifier("mlp", module__hidden=(2,) * 500, max_epochs=0).fit(X, y)
+    with pytest.raises(ValueError, match="2005 layers and weights.*save_params"):
+        net.save(tmp_path / "file.skv")
