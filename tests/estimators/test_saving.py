@@ -436,7 +436,7 @@ def test_wrong_parameters_are_neither_saved_nor_loaded(
         {"checkpoint_steps": 0},
         {"module": 3},
     ],
-    ids=str,
+    ids=["number", "numbers", "schedule", "verbose", "steps", "module"],
 )
 def test_wrong_settings_are_no_fault_of_the_file(fitted, tmp_path, given):
     fitted.save(tmp_path / "net")
