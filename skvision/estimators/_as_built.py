@@ -54,6 +54,8 @@ def _numbers_of(tensor: torch.Tensor) -> tuple[float, float]:
     length = order = 0.0
     for start in range(0, len(values), _AT_ONCE):
         part = values[start : start + _AT_ONCE].cpu().double()
+        # Masks may be infinite; differences of what is could not be told.
+        part = part.nan_to_num(nan=1.0, posinf=2.0, neginf=-2.0)
         places = torch.arange(start, start + len(part), dtype=torch.float64)
         length += float(part @ part)
         order += float(part @ places.cos())

@@ -150,13 +150,17 @@ def check_labels(labels: Any, name: str) -> None:
         )
     if "str" not in kinds and np.array(labels).dtype == object:
         raise ValueError(
-            f"{name} has labels of type {', '.join(sorted(kinds))}. Give strings, "
-            "whole numbers or truth values, as [str(label) for label in labels]."
+            f"Unknown label type: {name} has labels of type "
+            f"{', '.join(sorted(kinds))}. Give strings, whole numbers or truth values, "
+            "as [str(label) for label in labels]."
         )
     if "str" not in kinds and is_array:
         # scikit-learn does not look into arrays of objects.
         kind = np.array(labels).dtype
-        raise ValueError(f"{name} has dtype object. Give {name}.astype('{kind}').")
+        raise ValueError(
+            f"Unknown label type: {name} has dtype object. Give {name}.astype("
+            f"'{kind}')."
+        )
 
 
 def _is_missing(label: Any) -> bool:

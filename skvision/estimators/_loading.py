@@ -457,6 +457,8 @@ def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         net.scaler_.target.set_statistics(*pair, device=net.device_)
     # Files of before divided uint8 alone, and said nothing.
     net.scaler_.divisors = check_divisors(tree.get("divisors", (255, 1)))
+    if net.scaler_.divisors is None and hasattr(net, "pixel_range_"):
+        raise FormatError("it has a range of pixels, but not what divides them")
     if hasattr(net.criterion_, "load_state_dict"):
         state = tree[PARTS[1]]
         check_weights(state, net.criterion_.state_dict(), "its criterion")
