@@ -1,11 +1,13 @@
 """Names that other packages do not promise to keep, all in one place.
 
-They are as scikit-learn 1.9, torch 2.9 to 2.14 and joblib 1.4 to 1.5 have them.
+They are as scikit-learn 1.9, torch 2.9 to 2.14 and joblib 1.4 to 1.6 have them.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 __all__ = [
-    "GENERATORS",
+    "COMMON_GENERATORS",
     "BaseScorer",
     "BatchNorm",
     "Interval",
@@ -50,10 +52,10 @@ __all__ = [
     "num_samples",
     "routing_enabled",
     "safe_indexing",
-    "switch_vmap_warnings",
     "tree_leaves",
     "validate_parameter_constraints",
     "validate_params",
+    "without_vmap_warnings",
 ]
 
 #: What all classes of batch normalisation descend from.
@@ -61,7 +63,7 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 #: One of torch's operators in a traced graph, for arguments of certain types.
 Operator = torch._ops.OpOverload
 #: The generators from which functions of modules draw.
-GENERATORS = np.random.mtrand._rand, random._inst, torch.default_generator
+COMMON_GENERATORS = np.random.mtrand._rand, random._inst, torch.default_generator
 
 
 def has_global_hooks() -> bool:
@@ -74,11 +76,22 @@ def norms(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     return list(torch._foreach_norm(tensors))
 
 
-def switch_vmap_warnings(on: bool) -> None:
-    """Let vmap warn, or not, of operations that it does for one member at a time."""
-    name = "_set_vmap_fallback_warning_enabled"
-    if (switch := getattr(torch._C._functorch, name, None)) is not None:
-        switch(on)
+@contextmanager
+def without_vmap_warnings() -> Iterator[None]:
+    """Keep torch from warning of operations that vmap does one network at a time.
+
+    A filter of warnings would change what other threads show, and show again what has
+    been shown.
+    """
+    switch = getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", None)
+    if switch is None:
+        yield
+        return
+    switch(False)
+    try:
+        yield
+    finally:
+        switch(True)
 
 
 def dask_backend() -> Any:

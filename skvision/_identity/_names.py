@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from skvision._compat import GENERATORS
+from skvision._compat import COMMON_GENERATORS
 from skvision._identity._atoms import ATOMS, Unidentified, is_plain, joined
 from skvision._identity._code import CodeMixin, is_found_by_name
 from skvision._identity._libraries import library_version, module_name
@@ -242,7 +242,7 @@ class _Walk(CodeMixin):
 
     def generator(self, value: Any) -> bytes:
         """Return what stands for a generator of random numbers."""
-        if any(value is one for one in GENERATORS):
+        if any(value is one for one in COMMON_GENERATORS):
             return b"common generator"  # It has another state in each fit anyway.
         self.generators.append(value)
         if isinstance(value, random.Random):

@@ -148,18 +148,20 @@ def check_labels(labels: Any, name: str) -> None:
             f"{name} has labels of several types, {sorted(kinds)}; they cannot be "
             "sorted. Give labels of one type."
         )
-    if "str" not in kinds and np.array(labels).dtype == object:
+    if "str" in kinds:
+        return
+    dtype = np.array(labels).dtype
+    if dtype.kind == "O":
         raise ValueError(
             f"Unknown label type: {name} has labels of type "
             f"{', '.join(sorted(kinds))}. Give strings, whole numbers or truth values, "
             "as [str(label) for label in labels]."
         )
-    if "str" not in kinds and is_array:
+    if is_array:
         # scikit-learn does not look into arrays of objects.
-        kind = np.array(labels).dtype
         raise ValueError(
             f"Unknown label type: {name} has dtype object. Give {name}.astype("
-            f"'{kind}')."
+            f"'{dtype}')."
         )
 
 

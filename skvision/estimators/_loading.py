@@ -59,6 +59,7 @@ from skvision.estimators._contents import (
 from skvision.estimators._regressor import ImageRegressor
 from skvision.estimators._resume import set_callback_states, set_optimizer_state
 from skvision.estimators._saving import PARTS
+from skvision.estimators._transfer import train_only
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
 from skvision.networks._weights import check_weights
@@ -473,7 +474,5 @@ def _fill(net: Any, tree: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     steps = tree.get("schedules", {})
     net._schedule_steps = check_schedules(steps, net.history_.to_list())
     if "trained" in tree:
-        trained = check_trained(net.module_, tree["trained"])
-        for name, weight in net.module_.named_parameters():
-            weight.requires_grad_(name in trained)
+        train_only(net.module_, check_trained(net.module_, tree["trained"]))
     net._enter_mode(training=False)

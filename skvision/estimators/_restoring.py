@@ -25,6 +25,7 @@ from skvision.estimators._contents import (
     check_optimizer_states,
     check_trained,
 )
+from skvision.estimators._transfer import trained_names
 from skvision.exceptions import FormatError
 from skvision.networks._weights import check_weights
 
@@ -111,8 +112,7 @@ def check_parts(net: Any, state: Mapping[str, Any]) -> None:
     for name in net._optimizers:
         _check_optimizer(getattr(net, name + "_"), state.get(name))
     weights = state["module"]
-    trained = [k for k, p in net.module_.named_parameters() if p.requires_grad]
-    if not any(weights[name].any() for name in trained) and any(
+    if not any(weights[name].any() for name in trained_names(net.module_)) and any(
         bool(p.any()) for p in net.module_.parameters() if p.requires_grad
     ):
         raise FormatError("all of its weights are zero")

@@ -24,6 +24,7 @@ from skvision.estimators._restoring import (
     is_fitted,
     restored,
 )
+from skvision.estimators._transfer import train_only, trained_names
 from skvision.exceptions import FormatError
 from skvision.storage._checkpoint import (
     random_states,
@@ -174,9 +175,7 @@ class ResumeMixin:
             "callbacks": states,
             "lost": lost,
             # Callbacks freeze weights, and let them go, at epochs that are over then.
-            "trained": [
-                k for k, p in self.module_.named_parameters() if p.requires_grad
-            ],
+            "trained": trained_names(self.module_),
         }
         write_checkpoint(self._checkpoint_path, state)
 
@@ -269,8 +268,7 @@ class ResumeMixin:
         if state["untrained_loss"] is not None:
             self._untrained_loss = state["untrained_loss"]
         if "trained" in state:  # Older ones do not say it.
-            for name, weight in self.module_.named_parameters():
-                weight.requires_grad_(name in state["trained"])
+            train_only(self.module_, state["trained"])
         for callback, key, value in changes:
             _set(callback, key, value)
         self._set_randomness(state["random"])

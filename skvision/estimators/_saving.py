@@ -27,6 +27,7 @@ from skvision.estimators._changes import UNSET
 from skvision.estimators._contents import REMEMBERED, check_facts
 from skvision.estimators._resume import callback_states
 from skvision.estimators._schedules import steps_of_schedules
+from skvision.estimators._transfer import trained_names
 from skvision.estimators._turns import looking
 from skvision.exceptions import FormatError
 from skvision.storage._format import write_file
@@ -145,9 +146,7 @@ def _describe(estimator: Any, what: str = "") -> dict[str, Any]:
         **scalings_of(estimator),
         "pretrained_names": sorted(estimator._pretrained_names),
         "schedules": steps_of_schedules(estimator),
-        "trained": [
-            k for k, p in estimator.module_.named_parameters() if p.requires_grad
-        ],
+        "trained": trained_names(estimator.module_),
         "generator": estimator._generator.get_state(),
         "history": estimator.history.to_list(),
         "callbacks": {

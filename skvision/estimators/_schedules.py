@@ -50,7 +50,7 @@ def check_policy(callback: Any) -> None:
         remedy = (
             f"Give the class {there}"
             if hasattr(lr_scheduler, policy)
-            else ("Give a class of torch.optim.lr_scheduler")
+            else "Give a class of torch.optim.lr_scheduler"
         )
         raise ValueError(
             f"callbacks: LRScheduler(policy={policy!r}): skorch knows no schedule of "

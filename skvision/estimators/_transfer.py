@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatch
 from typing import Any
 
@@ -19,7 +19,9 @@ __all__ = [
     "frozen_names",
     "load_pretrained",
     "split_groups",
+    "train_only",
     "train_unfrozen",
+    "trained_names",
 ]
 
 
@@ -219,3 +221,14 @@ def _misfits(source, target, names):
         if name in source and source[name].shape != target[name].shape
     ]
     return shapes + missing + extra
+
+
+def trained_names(network: nn.Module) -> list[str]:
+    """Return the names of a network's weights that are trained."""
+    return [name for name, p in network.named_parameters() if p.requires_grad]
+
+
+def train_only(network: nn.Module, names: Collection[str]) -> None:
+    """Let some of a network's weights be trained, and no others."""
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(name in names)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from skvision._compat import switch_vmap_warnings
+from skvision._compat import without_vmap_warnings
 from skvision.estimators._build import with_channels_last
 from skvision.model_selection._tracing import trace
 from skvision.model_selection._wide import WideNetwork
@@ -264,22 +263,8 @@ class Vmapped(_Engine):
         # Not all of torch's operations heed how weights lie in memory.
         copies = {name: value.contiguous() for name, value in params.items()}
         run = vmap(self._run, randomness="error")
-        with _slowly():
+        with without_vmap_warnings():
             return run(copies, dict(buffers), x, tuple(masks))
-
-
-@contextmanager
-def _slowly() -> Iterator[None]:
-    """Keep torch from warning of operations that vmap does one network at a time.
-
-    A filter of warnings would change what other threads show, and show again what has
-    been shown.
-    """
-    switch_vmap_warnings(False)
-    try:
-        yield
-    finally:
-        switch_vmap_warnings(True)
 
 
 #: In the order in which they are tried.

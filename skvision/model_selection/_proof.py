@@ -252,9 +252,8 @@ def _perturb(module: nn.Module, generator: torch.Generator) -> None:
             # takes long to draw.
             rows = weight if weight.ndim else weight[None]
             parts = rows.split(max(1, _N_DRAWN // max(1, n_inputs)))
-            drawn = noise(parts[0])
+            drawn, alpha = noise(parts[0]), _NOISE * size or n_inputs**-0.5
             for part in parts:
-                alpha = _NOISE * size or n_inputs**-0.5
                 part.add_(drawn[: len(part)], alpha=alpha)
         for name, value in module.named_buffers():
             if name.endswith("num_batches_tracked"):

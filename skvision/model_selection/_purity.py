@@ -61,11 +61,8 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
     for _ in range(2):
         tried = _without_dropout(module)
         before, calls = _State(tried), _Calls()
-        with isolated_random_state(images.device), calls:
-            states = generator_states()
-            with torch.set_grad_enabled(module.training):
-                outputs = tried(images.clone())
-            drawn = drawn_since(states)
+        with calls:
+            outputs, drawn = _run(tried, images)
         if drawn is not None and _draws(module, images):
             where = _where_drawn(module, images)
             return (
@@ -86,14 +83,17 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
 
 def _draws(module: nn.Module, images: torch.Tensor) -> bool:
     """Return whether it is the network that draws: other threads do not each time."""
-    for _ in range(_N_DRAWS):
-        with isolated_random_state(images.device):
-            states = generator_states()
-            with torch.set_grad_enabled(module.training):
-                _without_dropout(module)(images.clone())
-            if drawn_since(states) is None:
-                return False
-    return True
+    tries = (_run(_without_dropout(module), images) for _ in range(_N_DRAWS))
+    return all(drawn is not None for _, drawn in tries)
+
+
+def _run(module: nn.Module, images: torch.Tensor) -> tuple[Any, str | None]:
+    """Return a network's outputs, and a generator that was drawn from meanwhile."""
+    with isolated_random_state(images.device):
+        states = generator_states()
+        with torch.set_grad_enabled(module.training):
+            outputs = module(images.clone())
+        return outputs, drawn_since(states)
 
 
 def _where_drawn(module: nn.Module, images: torch.Tensor) -> str:
