@@ -29,7 +29,7 @@ from benchmarks._timing import ratios, take_turns
 from benchmarks.training_step import NETWORKS, ours
 from skvision import ImageClassifier
 from skvision.datasets import fetch_fashion_mnist
-from skvision.estimators._build import is_convolutional
+from skvision.estimators._builder import is_convolutional
 
 OURS = "skvision"
 DEFAULT = "default ConvNet"

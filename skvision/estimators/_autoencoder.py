@@ -13,10 +13,10 @@ from skorch.utils import to_tensor
 
 from skvision._compat import StrOptions, fit_context
 from skvision._random import isolated_random_state
-from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_autoencoder, mean_image_loss
+from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin
-from skvision.estimators._responses import check_reconstruction
+from skvision.estimators._targets import check_reconstruction
 from skvision.estimators._turns import looking
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.preprocessing._inputs import appearance

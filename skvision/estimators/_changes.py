@@ -14,10 +14,10 @@ from skorch.callbacks import ParamMapper
 
 from skvision._identity import fingerprint
 from skvision._warnings import warn
-from skvision.estimators._build import resolve_device, warn_about_softmax
+from skvision.estimators._builder import resolve_device, warn_about_softmax
 from skvision.estimators._pickling import moved_parts
 from skvision.estimators._schedules import begun_schedules
-from skvision.estimators._transfer import frozen_names
+from skvision.networks._transfer import frozen_names
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 from skvision.training._optimizers import forget_unfit_state
 

@@ -20,10 +20,10 @@ from skvision.datasets._names import (
     warn_if_hidden,
     warn_if_numbered_otherwise,
 )
-from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_labels, class_weights
+from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin
-from skvision.estimators._responses import has_decisions, has_probabilities
+from skvision.estimators._targets import has_decisions, has_probabilities
 from skvision.estimators._turns import looking
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import class_response, identity

@@ -16,7 +16,7 @@ from torch import nn
 
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision._warnings import warn
-from skvision.estimators._build import (
+from skvision.estimators._builder import (
     build_network,
     copied,
     is_convolutional,
@@ -26,13 +26,13 @@ from skvision.estimators._build import (
 )
 from skvision.estimators._callbacks import CallbackCopies
 from skvision.estimators._parameters import check_names, nearest
-from skvision.estimators._transfer import (
+from skvision.estimators._turns import changing
+from skvision.networks import EncoderClassifier
+from skvision.networks._transfer import (
     encoder_names,
     load_pretrained,
     split_groups,
 )
-from skvision.estimators._turns import changing
-from skvision.networks import EncoderClassifier
 from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._losses import (
     CRITERIA,

@@ -35,8 +35,7 @@ from skvision.estimators._accepted import (
     most_parts,
 )
 from skvision.estimators._autoencoder import ImageAutoencoder
-from skvision.estimators._base import ImageNet
-from skvision.estimators._build import (
+from skvision.estimators._builder import (
     build_network,
     network_shape,
     noting_outputs,
@@ -56,12 +55,13 @@ from skvision.estimators._contents import (
     check_target_scaler,
     check_trained,
 )
+from skvision.estimators._net import ImageNet
 from skvision.estimators._regressor import ImageRegressor
 from skvision.estimators._resume import set_callback_states, set_optimizer_state
 from skvision.estimators._saving import PARTS
-from skvision.estimators._transfer import train_only
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
+from skvision.networks._transfer import train_only
 from skvision.networks._weights import check_weights
 from skvision.storage._format import read_sized
 from skvision.storage._objects import resolve_name, restore

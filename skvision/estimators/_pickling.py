@@ -12,7 +12,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from skorch.utils import to_device
 from torch import nn
 
-from skvision.estimators._build import resolve_device
+from skvision.estimators._builder import resolve_device
 from skvision.estimators._resume import OF_A_FIT
 from skvision.estimators._turns import looking
 

@@ -14,10 +14,10 @@ from torch import nn
 from skvision._compat import StrOptions, fit_context
 from skvision._warnings import warn
 from skvision.datasets._names import warn_if_codes
-from skvision.estimators._base import ImageNet
 from skvision.estimators._checks import check_not_masked
+from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin
-from skvision.estimators._responses import (
+from skvision.estimators._targets import (
     check_domain,
     check_target_scaling,
     normalizes_target,

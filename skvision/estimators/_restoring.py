@@ -25,8 +25,8 @@ from skvision.estimators._contents import (
     check_optimizer_states,
     check_trained,
 )
-from skvision.estimators._transfer import trained_names
 from skvision.exceptions import FormatError
+from skvision.networks._transfer import trained_names
 from skvision.networks._weights import check_weights
 
 __all__ = ["NotRestorable", "check_parts", "check_state", "restored"]

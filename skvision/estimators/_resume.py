@@ -24,8 +24,8 @@ from skvision.estimators._restoring import (
     is_fitted,
     restored,
 )
-from skvision.estimators._transfer import train_only, trained_names
 from skvision.exceptions import FormatError
+from skvision.networks._transfer import train_only, trained_names
 from skvision.storage._checkpoint import (
     random_states,
     read_checkpoint,

@@ -27,9 +27,9 @@ from skvision.estimators._changes import UNSET
 from skvision.estimators._contents import REMEMBERED, check_facts
 from skvision.estimators._resume import callback_states
 from skvision.estimators._schedules import steps_of_schedules
-from skvision.estimators._transfer import trained_names
 from skvision.estimators._turns import looking
 from skvision.exceptions import FormatError
+from skvision.networks._transfer import trained_names
 from skvision.storage._format import write_file
 from skvision.storage._objects import describe
 from skvision.storage._tree import Made, decode, encode

@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.history import History
 from torch import nn
 
-from skvision.estimators._build import network_shape
+from skvision.estimators._builder import network_shape
 from skvision.estimators._contents import (
     check_divisors,
     check_facts,

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from skvision._compat import without_vmap_warnings
-from skvision.estimators._build import with_channels_last
+from skvision.estimators._builder import with_channels_last
 from skvision.model_selection._tracing import trace
 from skvision.model_selection._wide import WideNetwork
 

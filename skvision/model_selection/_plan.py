@@ -21,7 +21,7 @@ from torch import nn
 
 from skvision._identity import fingerprint
 from skvision._random import isolated_random_state
-from skvision.estimators._base import ImageNet
+from skvision.estimators._net import ImageNet
 from skvision.model_selection._engines import is_dropout
 from skvision.model_selection._member import Member
 from skvision.model_selection._memory import free_memory, saved_bytes

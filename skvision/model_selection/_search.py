@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state, indexable
 
 from skvision._compat import check_method_params, num_samples
 from skvision._warnings import warn
-from skvision.estimators._base import ImageNet
+from skvision.estimators._net import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
 from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
 from skvision.model_selection._trainer import Request

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from skvision._random import isolated_random_state
-from skvision.estimators._build import with_channels_last
+from skvision.estimators._builder import with_channels_last
 from skvision.exceptions import DivergedError
 from skvision.model_selection._engines import (
     DropoutCall,

@@ -18,7 +18,7 @@ from skvision._compat import (
     validate_params,
 )
 from skvision._warnings import warn
-from skvision.estimators._base import ImageNet
+from skvision.estimators._net import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
 from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
 from skvision.model_selection._trainer import Request

@@ -17,7 +17,7 @@ from torch import nn
 from skvision._compat import Interval, Options, StrOptions
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._augment import AugmentMixin
-from skvision.estimators._build import (
+from skvision.estimators._builder import (
     copied,
     resolve_device,
     warn_about_softmax,
@@ -42,9 +42,9 @@ from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._resume import ResumeMixin
 from skvision.estimators._saving import SavingMixin
 from skvision.estimators._schedules import schedules_going_on
-from skvision.estimators._transfer import train_unfrozen
 from skvision.estimators._turns import changing
 from skvision.estimators._weights import WeightsMixin
+from skvision.networks._transfer import train_unfrozen
 from skvision.preprocessing._augment import check_transforms, copy_transforms
 from skvision.training._batches import (
     BatchLoader,
