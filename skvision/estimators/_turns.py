@@ -31,17 +31,43 @@ class _Use:
 
 
 class _Uses:
+    """All estimators of a process that threads are at."""
+
     def __init__(self) -> None:
         self.condition = threading.Condition()
         #: By the ids of estimators, while there are any.
         self.found: dict[int, _Use] = {}
 
+    def free(self, net: Any, name: str, me: int) -> _Use:
+        """Return who is at an estimator, unless another thread changes it."""
+        use = self.found.setdefault(id(net), _Use())
+        # Who looks already may end that, else a fit would wait for ever.
+        if use.changing in (None, me) or me in use.looking:
+            return use
+        raise RuntimeError(
+            f"This {type(net).__name__} is being fitted in another thread, so that "
+            f"{name.strip('_')} cannot be called: it would change that fit, or see a "
+            "network that is half trained. Wait until the fit has ended, or use a copy "
+            "that was made before, by copy.deepcopy(estimator)."
+        )
 
-_uses = _Uses()
+    def tidy(self, net: Any, use: _Use) -> None:
+        """Forget an estimator that nobody is at, and wake those who wait."""
+        if not use.depth and not use.looking:
+            self.found.pop(id(net), None)
+        self.condition.notify_all()
 
-if hasattr(os, "register_at_fork"):
-    # The other threads, and what they hold, are not in the new process.
-    os.register_at_fork(after_in_child=lambda: _uses.__init__())  # type: ignore[misc]
+
+#: By process: a forked one has none of the threads of the other, nor what they hold.
+_by_process: dict[int, _Uses] = {}
+
+
+def _uses() -> _Uses:
+    me = os.getpid()
+    if me not in _by_process:
+        # Of several threads that find none, one's stays.
+        _by_process.setdefault(me, _Uses())
+    return _by_process[me]
 
 
 def changing(method: Callable) -> Callable:
@@ -65,21 +91,21 @@ def _decorated(method: Callable, turn: Callable) -> Callable:
 
 @contextmanager
 def _change(net: Any, name: str) -> Iterator[None]:
-    me = threading.get_ident()
-    with _uses.condition:
-        use = _free(net, name, me)
+    me, uses = threading.get_ident(), _uses()
+    with uses.condition:
+        use = uses.free(net, name, me)
         use.changing = me
         use.depth += 1
     try:
-        with _uses.condition:
-            _uses.condition.wait_for(lambda: not use.looking.keys() - {me})
+        with uses.condition:
+            uses.condition.wait_for(lambda: not use.looking.keys() - {me})
         yield
     finally:
-        with _uses.condition:
+        with uses.condition:
             use.depth -= 1
             if not use.depth:
                 use.changing = None
-            _tidy(net, use)
+            uses.tidy(net, use)
 
 
 @contextmanager
@@ -97,34 +123,14 @@ def look(net: Any, name: str) -> Iterator[None]:
     RuntimeError
         If another thread fits the estimator.
     """
-    me = threading.get_ident()
-    with _uses.condition:
-        use = _free(net, name, me)
+    me, uses = threading.get_ident(), _uses()
+    with uses.condition:
+        use = uses.free(net, name, me)
         use.looking[me] += 1
     try:
         yield
     finally:
-        with _uses.condition:
+        with uses.condition:
             use.looking[me] -= 1
             use.looking += Counter()  # Without those that have gone.
-            _tidy(net, use)
-
-
-def _free(net: Any, name: str, me: int) -> _Use:
-    """Return who is at an estimator, unless another thread changes it."""
-    use = _uses.found.setdefault(id(net), _Use())
-    # Who looks already may end that, else a fit would wait for ever.
-    if use.changing in (None, me) or me in use.looking:
-        return use
-    raise RuntimeError(
-        f"This {type(net).__name__} is being fitted in another thread, so that "
-        f"{name.strip('_')} cannot be called: it would change that fit, or see a "
-        "network that is half trained. Wait until the fit has ended, or use a copy "
-        "that was made before, by copy.deepcopy(estimator)."
-    )
-
-
-def _tidy(net: Any, use: _Use) -> None:
-    if not use.depth and not use.looking:
-        _uses.found.pop(id(net), None)
-    _uses.condition.notify_all()
+            uses.tidy(net, use)
