@@ -19,7 +19,7 @@ ORDER = [
     "preprocessing",
     "networks",
     "training",
-    "storage",
+    "persistence",
     "estimators",
     "export",
     "metrics",

@@ -23,7 +23,26 @@ from torch.utils.flop_counter import flop_registry
 
 from skvision._compat import TorchDispatchMode, tree_leaves
 from skvision._warnings import warn
-from skvision.estimators._accepted import (
+from skvision.estimators._autoencoder import ImageAutoencoder
+from skvision.estimators._builder import (
+    build_network,
+    network_shape,
+    noting_outputs,
+    resolve_device,
+)
+from skvision.estimators._checks import check_autoencoder
+from skvision.estimators._classifier import ImageClassifier
+from skvision.estimators._net import ImageNet
+from skvision.estimators._regressor import ImageRegressor
+from skvision.estimators._resume import set_callback_states, set_optimizer_state
+from skvision.estimators._saving import PARTS
+from skvision.exceptions import FormatError
+from skvision.networks import get_network
+from skvision.networks._transfer import train_only
+from skvision.networks._weights import check_weights
+from skvision.persistence._format import read_sized
+from skvision.persistence._objects import resolve_name, restore
+from skvision.persistence._parameters import (
     ESTIMATOR,
     INSTANCE,
     RUN_TIME,
@@ -34,16 +53,7 @@ from skvision.estimators._accepted import (
     missed,
     most_parts,
 )
-from skvision.estimators._autoencoder import ImageAutoencoder
-from skvision.estimators._builder import (
-    build_network,
-    network_shape,
-    noting_outputs,
-    resolve_device,
-)
-from skvision.estimators._checks import check_autoencoder
-from skvision.estimators._classifier import ImageClassifier
-from skvision.estimators._contents import (
+from skvision.persistence._state import (
     check_callbacks,
     check_divisors,
     check_facts,
@@ -55,17 +65,7 @@ from skvision.estimators._contents import (
     check_target_scaler,
     check_trained,
 )
-from skvision.estimators._net import ImageNet
-from skvision.estimators._regressor import ImageRegressor
-from skvision.estimators._resume import set_callback_states, set_optimizer_state
-from skvision.estimators._saving import PARTS
-from skvision.exceptions import FormatError
-from skvision.networks import get_network
-from skvision.networks._transfer import train_only
-from skvision.networks._weights import check_weights
-from skvision.storage._format import read_sized
-from skvision.storage._objects import resolve_name, restore
-from skvision.storage._tree import Made
+from skvision.persistence._tree import Made
 
 __all__ = ["load"]
 

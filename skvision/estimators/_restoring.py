@@ -19,15 +19,15 @@ from skorch.callbacks import (
 )
 from torch import nn
 
-from skvision.estimators._contents import (
+from skvision.exceptions import FormatError
+from skvision.networks._transfer import trained_names
+from skvision.networks._weights import check_weights
+from skvision.persistence._state import (
     LEFT,
     check_history,
     check_optimizer_states,
     check_trained,
 )
-from skvision.exceptions import FormatError
-from skvision.networks._transfer import trained_names
-from skvision.networks._weights import check_weights
 
 __all__ = ["NotRestorable", "check_parts", "check_state", "restored"]
 

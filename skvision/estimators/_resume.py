@@ -13,7 +13,6 @@ from skorch.history import History
 from skvision._identity import Unidentified
 from skvision._random import generator_state, next_seed, set_generator_state
 from skvision._warnings import warn
-from skvision.estimators._as_built import as_built, was_built_alike
 from skvision.estimators._fit_name import IRRELEVANT, name_of_fit
 from skvision.estimators._gathered import is_small
 from skvision.estimators._restoring import (
@@ -26,7 +25,8 @@ from skvision.estimators._restoring import (
 )
 from skvision.exceptions import FormatError
 from skvision.networks._transfer import train_only, trained_names
-from skvision.storage._checkpoint import (
+from skvision.persistence._as_built import as_built, was_built_alike
+from skvision.persistence._checkpoint import (
     random_states,
     read_checkpoint,
     set_random_states,

@@ -14,7 +14,15 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from skvision._warnings import warn
-from skvision.estimators._accepted import (
+from skvision.estimators._changes import UNSET
+from skvision.estimators._resume import callback_states
+from skvision.estimators._schedules import steps_of_schedules
+from skvision.estimators._turns import looking
+from skvision.exceptions import FormatError
+from skvision.networks._transfer import trained_names
+from skvision.persistence._format import write_file
+from skvision.persistence._objects import describe
+from skvision.persistence._parameters import (
     ESTIMATOR,
     INSTANCE,
     accepted_parameters,
@@ -23,16 +31,8 @@ from skvision.estimators._accepted import (
     missed,
     most_parts,
 )
-from skvision.estimators._changes import UNSET
-from skvision.estimators._contents import REMEMBERED, check_facts
-from skvision.estimators._resume import callback_states
-from skvision.estimators._schedules import steps_of_schedules
-from skvision.estimators._turns import looking
-from skvision.exceptions import FormatError
-from skvision.networks._transfer import trained_names
-from skvision.storage._format import write_file
-from skvision.storage._objects import describe
-from skvision.storage._tree import Made, decode, encode
+from skvision.persistence._state import REMEMBERED, check_facts
+from skvision.persistence._tree import Made, decode, encode
 
 __all__ = ["PARTS", "SavingMixin", "facts_of", "scalings_of"]
 

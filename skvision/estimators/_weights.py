@@ -19,14 +19,6 @@ from skorch.history import History
 from torch import nn
 
 from skvision.estimators._builder import network_shape
-from skvision.estimators._contents import (
-    check_divisors,
-    check_facts,
-    check_history,
-    check_optimizer,
-    check_scaler,
-    check_target_scaler,
-)
 from skvision.estimators._resume import set_optimizer_state
 from skvision.estimators._saving import facts_of, scalings_of
 from skvision.estimators._turns import changing, looking
@@ -38,9 +30,17 @@ from skvision.networks._weights import (
     read_torch,
     state_of,
 )
+from skvision.persistence._atomic import write_atomically
+from skvision.persistence._state import (
+    check_divisors,
+    check_facts,
+    check_history,
+    check_optimizer,
+    check_scaler,
+    check_target_scaler,
+)
+from skvision.persistence._tree import decode, encode
 from skvision.preprocessing._scaling import PixelScaler
-from skvision.storage._atomic import write_atomically
-from skvision.storage._tree import decode, encode
 
 __all__ = ["WeightsMixin"]
 

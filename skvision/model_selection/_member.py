@@ -12,8 +12,8 @@ from skorch.dataset import get_len
 
 from skvision._random import isolated_random_state, next_seed
 from skvision.estimators._loop import StopTraining
+from skvision.persistence._checkpoint import random_states, set_random_states
 from skvision.preprocessing._augment import check_transforms
-from skvision.storage._checkpoint import random_states, set_random_states
 from skvision.training._batches import BatchLoader
 
 __all__ = ["Member"]

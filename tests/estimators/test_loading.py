@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.exceptions import FormatError
+from skvision.persistence._format import read_file, write_file
+from skvision.persistence._tree import Made, Name
 from skvision.preprocessing import RandomShift
-from skvision.storage._format import read_file, write_file
-from skvision.storage._tree import Made, Name
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.

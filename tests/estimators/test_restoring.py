@@ -9,7 +9,7 @@ from skorch.callbacks import Callback, Checkpoint, EpochScoring, LRScheduler
 
 from skvision import ImageClassifier
 from skvision.exceptions import FormatError
-from skvision.storage._format import read_file, write_file
+from skvision.persistence._format import read_file, write_file
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.

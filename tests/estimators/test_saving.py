@@ -21,12 +21,16 @@ from torch.utils.data import DataLoader, default_collate
 
 import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
-from skvision.estimators._accepted import ACCEPTED, ACCEPTED_PREFIXES, RUN_TIME_PREFIXES
-from skvision.estimators._accepted import RUN_TIME as RUN_TIME_NAMES
 from skvision.estimators._parameters import PREFIXES
 from skvision.exceptions import FormatError
 from skvision.metrics import cross_entropy_scorer, top_k_scorer
 from skvision.networks import MLP
+from skvision.persistence._parameters import (
+    ACCEPTED,
+    ACCEPTED_PREFIXES,
+    RUN_TIME_PREFIXES,
+)
+from skvision.persistence._parameters import RUN_TIME as RUN_TIME_NAMES
 from skvision.preprocessing import InputSpec, RandomHorizontalFlip, RandomShift
 
 NAMES = np.array(list("abcdefghij"))

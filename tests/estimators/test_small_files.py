@@ -14,9 +14,9 @@ import skvision
 from skvision import ImageClassifier
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
-from skvision.storage import _format, _tree
-from skvision.storage._format import read_file, write_file
-from skvision.storage._tree import Made, Name
+from skvision.persistence import _format, _tree
+from skvision.persistence._format import read_file, write_file
+from skvision.persistence._tree import Made, Name
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.

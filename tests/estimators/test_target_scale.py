@@ -16,7 +16,7 @@ import skvision
 from skvision import ImageRegressor
 from skvision.datasets import as_Xy
 from skvision.model_selection import StackedGridSearchCV
-from skvision.storage._format import read_file, write_file
+from skvision.persistence._format import read_file, write_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 OF_DIFFERENCES = ["mse", "l1", "smooth_l1", nn.HuberLoss]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skvision.exceptions import FormatError
-from skvision.storage._tree import Made, Name, decode, encode
+from skvision.persistence._tree import Made, Name, decode, encode
 
 leaves = (
     st.none()

@@ -18,8 +18,8 @@ from torch import nn
 
 from skvision import networks, preprocessing
 from skvision.exceptions import FormatError
+from skvision.persistence._tree import Made, Name, encode
 from skvision.preprocessing._base import BatchTransform
-from skvision.storage._tree import Made, Name, encode
 
 __all__ = [
     "GENERATOR",

@@ -33,8 +33,8 @@ import safetensors.torch
 import torch
 
 from skvision.exceptions import FormatError
-from skvision.storage._atomic import check_target, write_atomically
-from skvision.storage._tree import decode, encode
+from skvision.persistence._atomic import check_target, write_atomically
+from skvision.persistence._tree import decode, encode
 
 __all__ = ["read_file", "read_sized", "write_file"]
 
@@ -59,7 +59,7 @@ def write_file(path: str | os.PathLike[str], kind: str, tree: Any) -> None:
     kind : str
         What the file is, "estimator" or "checkpoint".
     tree : object
-        See `skvision.storage._tree.encode`.
+        See `skvision.persistence._tree.encode`.
     """
     _check_path(path)
     check_target(path)

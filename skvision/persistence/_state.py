@@ -12,8 +12,8 @@ import torch
 from sklearn.base import is_classifier, is_regressor
 from torch import nn
 
-from skvision.estimators._accepted import shown
 from skvision.exceptions import FormatError
+from skvision.persistence._parameters import shown
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.training._optimizers import missing_state
 

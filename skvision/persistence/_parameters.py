@@ -23,9 +23,9 @@ from skvision import preprocessing
 from skvision._warnings import warn
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
+from skvision.persistence._objects import GENERATOR, check_name, is_harmless
+from skvision.persistence._tree import Made, Name
 from skvision.preprocessing._base import BatchTransform
-from skvision.storage._objects import GENERATOR, check_name, is_harmless
-from skvision.storage._tree import Made, Name
 from skvision.training import BatchLoader
 from skvision.training._losses import (
     CRITERIA,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from skvision.storage._atomic import write_atomically
-from skvision.storage._format import write_file
+from skvision.persistence._atomic import write_atomically
+from skvision.persistence._format import write_file
 
 
 def failing(file):
@@ -97,7 +97,7 @@ class TestPosix:
     def test_what_killed_writers_left_is_removed(self, tmp_path):
         code = (
             "import os, sys\n"
-            "from skvision.storage._atomic import write_atomically\n"
+            "from skvision.persistence._atomic import write_atomically\n"
             "def write(file):\n"
             "    file.write(b'half')\n"
             "    file.flush()\n"

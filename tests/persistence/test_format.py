@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from skvision.exceptions import FormatError
-from skvision.storage._format import VERSION, read_file, write_file
+from skvision.persistence._format import VERSION, read_file, write_file
 
 TREE = {
     "weights": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)},

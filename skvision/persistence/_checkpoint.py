@@ -12,9 +12,9 @@ import torch
 
 from skvision._warnings import warn
 from skvision.exceptions import FormatError
-from skvision.storage._format import read_file, write_file
-from skvision.storage._objects import check_numpy_state
-from skvision.storage._tree import encode
+from skvision.persistence._format import read_file, write_file
+from skvision.persistence._objects import check_numpy_state
+from skvision.persistence._tree import encode
 
 __all__ = [
     "random_states",
