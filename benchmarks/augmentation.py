@@ -32,9 +32,9 @@ from benchmarks._report import write
 from benchmarks._timing import ratios, take_turns
 from skvision import ImageClassifier
 from skvision.datasets import load_image_folder
+from skvision.images._inputs import as_images
 from skvision.networks import LeNet
 from skvision.preprocessing import RandomHorizontalFlip, RandomShift, apply_transforms
-from skvision.preprocessing._inputs import as_images
 from skvision.training import BatchLoader, ImageDataset
 
 BATCH_SIZE = 128

@@ -15,6 +15,7 @@ ORDER = [
     "_identity",
     "_random",
     "_warnings",
+    "images",
     "datasets",
     "preprocessing",
     "networks",

@@ -12,7 +12,12 @@ from typing import Any
 
 from skvision._identity._atoms import Unidentified, joined
 from skvision._identity._bytecode import LOOKING_UP, texts_of, used_by
-from skvision._identity._libraries import imported, library_version, module_name
+from skvision._identity._libraries import (
+    imported,
+    known_name,
+    library_version,
+    module_name,
+)
 
 __all__ = ["CodeMixin", "is_found_by_name"]
 
@@ -41,7 +46,7 @@ class CodeMixin:
     def function(self, value: types.FunctionType) -> bytes:
         module = module_name(value)
         version = library_version(module)
-        name = f"{module}.{value.__qualname__}"
+        name = known_name(value)
         if version is not None and is_found_by_name(value):
             return self.join("function by name", name, version)
         code = value.__code__
@@ -108,7 +113,7 @@ class CodeMixin:
     def class_(self, value: type) -> bytes:
         module = module_name(value)
         version = library_version(module)
-        name = f"{module}.{value.__qualname__}"
+        name = known_name(value)
         if version is not None and is_found_by_name(value):
             return self.join("class by name", name, version, _put_in(value))
         attributes = self.attributes(_class_attributes(value))

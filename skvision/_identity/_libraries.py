@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["imported", "library_version", "module_name"]
+__all__ = ["imported", "known_name", "library_version", "module_name"]
 
 #: Folders that installed packages lie in.
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -23,12 +23,33 @@ _STANDARD = Path(sysconfig.get_path("stdlib"))
 #: Distributions of another name than their package; to search for it takes a while.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python"}
 
+#: Names by which fits of before have what lies somewhere else by now.
+_FORMER_NAMES = {
+    "skvision.images._adapters.Listed": "skvision.datasets._adapters._Listed",
+    "skvision.images._sequence.ImageSequence": (
+        "skvision.datasets._sequence.ImageSequence"
+    ),
+    "skvision.images._steps.PixelSteps": "skvision.datasets._steps.PixelSteps",
+    "skvision.images._transforms.Upright": "skvision.datasets._transforms.Upright",
+    "skvision.images._transforms._ToPixels": "skvision.datasets._transforms._ToPixels",
+    "skvision.images._vision.ImageLoader": "skvision.datasets._vision.ImageLoader",
+}
+
 
 def module_name(value: Any) -> str:
     """Return the name of the module that made an object, "" where none is told."""
     name = getattr(value, "__module__", None)
     # Classes of extensions may have a descriptor there, for their instances.
     return name if isinstance(name, str) else ""
+
+
+def known_name(value: Any) -> str:
+    """Return the full name of a function or class, as checkpoints know it.
+
+    What has been moved within this library goes by the name that it had first.
+    """
+    name = f"{module_name(value)}.{value.__qualname__}"
+    return _FORMER_NAMES.get(name, name)
 
 
 @functools.cache

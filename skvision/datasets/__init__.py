@@ -1,5 +1,8 @@
 """Data sets as scikit-learn wants them."""
 
+import importlib
+import sys
+
 from skvision.datasets._adapters import as_Xy
 from skvision.datasets._digits import load_digits_images
 from skvision.datasets._emnist import fetch_emnist
@@ -9,8 +12,8 @@ from skvision.datasets._fetchers import (
     fetch_mnist,
 )
 from skvision.datasets._folder import load_image_folder
-from skvision.datasets._sequence import ImageSequence
 from skvision.datasets._torchvision import get_data_home
+from skvision.images._sequence import ImageSequence
 
 __all__ = [
     "ImageSequence",
@@ -23,3 +26,13 @@ __all__ = [
     "load_digits_images",
     "load_image_folder",
 ]
+
+# Pickles of before know what lies in `images` by now as modules of this package.
+for _name in (
+    *("_cache", "_decode", "_files", "_identity", "_kinds", "_labels", "_layout"),
+    *("_maps", "_names", "_readers", "_sequence", "_steps", "_transforms"),
+    *("_unwrap", "_vision"),
+):
+    sys.modules[f"{__name__}.{_name}"] = importlib.import_module(
+        f"skvision.images.{_name}"
+    )

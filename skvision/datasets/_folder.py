@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from skvision._compat import StrOptions, validate_params
 from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
-from skvision.datasets._files import (
+from skvision.images._files import (
     OtherSize,
     is_hidden,
     is_shortage,

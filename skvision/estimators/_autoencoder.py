@@ -18,8 +18,8 @@ from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._targets import check_reconstruction
 from skvision.estimators._turns import looking
+from skvision.images._inputs import appearance
 from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.preprocessing._inputs import appearance
 from skvision.training._batches import BatchLoader
 
 __all__ = ["ImageAutoencoder"]

@@ -14,17 +14,17 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._compat import StrOptions, fit_context
-from skvision.datasets._names import (
-    names_for,
-    renamed,
-    warn_if_hidden,
-    warn_if_numbered_otherwise,
-)
 from skvision.estimators._checks import check_labels, class_weights
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin
 from skvision.estimators._targets import has_decisions, has_probabilities
 from skvision.estimators._turns import looking
+from skvision.images._names import (
+    names_for,
+    renamed,
+    warn_if_hidden,
+    warn_if_numbered_otherwise,
+)
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import class_response, identity
 

@@ -15,11 +15,8 @@ from torch.utils.data import Dataset
 
 from skvision._compat import check_sample_weight
 from skvision._random import next_seed
-from skvision.datasets._readers import ArrayReader, PathReader
-from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._unwrap import is_dataset, unwrap
 from skvision.estimators._checks import wrong_order
-from skvision.preprocessing._inputs import (
+from skvision.images._inputs import (
     _to_numpy,
     appearance,
     as_images,
@@ -30,6 +27,9 @@ from skvision.preprocessing._inputs import (
     without_labels,
     wrong_shape,
 )
+from skvision.images._readers import ArrayReader, PathReader
+from skvision.images._sequence import ImageSequence
+from skvision.images._unwrap import is_dataset, unwrap
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 
 __all__ = ["DataMixin", "Split", "read_files"]

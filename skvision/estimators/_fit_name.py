@@ -10,10 +10,11 @@ from skorch.callbacks import LoadInitState
 from torch.utils.data import Dataset
 
 from skvision._identity import Unidentified, examine, library_version
-from skvision.datasets._adapters import images_of, labels_of
-from skvision.datasets._files import is_path
-from skvision.datasets._identity import file_digest
 from skvision.estimators._schedules import policy_name
+from skvision.images._adapters import images_of
+from skvision.images._files import is_path
+from skvision.images._identity import file_digest
+from skvision.images._labels import labels_of
 
 __all__ = ["IRRELEVANT", "FitName", "name_of_fit", "set_by_hand"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from skvision._random import isolated_random_state
 from skvision._warnings import warn
 from skvision.estimators._turns import looking
-from skvision.preprocessing._inputs import labels_by_name
+from skvision.images._inputs import labels_by_name
 from skvision.training._losses import NONLINEARITIES, identity
 from skvision.training._malloc import keep_freed_memory
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from skvision._compat import StrOptions, fit_context
 from skvision._warnings import warn
-from skvision.datasets._names import warn_if_codes
 from skvision.estimators._checks import check_not_masked
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin
@@ -23,6 +22,7 @@ from skvision.estimators._targets import (
     normalizes_target,
 )
 from skvision.estimators._turns import looking
+from skvision.images._names import warn_if_codes
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import NONLINEARITIES, regression_response
 from skvision.training._targets import TargetScaler

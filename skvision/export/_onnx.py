@@ -23,8 +23,8 @@ from skvision._compat import Interval, validate_params
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.estimators._turns import look
+from skvision.images._inputs import appearance
 from skvision.persistence._atomic import write_atomically
-from skvision.preprocessing._inputs import appearance
 
 __all__ = ["export_onnx"]
 

@@ -11,13 +11,13 @@ import torch
 from sklearn.utils import check_array, check_random_state
 
 from skvision._compat import safe_indexing
-from skvision.datasets._adapters import images_of
-from skvision.datasets._kinds import paths_of
-from skvision.datasets._layout import CHANNELS, Channels
-from skvision.datasets._readers import ArrayReader
-from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._unwrap import is_dataset
-from skvision.preprocessing._inputs import as_images, is_flat, without_labels
+from skvision.images._adapters import images_of
+from skvision.images._inputs import as_images, is_flat, without_labels
+from skvision.images._kinds import paths_of
+from skvision.images._layout import CHANNELS, Channels
+from skvision.images._readers import ArrayReader
+from skvision.images._sequence import ImageSequence
+from skvision.images._unwrap import is_dataset
 from skvision.preprocessing._pixel_range import divisors_for
 
 __all__ = [

@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from skvision._compat import Interval, num_samples, validate_params
 from skvision._random import draw_seed, isolated_random_state
-from skvision.datasets._readers import ArrayReader
-from skvision.datasets._sequence import ImageSequence
+from skvision.images._readers import ArrayReader
+from skvision.images._sequence import ImageSequence
 from skvision.inspection._images import (
     as_drawn,
     cell_size,

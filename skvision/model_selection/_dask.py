@@ -10,8 +10,8 @@ import joblib
 from joblib import parallel_config
 
 from skvision._compat import dask_backend
-from skvision.datasets._maps import reference_to
-from skvision.datasets._sequence import ImageSequence
+from skvision.images._maps import reference_to
+from skvision.images._sequence import ImageSequence
 
 __all__ = ["on_dask"]
 

@@ -15,12 +15,12 @@ from skvision._compat import check_method_params, safe_indexing
 from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
+from skvision.images._inputs import as_images, is_flat
 from skvision.model_selection._member import Member
 from skvision.model_selection._memory import is_out_of_memory
 from skvision.model_selection._plan import structure
 from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.model_selection._stack import Stack
-from skvision.preprocessing._inputs import as_images, is_flat
 
 __all__ = [
     "Outcome",

@@ -16,12 +16,12 @@ from sklearn.utils import check_consistent_length
 from skvision._compat import StrOptions, validate_params
 from skvision._random import draw_seed, isolated_random_state
 from skvision._warnings import warn
-from skvision.datasets._kinds import paths_of
-from skvision.datasets._layout import layout_of
-from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._unwrap import is_dataset
+from skvision.images._inputs import as_image_array, as_targets, is_flat
+from skvision.images._kinds import paths_of
+from skvision.images._layout import layout_of
+from skvision.images._sequence import ImageSequence
+from skvision.images._unwrap import is_dataset
 from skvision.preprocessing._base import BatchTransform
-from skvision.preprocessing._inputs import as_image_array, as_targets, is_flat
 from skvision.preprocessing._pixel_range import is_outside
 
 __all__ = [

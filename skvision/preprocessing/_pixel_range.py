@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skvision._warnings import warn
-from skvision.datasets._sequence import ImageSequence
+from skvision.images._sequence import ImageSequence
 
 __all__ = ["Divisors", "divisors_for", "is_outside", "pixel_range", "warn_of_scale"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvision.datasets._sequence import ImageSequence
+from skvision.images._sequence import ImageSequence
 from skvision.preprocessing._pixel_range import Divisors, divisors_for
 
 __all__ = ["InputSpec", "PixelScaler", "Statistics", "channel_statistics"]

@@ -15,7 +15,7 @@ from sklearn.utils import check_consistent_length
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from skvision.datasets._sequence import ImageSequence
+from skvision.images._sequence import ImageSequence
 
 __all__ = ["BatchLoader", "DeviceLoader", "ImageDataset", "RowsReader", "ShownDataset"]
 

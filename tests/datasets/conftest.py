@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import datasets
 
 from skvision.datasets import ImageSequence, as_Xy
-from skvision.datasets._readers import to_chw
+from skvision.images._readers import to_chw
 
 #: Images of the tiny files in the formats of the real ones.
 SIZES = {"train": 40, "test": 20}

@@ -16,7 +16,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from skvision.datasets import as_Xy
-from skvision.datasets._adapters import images_of
+from skvision.images._adapters import images_of
 
 FLOAT = {"dtype": torch.float32, "scale": True}
 

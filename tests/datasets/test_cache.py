@@ -22,9 +22,9 @@ from torchvision import datasets
 from torchvision import transforms as v1
 
 from skvision.datasets import ImageSequence, _cache, as_Xy
-from skvision.datasets._cache import PixelCache
-from skvision.datasets._layout import Channels
-from skvision.datasets._readers import DatasetReader, PathReader
+from skvision.images._cache import PixelCache
+from skvision.images._layout import Channels
+from skvision.images._readers import DatasetReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
 ONCE = v1.Compose([v1.Resize((9, 9)), v1.ToTensor(), v1.Normalize([0.5], [0.25])])

@@ -20,9 +20,9 @@ from torchvision.transforms import v2
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.datasets._decode import UnsuitableImage, pixels_of
-from skvision.datasets._files import read_image
-from skvision.preprocessing._inputs import as_images
+from skvision.images._decode import UnsuitableImage, pixels_of
+from skvision.images._files import read_image
+from skvision.images._inputs import as_images
 
 SMALL = {"module": "mlp", "module__hidden": (8,), "max_epochs": 1, "random_state": 0}
 

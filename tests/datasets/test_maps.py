@@ -7,7 +7,7 @@ import pytest
 from joblib import Parallel, delayed
 
 from skvision.datasets import as_Xy
-from skvision.datasets._maps import reference_to
+from skvision.images._maps import reference_to
 
 ARRAY = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
 

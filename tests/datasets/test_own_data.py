@@ -12,7 +12,7 @@ from skvision_tests import Items
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from skvision.datasets import as_Xy
-from skvision.datasets._adapters import labels_of
+from skvision.images._labels import labels_of
 
 # -------------------------------------------------------------------- tensors
 

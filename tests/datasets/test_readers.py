@@ -16,8 +16,8 @@ from PIL import Image
 from skvision_tests import Items
 
 from skvision.datasets import ImageSequence
-from skvision.datasets._readers import ArrayReader, DatasetReader, PathReader, to_chw
-from skvision.datasets._steps import PixelSteps
+from skvision.images._readers import ArrayReader, DatasetReader, PathReader, to_chw
+from skvision.images._steps import PixelSteps
 
 
 def save(path, pixels, mode=None, **kwargs):

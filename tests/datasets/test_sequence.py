@@ -14,8 +14,8 @@ from numpy.testing import assert_array_equal
 from sklearn.utils import _safe_indexing
 
 from skvision.datasets import ImageSequence
-from skvision.datasets._readers import ArrayReader
-from skvision.datasets._steps import PixelSteps
+from skvision.images._readers import ArrayReader
+from skvision.images._steps import PixelSteps
 
 LAYOUTS = {"grey": (6, 5), "last": (6, 5, 3), "first": (3, 6, 5), "flat": (30,)}
 

@@ -8,7 +8,7 @@ from torch.utils.data import Subset
 from torchvision import datasets
 
 from skvision.datasets import as_Xy
-from skvision.datasets._adapters import labels_of
+from skvision.images._labels import labels_of
 
 
 def labels_by_item(dataset):

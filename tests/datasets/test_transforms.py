@@ -17,8 +17,8 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
 from skvision.datasets import as_Xy
-from skvision.datasets._readers import to_chw
-from skvision.datasets._transforms import split_transform
+from skvision.images._readers import to_chw
+from skvision.images._transforms import split_transform
 
 FLOAT = {"dtype": torch.float32, "scale": True}
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)

@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.datasets._readers import ArrayReader
-from skvision.datasets._sequence import ImageSequence
-from skvision.preprocessing._inputs import as_images
+from skvision.images._inputs import as_images
+from skvision.images._readers import ArrayReader
+from skvision.images._sequence import ImageSequence
 from skvision.training import BatchLoader, ImageDataset, _batches
 from skvision.training._batches import DeviceLoader, ResidentDataset
 

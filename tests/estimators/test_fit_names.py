@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.datasets._identity import file_digest
+from skvision.images._identity import file_digest
 from skvision.model_selection import StackedGridSearchCV, StackedHalvingGridSearchCV
 
 pytestmark = pytest.mark.filterwarnings(

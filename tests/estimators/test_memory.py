@@ -22,8 +22,8 @@ from torchvision.transforms import ToTensor
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.datasets._readers import ArrayReader
-from skvision.datasets._sequence import ImageSequence
+from skvision.images._readers import ArrayReader
+from skvision.images._sequence import ImageSequence
 
 STATUS = Path("/proc/self/status")
 

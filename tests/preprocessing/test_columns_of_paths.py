@@ -13,10 +13,10 @@ from skvision_tests import SMALL
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
+from skvision.images._inputs import as_images, is_flat
 from skvision.inspection import class_table
 from skvision.inspection._images import take_rows
 from skvision.model_selection import StackedGridSearchCV
-from skvision.preprocessing._inputs import as_images, is_flat
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.preprocessing._inputs import is_flat
+from skvision.images._inputs import is_flat
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

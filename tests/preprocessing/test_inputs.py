@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
-from skvision.preprocessing._inputs import (
+from skvision.images._inputs import (
     as_image_array,
     as_images,
     is_flat,

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import ImageSequence
-from skvision.datasets._readers import ArrayReader, DatasetReader
-from skvision.preprocessing._inputs import as_images
+from skvision.images._inputs import as_images
+from skvision.images._readers import ArrayReader, DatasetReader
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.preprocessing._scaling import PixelScaler, channel_statistics
 

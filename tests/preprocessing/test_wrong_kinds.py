@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
-from skvision.preprocessing._inputs import is_flat
+from skvision.images._inputs import is_flat
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
-from skvision.datasets._readers import ArrayReader, PathReader
+from skvision.images._readers import ArrayReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
 

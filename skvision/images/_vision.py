@@ -11,14 +11,14 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from skvision._warnings import warn
-from skvision.datasets._decode import is_deep, pixels_of, upright
-from skvision.datasets._files import errors_of, open_image
-from skvision.datasets._transforms import (
+from skvision.images._decode import is_deep, pixels_of, upright
+from skvision.images._files import errors_of, open_image
+from skvision.images._transforms import (
     SplitTransform,
     Upright,
     split_transform,
 )
-from skvision.datasets._unwrap import is_own
+from skvision.images._unwrap import is_own
 
 __all__ = ["faithful", "is_unchanged", "visible_split", "with_transform"]
 

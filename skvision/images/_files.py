@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skvision.datasets._decode import UnsuitableImage, pixels_of
+from skvision.images._decode import UnsuitableImage, pixels_of
 
 __all__ = [
     "OtherSize",

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from skvision.datasets._decode import is_pil, upright
-from skvision.datasets._steps import PixelSteps
+from skvision.images._decode import is_pil, upright
+from skvision.images._steps import PixelSteps
 
 __all__ = ["SplitTransform", "Upright", "split_transform"]
 

@@ -9,21 +9,21 @@ import torch
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
-from skvision.datasets._adapters import images_of
-from skvision.datasets._decode import is_pil
-from skvision.datasets._kinds import check_kind, is_pairs, paths_of
-from skvision.datasets._labels import labels_of
-from skvision.datasets._layout import Channels, layout_of
-from skvision.datasets._names import nameless, names_for, names_of_fitted, renamed
-from skvision.datasets._readers import (
+from skvision.images._adapters import images_of
+from skvision.images._decode import is_pil
+from skvision.images._kinds import check_kind, is_pairs, paths_of
+from skvision.images._labels import labels_of
+from skvision.images._layout import Channels, layout_of
+from skvision.images._names import nameless, names_for, names_of_fitted, renamed
+from skvision.images._readers import (
     ArrayReader,
     PathReader,
     check_tensor,
     kind_of,
     to_chw,
 )
-from skvision.datasets._sequence import ImageSequence
-from skvision.datasets._unwrap import held_in, is_dataset
+from skvision.images._sequence import ImageSequence
+from skvision.images._unwrap import held_in, is_dataset
 
 __all__ = [
     "appearance",

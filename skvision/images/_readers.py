@@ -10,12 +10,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 
-from skvision.datasets._cache import PixelCache
-from skvision.datasets._decode import is_pil, pixels_of
-from skvision.datasets._files import OtherSize, is_path, other_depth, read_image
-from skvision.datasets._layout import AUTO, Channels
-from skvision.datasets._maps import MapReference, reference_to
-from skvision.datasets._steps import PixelSteps
+from skvision.images._cache import PixelCache
+from skvision.images._decode import is_pil, pixels_of
+from skvision.images._files import OtherSize, is_path, other_depth, read_image
+from skvision.images._layout import AUTO, Channels
+from skvision.images._maps import MapReference, reference_to
+from skvision.images._steps import PixelSteps
 
 __all__ = [
     "ArrayReader",

@@ -25,7 +25,7 @@ class PixelSteps:
     Examples
     --------
     >>> import torch
-    >>> from skvision.datasets._steps import PixelSteps
+    >>> from skvision.images._steps import PixelSteps
     >>> steps = PixelSteps("div", mean=[0.5], std=[0.5])
     >>> steps(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
     tensor([[[[-1.,  1.]]]])

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from skvision.datasets._decode import is_pil
-from skvision.datasets._files import is_path
+from skvision.images._decode import is_pil
+from skvision.images._files import is_path
 
 __all__ = ["check_kind", "is_pairs", "paths_of"]
 

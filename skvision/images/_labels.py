@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import ConcatDataset, TensorDataset
 
 from skvision._random import isolated_random_state
-from skvision.datasets._unwrap import is_own, unwrap
+from skvision.images._unwrap import is_own, unwrap
 
 __all__ = ["labels_at_hand", "labels_of"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from torch.utils.data import ConcatDataset
 
 from skvision._warnings import warn
-from skvision.datasets._files import is_hidden
-from skvision.datasets._labels import labels_at_hand
-from skvision.datasets._unwrap import is_dataset, is_own, unwrap
+from skvision.images._files import is_hidden
+from skvision.images._labels import labels_at_hand
+from skvision.images._unwrap import is_dataset, is_own, unwrap
 
 __all__ = [
     "NamedLabels",

@@ -18,10 +18,10 @@ from skvision._random import (
     isolated_random_state,
     set_generator_state,
 )
-from skvision.datasets._readers import ArrayReader, DatasetReader, PathReader
+from skvision.images._readers import ArrayReader, DatasetReader, PathReader
 
 if TYPE_CHECKING:
-    from skvision.datasets._sequence import ImageSequence
+    from skvision.images._sequence import ImageSequence
 
 __all__ = ["file_digest", "identity_of"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from skvision.datasets._identity import identity_of
-from skvision.datasets._names import NamedLabels
-from skvision.datasets._readers import Reader
-from skvision.datasets._steps import PixelSteps
+from skvision.images._identity import identity_of
+from skvision.images._names import NamedLabels
+from skvision.images._readers import Reader
+from skvision.images._steps import PixelSteps
 
 __all__ = ["ImageSequence"]
 

@@ -1,0 +1,1 @@
+"""What X is, and how images are read from it."""
