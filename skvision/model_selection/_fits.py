@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from skvision._compat import Interval
@@ -28,7 +27,6 @@ from skvision.model_selection._trainer import (
     Request,
     Trainer,
     fit_alone,
-    fit_name,
     train_stack,
     warn_of,
 )
@@ -79,7 +77,9 @@ class StackedFits:
         self._n_jobs = None if continuing else n_jobs
         self.max_stack = max_stack
         self.calibrate = calibrate
-        self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        self.has_stacked = False
+        #: Fits that have been asked for, with what came of those that have been made.
+        self.waiting: list[tuple[Request, Outcome | None]] = []
         #: Seconds of each fit in the order of the requests, None for ordinary ones.
         self.seconds: list[float | None] = []
         #: Epochs of each fit of the last requests.
@@ -122,27 +122,34 @@ class StackedFits:
         named = [i for i in range(len(requests)) if i not in nameless]
         made = self._run(requests, stacks, named)
         self.trainer.ready.clear()
-        self.n_epochs = []
-        for i, request in enumerate(requests):
-            if i in made:
-                self.outcomes[self.trainer.key(request)].append(made[i])
-                self.n_epochs.append(made[i].n_epochs)
-            else:
-                self.n_epochs.append(self.trainer.net(request).max_epochs)
-            self.seconds.append(made[i].seconds if i in made else None)
+        self.waiting = [(one, made.get(i)) for i, one in enumerate(requests)]
+        self.n_epochs = [
+            self.trainer.net(one).max_epochs if outcome is None else outcome.n_epochs
+            for one, outcome in self.waiting
+        ]
+        self.seconds += [outcome and outcome.seconds for _, outcome in self.waiting]
+        self.has_stacked = True
         return True
 
-    def take(self, params: dict[str, Any], rows: np.ndarray) -> Outcome | None:
-        """Return the outcome of a fit, once, or None if there is none."""
-        try:
-            found = self.outcomes.get(fit_name(params, rows))
-        except Unidentified:
-            return None
-        return found.pop(0) if found else None
+    def take(self, net: Any, X: Any, y: Any) -> Any:
+        """Return a fitted estimator, once, or None where it has not been made.
+
+        Raises
+        ------
+        Exception
+            That ended the fit.
+        """
+        for i, (request, outcome) in enumerate(self.waiting):
+            if self.trainer.is_for(request, net, X, y):
+                del self.waiting[: i + 1]
+                if outcome is not None and outcome.error is not None:
+                    raise outcome.error
+                return outcome and outcome.net
+        return None
 
     @property
     def _continued(self) -> bool:
-        return self.trainer.continuing and bool(self.outcomes)
+        return self.trainer.continuing and self.has_stacked
 
     def _size(self, group: list[Request]) -> int:
         """Return how many fits, probably of one structure, to make at once."""

@@ -1,52 +1,34 @@
-"""Estimators that take their fit from those that have been made already."""
+"""Fits that have been made already, where scikit-learn asks for them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from joblib import parallel_config
 
-from skvision._compat import routing_enabled
+from skvision.estimators._net import made_already
 from skvision.model_selection._fits import StackedFits
 
-__all__ = ["ROWS", "FixedSplits", "looking_up"]
-
-#: Metadata of ``fit``: scikit-learn hands it on for the rows of a fold alone, which
-#: tells one fit from the other.
-ROWS = "rows_of_X"
+__all__ = ["FixedSplits", "handing_out"]
 
 
-def looking_up(estimator: Any, fits: StackedFits) -> Any:
-    """Return a clone of an estimator whose ``fit`` takes what `fits` has.
+@contextmanager
+def handing_out(fits: StackedFits) -> Iterator[None]:
+    """Let estimators of this thread take their fits from those that have been made.
 
-    Once fitted, it and its clones are of the estimator's own class.
+    scikit-learn makes the fits of a search where it is called, one after the other, in
+    the order of candidates and splits.
     """
-    own = type(estimator)
-    requests = {k: v for k, v in vars(estimator).items() if k == "_metadata_request"}
-
-    class LookingUp(own):  # type: ignore[misc, valid-type]
-        def fit(self, X, y=None, rows_of_X=None, **fit_params):
-            params = self.get_params()
-            self.__class__ = own
-            vars(self).pop("_metadata_request", None)
-            vars(self).update(requests)
-            if (found := fits.take(params, rows_of_X)) is None:
-                # Targets that X carries are looked for by fit itself.
-                targets = () if y is None else (y,)
-                return self.fit(X, *targets, **fit_params)
-            if found.error is not None:
-                raise found.error
-            vars(self).update(vars(found.net))
-            return self
-
-    LookingUp.__name__, LookingUp.__qualname__ = own.__name__, own.__qualname__
-    LookingUp.__module__ = own.__module__
-    new = clone(estimator)
-    new.__class__ = LookingUp
-    if routing_enabled():
-        new.set_fit_request(**{ROWS: True})
-    return new
+    token = made_already.set(fits.take)
+    try:
+        # Where joblib's fits go was for the stacks; to look them up takes no time.
+        with parallel_config("sequential"):
+            yield
+    finally:
+        made_already.reset(token)
 
 
 class FixedSplits:

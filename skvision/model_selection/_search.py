@@ -22,7 +22,7 @@ from skvision._compat import check_method_params, num_samples
 from skvision._warnings import warn
 from skvision.estimators._net import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
-from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
+from skvision.model_selection._lookup import FixedSplits, handing_out
 from skvision.model_selection._trainer import Request
 from skvision.preprocessing._augment import clonable_transforms
 
@@ -70,7 +70,7 @@ class StackedSearchMixin:
                 "one: only estimators of skvision can be stacked."
             )
             return super().fit(X, y, **params)
-        # A copy does the work, since it is one of another estimator.
+        # A copy does the work, so that an error leaves this search as it was.
         search = copy.copy(self)
         search._params = params
         search.n_jobs = None
@@ -80,12 +80,10 @@ class StackedSearchMixin:
         ordinary.cv = search.cv
         generators = _generators(search)
         states = [generator.get_state() for generator in generators]
-        rows = {ROWS: np.arange(num_samples(X))}
         search._stack(X, y, params, self.n_jobs)
         try:
-            # Where joblib's fits go is for the stacks; to look them up takes no time.
-            with parallel_config("sequential"):
-                super(StackedSearchMixin, search).fit(X, y, **params, **rows)
+            with handing_out(search._fits):
+                super(StackedSearchMixin, search).fit(X, y, **params)
         except _OrdinarySearch:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
@@ -93,9 +91,6 @@ class StackedSearchMixin:
             super(StackedSearchMixin, search).fit(X, y, **params)
         own = {*self.get_params(deep=False), "_params", "_fits", "_data", "_backend"}
         vars(self).update({k: v for k, v in vars(search).items() if k not in own})
-        # A scorer may hold the estimator, which was another one during the search.
-        scorers, _ = self._get_scorers()
-        self.scorer_ = getattr(scorers, "_scorers", scorers)
         return self
 
     def _stack(self, X: Any, y: Any, params: dict[str, Any], n_jobs: Any) -> None:
@@ -111,11 +106,10 @@ class StackedSearchMixin:
             routed.estimator.fit,
             n_jobs=n_jobs,
             max_stack=self.max_stack,
-            # To go on saves more than a stack might lose.
+            # Epochs that are not trained again save more than a stack could lose.
             calibrate=not self._continuing and self.calibrate,
             continuing=self._continuing,
         )
-        self.estimator = looking_up(self.estimator, self._fits)
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         if "_fits" not in vars(self):
@@ -142,7 +136,7 @@ class StackedSearchMixin:
             backend, n_jobs = self._backend
             with parallel_config(backend, n_jobs=n_jobs):
                 stacked = self._fits.train(requests)
-            if not stacked and not self._fits.outcomes:
+            if not stacked and not self._fits.has_stacked:
                 raise _OrdinarySearch
             if not stacked:
                 self._fits.seconds += [None] * len(requests)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import clone
 
-from skvision._compat import check_method_params, safe_indexing
+from skvision._compat import check_method_params, num_samples, safe_indexing
 from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
 from skvision.exceptions import DivergedError
@@ -27,7 +27,6 @@ __all__ = [
     "Request",
     "Trainer",
     "fit_alone",
-    "fit_name",
     "train_stack",
     "warn_of",
 ]
@@ -180,8 +179,21 @@ class Trainer:
         return outcome
 
     def key(self, request: Request) -> str:
-        """Return the name by which a fit is asked for."""
+        """Return what tells a request from others."""
         return self._name(self.net(request), request)
+
+    def is_for(self, request: Request, net: Any, X: Any, y: Any) -> bool:
+        """Whether an estimator's ``fit`` with X and y is what a request asks for."""
+        if type(net) is not type(self.estimator) or num_samples(X) != len(request.rows):
+            return False
+        if y is not None and self.y is not None:
+            expected = np.asarray(safe_indexing(self.y, request.rows))
+            if not np.array_equal(np.asarray(y), expected):
+                return False
+        try:
+            return self._name(net, request) == self.key(request)
+        except Unidentified:
+            return False
 
     def member(self, request: Request) -> Member | Outcome:
         """Return a fit that is ready to be trained, or the error that it gave."""

@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from joblib import parallel_config
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv, cross_validate
 from sklearn.utils import indexable
@@ -20,7 +19,7 @@ from skvision._compat import (
 from skvision._warnings import warn
 from skvision.estimators._net import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
-from skvision.model_selection._lookup import ROWS, FixedSplits, looking_up
+from skvision.model_selection._lookup import FixedSplits, handing_out
 from skvision.model_selection._trainer import Request
 
 __all__ = ["stacked_cross_validate"]
@@ -125,12 +124,9 @@ return_estimator, return_indices, error_score
     if not fits.train([Request.of(None, train, n_rows) for train, _ in splits]):
         ordinary |= {"cv": fixed, "params": params}
         return cross_validate(estimator, X, y, **options, **ordinary)
-    params[ROWS] = np.arange(n_rows)
-    one = looking_up(estimator, fits)
     options |= {"cv": fixed, "groups": groups, "params": params}
-    # Where joblib's fits go was for the stack; to look them up takes no time.
-    with parallel_config("sequential"):
-        scores = cross_validate(one, X, y, **options)
+    with handing_out(fits):
+        scores = cross_validate(estimator, X, y, **options)
     scores["fit_time"] = np.array(fits.seconds, dtype=float)
     return scores
 

@@ -436,3 +436,15 @@ def test_nested_cross_validation(small_digits):
         ]
     ]
     np.testing.assert_allclose(*scores, atol=1e-6)
+
+
+def test_scorers_may_fit(compare):
+    """What a scorer fits is its own, and the estimator is the user's, as it was."""
+
+    def refitted(net, X, y):
+        assert type(net) is ImageClassifier
+        fresh = clone(net).fit(X, y)
+        again = clone(net).set_params(lr=RATES["lr"][1]).fit(X[:20], y[:20])
+        return fresh.score(X, y) + again.score(X, y)
+
+    compare(small(), RATES, scoring=refitted, refit=False)
