@@ -64,11 +64,11 @@ def class_table(
     >>> from skvision.inspection import class_table
     >>> X, y = np.zeros((4, 8, 8)), np.array(["cat", "dog", "dog", "dog"])
     >>> print(class_table(DummyClassifier().fit(X, y), X, y))
-    label  images  accuracy  most often mistaken for
-    -----  ------  --------  -----------------------
-    cat         1         0  dog
-    dog         3         1
-    all         4      0.75
+    label      images    accuracy  most often mistaken for
+    -------  --------  ----------  -------------------------
+    cat             1           0  dog
+    dog             3           1
+    all             4        0.75
     """
     check_classifier(estimator)
     X, y = given_or_carried(X, y, estimator)

@@ -57,10 +57,10 @@ class ParameterTable(Table):
     --------
     >>> from skvision.inspection import ParameterTable
     >>> print(ParameterTable([["head", "Linear", (10,), 110, 110, 110 * 4 / 2**20]]))
-    layer  type    output shape  parameters  trainable         MB
-    -----  ------  ------------  ----------  ---------  ---------
-    head   Linear  (10,)                110        110  0.0004196
-    total                               110        110  0.0004196
+    layer    type    output shape      parameters    trainable         MB
+    -------  ------  --------------  ------------  -----------  ---------
+    head     Linear  (10,)                    110          110  0.0004196
+    total                                     110          110  0.0004196
     """
 
     def __init__(
@@ -131,14 +131,14 @@ def parameter_table(
     >>> from skvision.networks import MLP
     >>> table = parameter_table(MLP((1, 28, 28), 10), image_shape=(1, 28, 28))
     >>> print(table)
-    layer     type    output shape  parameters  trainable       MB
-    --------  ------  ------------  ----------  ---------  -------
-    layers.0  Linear  (256,)           200,960    200,960   0.7666
-    layers.1  ReLU    (256,)                 0          0        0
-    layers.2  Linear  (512,)           131,584    131,584    0.502
-    layers.3  ReLU    (512,)                 0          0        0
-    head      Linear  (10,)              5,130      5,130  0.01957
-    total                              337,674    337,674    1.288
+    layer     type    output shape      parameters    trainable       MB
+    --------  ------  --------------  ------------  -----------  -------
+    layers.0  Linear  (256,)               200,960      200,960   0.7666
+    layers.1  ReLU    (256,)                     0            0        0
+    layers.2  Linear  (512,)               131,584      131,584    0.502
+    layers.3  ReLU    (512,)                     0            0        0
+    head      Linear  (10,)                  5,130        5,130  0.01957
+    total                                  337,674      337,674    1.288
     >>> table.n_parameters, round(table.size_mb, 2)
     (337674, 1.29)
     """

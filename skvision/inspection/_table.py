@@ -9,12 +9,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 __all__ = ["Table"]
 
@@ -73,13 +74,13 @@ class Table:
     >>> from skvision.inspection import Table
     >>> table = Table(["network", "parameters", "accuracy"], [["base", 337674, 0.887]])
     >>> print(table)
-    network  parameters  accuracy
-    -------  ----------  --------
-    base        337,674     0.887
+    network      parameters    accuracy
+    ---------  ------------  ----------
+    base            337,674       0.887
     >>> print(table.to_markdown())
-    | network | parameters | accuracy |
-    | --- | ---: | ---: |
-    | base | 337,674 | 0.887 |
+    | network   |   parameters |   accuracy |
+    |:----------|-------------:|-----------:|
+    | base      |      337,674 |      0.887 |
     """
 
     def __init__(
@@ -105,17 +106,7 @@ class Table:
     # ---------------------------------------------------------------- shown
 
     def __str__(self) -> str:
-        table = [self.columns, *self._texts()]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        numeric = self._numeric()
-        lines = [
-            "  ".join(
-                text.rjust(width) if right else text.ljust(width)
-                for text, width, right in zip(texts, widths, numeric, strict=True)
-            ).rstrip()
-            for texts in table
-        ]
-        lines.insert(1, "  ".join("-" * width for width in widths))
+        lines = [line.rstrip() for line in self._tabulated("simple").split("\n")]
         if self.title is not None:
             lines = [self.title, "", *lines]
         return "\n".join([*lines, *([""] if self.notes else []), *self.notes])
@@ -133,12 +124,7 @@ class Table:
         -------
         text : str
         """
-        numeric = self._numeric()
-        lines = [
-            _markdown_row(map(_escape_markdown, self.columns)),
-            _markdown_row("---:" if right else "---" for right in numeric),
-            *(_markdown_row(map(_escape_markdown, texts)) for texts in self._texts()),
-        ]
+        lines = [self._tabulated("pipe", _escape_markdown)]
         if self.title is not None:
             lines = [f"## {_escape_markdown(self.title)}", "", *lines]
         for note in self.notes:
@@ -208,8 +194,15 @@ class Table:
 
     # -------------------------------------------------------------- private
 
-    def _texts(self) -> list[list[str]]:
-        return [[_text(cell) for cell in row] for row in self.rows]
+    def _tabulated(self, form: str, change: Callable[[str], str] = str) -> str:
+        """Return columns and rows in a form of tabulate's, their texts changed."""
+        return tabulate(
+            [[change(_text(cell)) for cell in row] for row in self.rows],
+            headers=list(map(change, self.columns)),
+            tablefmt=form,
+            disable_numparse=True,
+            colalign=["right" if right else "left" for right in self._numeric()],
+        )
 
     def _numeric(self) -> list[bool]:
         """Return for each column whether all that it holds are numbers."""
@@ -220,19 +213,11 @@ class Table:
         return numeric
 
     def _html(self) -> str:
-        styles = [
-            f' style="text-align: {"right" if right else "left"}"'
-            for right in self._numeric()
-        ]
-        lines = ["<table>"]
+        table = self._tabulated("html")
         if self.title is not None:
-            lines.append(f"<caption>{html.escape(self.title)}</caption>")
-        lines += ["<thead>", _html_row("th", self.columns, styles), "</thead>"]
-        lines.append("<tbody>")
-        lines += [_html_row("td", texts, styles) for texts in self._texts()]
-        lines += ["</tbody>", "</table>"]
-        lines += [f"<p>{html.escape(note)}</p>" for note in self.notes]
-        return "\n".join(lines)
+            caption = f"<table>\n<caption>{html.escape(self.title)}</caption>"
+            table = table.replace("<table>", caption, 1)
+        return "\n".join([table, *(f"<p>{html.escape(x)}</p>" for x in self.notes)])
 
     def _page(self) -> str:
         return _PAGE.format(title=html.escape(self.title or "Table"), body=self._html())
@@ -295,18 +280,6 @@ def _plain(cell: Any) -> Any:
 
 def _finite(cell: Any) -> Any:
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
-
-
-def _html_row(tag: str, texts: Iterable[str], styles: list[str]) -> str:
-    cells = (
-        f"<{tag}{style}>{html.escape(text)}</{tag}>"
-        for text, style in zip(texts, styles, strict=True)
-    )
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _markdown_row(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
 
 
 def _escape_markdown(text: str) -> str:
