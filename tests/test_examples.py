@@ -1,19 +1,24 @@
-"""The examples run, from the command line and without downloads."""
+"""The examples run without downloads, most of them with smaller numbers."""
 
 import json
 import math
 import os
+import runpy
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def check_letters(rows):
+def check_letters(rows, least):
     ours = {row["what"]: row["ours"] for row in rows}
     flawed = [value for what, value in ours.items() if "twice selection" in what]
     assert len(flawed) == 6
@@ -23,31 +28,32 @@ def check_letters(rows):
         name: float(ours[f"{name} test: top-1 in %"].split("±")[0])
         for name in ("E1", "E1 softmax twice")
     }
-    assert accuracies["E1"] > accuracies["E1 softmax twice"] + 5
+    assert accuracies["E1"] > accuracies["E1 softmax twice"] + least
 
 
-def check_ablation(rows):
+def check_ablation(rows, least):
     assert "Training diverged in epoch 1" in rows[-1]["ours with"]
     assert rows[-1]["ours"] > 1000
-    assert all(row["ours"] > 15 for row in rows[:5])
+    assert all(row["ours"] > least for row in rows[:5])
 
 
-def check_perceptrons(rows):
+def check_perceptrons(rows, most):
     for row in rows:
         if row["what"].startswith("F1 lr 1,"):
-            assert row["ours"] == "DivergedError" or row["ours"] <= 30
+            assert row["ours"] == "DivergedError" or row["ours"] <= most
         if row["what"].endswith("parameters"):
             assert row["ours"] == row["reported"]
     assert sum(row["what"].endswith("parameters") for row in rows) == 3
 
 
-def check_subset(rows):
+def check_subset(rows, least):
     ours = {row["what"]: row["ours"] for row in rows}
     assert ours["S1: outputs"] == ours["S3: outputs"] == 5
-    assert min(ours["S1 test: accuracy in %"], ours["S3 test: accuracy in %"]) > 80
+    assert ours["S1 test: accuracy in %"] > least
+    assert ours["S3 test: accuracy in %"] > least
 
 
-def check_tools(rows):
+def check_tools(rows, _):
     ours = {row["what"]: row["ours"] for row in rows}
     by_folds = [value for what, value in ours.items() if what.startswith("K5")]
     assert len(by_folds) == 2
@@ -55,34 +61,142 @@ def check_tools(rows):
     assert sum(what.startswith("K7") for what in ours) == 3
 
 
-def check_fast(rows):
+def check_fast(rows, least):
     published, _, ours, without_mirrors = rows
     assert (published["accuracy in %"], published["time in s"]) == (94.01, 3.29)
     # Ten classes; a few hundred steps are not needed to be far beyond a guess.
-    assert min(row["accuracy in %"] for row in (ours, without_mirrors)) > 35
+    assert ours["accuracy in %"] > least
+    assert without_mirrors["accuracy in %"] > least
     assert ours["epochs"] == 3
-    assert ours["training images"] == 2000
     assert 0 < ours["time in s"] < 600
 
 
-#: Script, name of its table, number of its pictures, what holds for its figures.
+class Study(NamedTuple):
+    """What a script writes, and what holds for its figures."""
+
+    script: str
+    table: str
+    n_pictures: int
+    check: Callable[[list[dict], float], None]
+    #: What `check` is given when the script runs as it is, and when made smaller.
+    bounds: tuple[float, float]
+    smaller: dict[str, str]
+
+
+LESS_CIFAR = {
+    'load("train", 2000), load("test", 1000)': 'load("train", 600), load("test", 200)'
+}
 STUDIES = [
-    ("plot_emnist_letters.py", "emnist", 5, check_letters),
-    ("plot_cifar10_ablation.py", "cifar10", 3, check_ablation),
-    ("plot_cifar10_94.py", "cifar10-94", 1, check_fast),
-    ("plot_fashion_mlp.py", "fashion-mlp", 3, check_perceptrons),
-    ("plot_fashion_subset.py", "fashion-subset", 3, check_subset),
-    ("plot_cifar10_sklearn_tools.py", "cifar10-tools", 4, check_tools),
+    Study(
+        "plot_emnist_letters.py",
+        "emnist",
+        5,
+        check_letters,
+        (5, 3),
+        {"(2000, 1000, 2)": "(940, 235, 1)", "(3, 6, 5)": "(1, 10, 2)"},
+    ),
+    Study(
+        "plot_cifar10_ablation.py",
+        "cifar10",
+        3,
+        check_ablation,
+        (15, 13),
+        LESS_CIFAR
+        | {
+            "((32, 64), (128, 128), (256, 256))": "((8, 8), (16, 16), (16, 16))",
+            "(1024, 512)": "(64, 32)",
+            '"batch_size": 64': '"batch_size": 32',
+        },
+    ),
+    Study(
+        "plot_cifar10_94.py",
+        "cifar10-94",
+        1,
+        check_fast,
+        (35, 15),
+        {
+            'load("train", 2000), load("test", 1000)': 'load("train", 1000), '
+            'load("test", 300)',
+            "(64, 256, 256)": "(32, 64, 64)",
+            "else 128": "else 50",
+        },
+    ),
+    Study(
+        "plot_fashion_mlp.py",
+        "fashion-mlp",
+        3,
+        check_perceptrons,
+        (30, 30),
+        {
+            "3000, 1000, 20, 3": "600, 300, 10, 1",
+            '"module__dropout": [0.0, 0.2]': '"module__dropout": [0.2]',
+        },
+    ),
+    Study(
+        "plot_fashion_subset.py",
+        "fashion-subset",
+        3,
+        check_subset,
+        (80, 60),
+        {
+            "(1000, 1000, 3)": "(300, 200, 3)",
+            "((10, 20, 40, 64),)": "((4, 8, 8, 16),)",
+            "BATCH_SIZE, MAX_LR = 100": "BATCH_SIZE, MAX_LR = 50",
+        },
+    ),
+    Study(
+        "plot_cifar10_sklearn_tools.py",
+        "cifar10-tools",
+        4,
+        check_tools,
+        (0, 0),
+        {
+            "or 1500, 1000, 200": "or 300, 200, 60",
+            '{"K1": 5, "K3": 2, "K4": 1, "K5": 1, "K6": 2, "K7": 3}': "dict.fromkeys("
+            '["K1", "K3", "K4", "K5", "K6", "K7"], 1)',
+            "(512, 512, 512)": "(64, 64, 64)",
+            "((32, 32), (64, 64))": "((8, 8), (16, 16))",
+            "(1000, 512)": "(100, 50)",
+        },
+    ),
 ]
 
 
-def run(script, *options, **environment):
-    return subprocess.run(
-        [sys.executable, EXAMPLES / script, *map(str, options)],
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a script in this process, with other numbers; return what it printed."""
+
+    def run(script, *options, smaller=()):
+        text = (EXAMPLES / script).read_text()
+        for numbers, others in dict(smaller).items():
+            assert text.count(numbers) == 1, numbers
+            text = text.replace(numbers, others)
+        path = tmp_path / script
+        path.write_text(text)
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, options)])
+        runpy.run_path(str(path), run_name="__main__")
+        path.unlink()
+        return capsys.readouterr().out
+
+    with plt.style.context("default"):
+        backend = plt.get_backend()
+        plt.switch_backend("agg")
+        yield run
+        plt.close("all")
+        plt.switch_backend(backend)
+
+
+def run_alone(*command):
+    """Run a command of Python in a process of its own; return what it printed."""
+    result = subprocess.run(
+        [sys.executable, *map(str, command)],
         capture_output=True,
         text=True,
-        env=os.environ | {"MPLBACKEND": "agg"} | environment,
+        # Without a GPU, processes talk by gloo.
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
     )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def check_pictures(folder, names):
@@ -93,62 +207,50 @@ def check_pictures(folder, names):
             assert picture.convert("L").getextrema()[0] < 255, path
 
 
-def test_quickstart(tmp_path):
-    result = run("quickstart.py", "--output", tmp_path / "new")
-    assert result.returncode == 0, result.stderr
+def test_quickstart_and_its_stack(run, tmp_path):
+    """One name is changed, and the choice is the same."""
+    fewer = {"[1e-3, 1e-2]": "[1e-2]", "[1e-2, 1e-1]": "[1e-1]"}
+    stdout = run("quickstart.py", "--output", tmp_path / "new", smaller=fewer)
     for text in ["[CV 3/3] END", "Chosen: {", "153,354", "valid_loss", "precision"]:
-        assert text in result.stdout
-    accuracy = float(result.stdout.partition("Test accuracy: ")[2].split()[0])
+        assert text in stdout
+    accuracy = float(stdout.partition("Test accuracy: ")[2].split()[0])
     assert accuracy > 0.95
     with Image.open(tmp_path / "new" / "quickstart-digits.png") as picture:
         width, height = picture.size
     assert width > height > 400
 
+    new = "from skvision.model_selection import StackedGridSearchCV as GridSearchCV"
+    old = "from sklearn.model_selection import GridSearchCV"
+    stacked = run("quickstart.py", "--output", tmp_path, smaller=fewer | {old: new})
+    choices = [
+        text.partition("Chosen: ")[2].partition("\n")[0] for text in (stdout, stacked)
+    ]
+    assert choices[0] == choices[1] != ""
 
-def test_stacked_search(tmp_path):
-    result = run("plot_stacked_search.py", "--output", tmp_path)
-    assert result.returncode == 0, result.stderr
+
+def test_stacked_search(run, tmp_path):
+    smaller = {
+        "[1e-1, 3e-2, 1e-2, 3e-3, 1e-3]": "[1e-2, 1e-3]",
+        "max_epochs=3": "max_epochs=1",
+        "module__hidden=32": 'dtype="float64"',
+    }
+    stdout = run("plot_stacked_search.py", "--output", tmp_path, smaller=smaller)
     check_pictures(tmp_path, "*.png")
-    ordinary, stacked = result.stdout.splitlines()[:2]
+    ordinary, stacked = stdout.splitlines()[:2]
     assert ordinary.startswith("GridSearchCV: {")
     assert stacked.startswith("StackedGridSearchCV: {")
     assert ordinary.split("{")[1].split("}")[0] == stacked.split("{")[1].split("}")[0]
 
 
-def test_quickstart_with_a_stack(tmp_path):
-    """One name is changed, and the choice is the same."""
-    text = (EXAMPLES / "quickstart.py").read_text()
-    script = tmp_path / "quickstart.py"
-    new = "from skvision.model_selection import StackedGridSearchCV as GridSearchCV"
-    script.write_text(
-        text.replace("from sklearn.model_selection import GridSearchCV", new)
-    )
-    chosen = []
-    for path in (EXAMPLES / "quickstart.py", script):
-        result = run(path, "--output", tmp_path)
-        assert result.returncode == 0, result.stderr
-        chosen.append(result.stdout.partition("Chosen: ")[2].partition("\n")[0])
-    assert chosen[0] == chosen[1] != ""
-
-
 def test_several_processes(tmp_path):
     pytest.importorskip("accelerate")
+    script = EXAMPLES / "several_processes.py"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     outputs = []
-    for n in (1, 2):
-        result = subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run"),
-                *("--standalone", "--nproc-per-node", str(n)),
-                *(EXAMPLES / "several_processes.py", "--epochs", "6"),
-                *("--output", tmp_path / str(n)),
-            ],
-            capture_output=True,
-            text=True,
-            # Without a GPU, the processes talk by gloo.
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        )
-        assert result.returncode == 0, result.stderr
-        lines = result.stdout.splitlines()
+    for n, start in ((1, []), (2, launcher)):
+        options = ["--epochs", 6, "--output", tmp_path / str(n)]
+        stdout = run_alone(*start, script, *options)
+        lines = stdout.splitlines()
         # Only one of them has printed: a line for each epoch, and so on.
         assert sum(line.strip().startswith("epoch ") for line in lines) == 1
         (count,) = (line for line in lines if line.startswith("Processes: "))
@@ -157,7 +259,7 @@ def test_several_processes(tmp_path):
         assert len(sums) == n
         assert len(set(sums)) == 1
         assert [path.name for path in (tmp_path / str(n)).iterdir()] == ["digits.skv"]
-        outputs.append((sums[0], result.stdout))
+        outputs.append((sums[0], stdout))
     (one, text), (two, other) = outputs
     # The same training, but for the rounding of sums.
     assert one == pytest.approx(two, rel=1e-3)
@@ -171,19 +273,18 @@ def test_several_processes(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_more_than_memory(tmp_path):
-    result = run("more_than_memory.py", "--n-images", 30_000, "--folder", tmp_path)
-    assert result.returncode == 0, result.stderr
-    lines = (line.split(": ") for line in result.stdout.splitlines())
+    script = EXAMPLES / "more_than_memory.py"
+    stdout = run_alone(script, "--n-images", 15_000, "--folder", tmp_path)
+    lines = (line.split(": ") for line in stdout.splitlines())
     values = {name: float(value) for name, value in lines}
-    assert values["GB of images"] == pytest.approx(0.09, abs=0.01)
+    assert values["GB of images"] == pytest.approx(0.046, abs=0.005)
     assert values["MB of memory at most"] < 1000
-    assert values["Accuracy"] > 0.5
+    assert values["Accuracy"] > 0.3
     assert list(tmp_path.iterdir()) == []
 
 
-def test_convolution_by_hand(tmp_path):
-    result = run("plot_convolution_by_hand.py", "--output", tmp_path)
-    assert result.returncode == 0, result.stderr
+def test_convolution_by_hand(run, tmp_path):
+    stdout = run("plot_convolution_by_hand.py", "--output", tmp_path)
     check_pictures(tmp_path, "*.png")
     for values in [
         "After the ReLU: [[0, 0], [1, 3], [7, 9]]",
@@ -191,7 +292,7 @@ def test_convolution_by_hand(tmp_path):
         "[[1, 0, 0, 0], [0, 0, 0, 2], [0, 1, 3, 8], [0, 7, 9, 14], [8, 25, 28, 20]]",
         "Mean of 2x2: [[0.25, 0.5], [2.0, 8.5]]",
     ]:
-        assert values in result.stdout
+        assert values in stdout
 
 
 @pytest.fixture
@@ -203,29 +304,45 @@ def cifar10(data_home):
     return folder
 
 
-@pytest.mark.parametrize(("script", "table", "n_pictures", "check"), STUDIES)
-def test_study(script, table, n_pictures, check, tmp_path, request):
+# So few steps teach some of the networks nothing.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "is_small", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.table)
+def test_study(study, is_small, run, tmp_path, request):
     options = ["--data-home", request.getfixturevalue("data_home")]
-    if "cifar10" in script:
+    if "cifar10" in study.script:
         options = ["--image-folder", request.getfixturevalue("cifar10")]
-    result = run(script, *options, "--output", tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "--full" in result.stdout
-    content = json.loads((tmp_path / f"{table}.json").read_text())
-    check([dict(zip(content["columns"], row, strict=True)) for row in content["rows"]])
-    assert (tmp_path / f"{table}.md").read_text().count("\n| ") >= 6
-    assert len(list(tmp_path.glob(f"{table}-*.png"))) >= n_pictures
+    smaller = study.smaller if is_small else {}
+    stdout = run(study.script, *options, "--output", tmp_path, smaller=smaller)
+    assert "--full" in stdout
+    content = json.loads((tmp_path / f"{study.table}.json").read_text())
+    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["rows"]]
+    study.check(rows, study.bounds[is_small])
+    assert (tmp_path / f"{study.table}.md").read_text().count("\n| ") >= 6
+    assert len(list(tmp_path.glob(f"{study.table}-*.png"))) >= study.n_pictures
     check_pictures(tmp_path, "*.png")
 
 
-@pytest.mark.parametrize("script", ["quickstart.py", *(row[0] for row in STUDIES)])
-def test_without_data(script, tmp_path):
-    # Proxies that refuse keep torchvision from downloading.
-    proxy = "http://127.0.0.1:9"
+@pytest.fixture
+def offline():
+    """Name proxies that refuse, so that torchvision downloads nothing."""
+    refuse = urllib.request.ProxyHandler(
+        dict.fromkeys(["http", "https"], "http://127.0.0.1:9")
+    )
+    urllib.request.install_opener(urllib.request.build_opener(refuse))
+    yield
+    urllib.request.install_opener(None)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("script", ["quickstart.py", *(row.script for row in STUDIES)])
+def test_without_data(script, run, tmp_path):
     options = ["--data", "fashion-mnist"] if script == "quickstart.py" else []
     options += ["--data-home", tmp_path / "data", "--output", tmp_path / "results"]
-    result = run(script, *options, http_proxy=proxy, https_proxy=proxy)
-    assert result.returncode == 1
-    assert str(tmp_path / "data") in result.stderr
-    assert "data-home" in result.stderr or "run without --data" in result.stderr
-    assert "Traceback" not in result.stderr
+    with pytest.raises(SystemExit) as exit:
+        run(script, *options)
+    message = exit.value.code  # Which Python prints, to end with the code 1.
+    assert str(tmp_path / "data") in message
+    assert "data-home" in message or "run without --data" in message
