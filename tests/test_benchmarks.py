@@ -387,7 +387,7 @@ def test_summary(module, monkeypatch, tmp_path):
         (tmp_path / f"{file}.json").write_text(json.dumps(content))
     summary.main()
     text = (tmp_path / "speed.md").read_text()
-    assert len(re.findall(r"\| +0.46 \| +0.40 to 1.23", text)) == len(summary.LINES)
+    assert len(re.findall(r"\| +0.46 +\| +0.40 to 1.23", text)) == len(summary.LINES)
     assert all(f"python -m benchmarks.{file}" in text for file in rows)
     (tmp_path / "training_step.json").unlink()
     (tmp_path / "prediction.json").unlink()
