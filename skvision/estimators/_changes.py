@@ -88,6 +88,18 @@ class ChangesMixin:
         """Return what has changed, if all of it can take effect."""
         self._validate_params()  # scikit-learn leaves it out at partial_fit.
         changed = self._changed()
+        self._check_changed(changed)
+        if "freeze" in changed and self.freeze is not None:
+            frozen_names(self.module_, self.freeze, self._frozen)
+        if self.checkpoint is not None:
+            warn(
+                f"checkpoint={str(self.checkpoint)!r} has no effect on a training that "
+                "goes on: checkpoints are written of fits from the beginning."
+            )
+        return changed
+
+    def _check_changed(self, changed):
+        """Refuse changes that cannot take effect on a network that is there."""
         for name, (before, now) in changed.items():
             kind = _kind(name)
             # Weights that are in the network already need their source no more.
@@ -99,14 +111,6 @@ class ChangesMixin:
                     f"goes on. Set {name} back, or build a new network: call fit with "
                     "warm_start=False."
                 )
-        if "freeze" in changed and self.freeze is not None:
-            frozen_names(self.module_, self.freeze, self._frozen)
-        if self.checkpoint is not None:
-            warn(
-                f"checkpoint={str(self.checkpoint)!r} has no effect on a training that "
-                "goes on: checkpoints are written of fits from the beginning."
-            )
-        return changed
 
     def _renew_parts(self, changed):
         """Replace parts that are to be others; those that there were stay intact."""

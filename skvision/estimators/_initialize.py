@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from sklearn.metrics import check_scoring
-from skorch.callbacks import EarlyStopping, EpochScoring
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring, InputShapeSetter
 from skorch.history import History
 from torch import nn
 
@@ -26,6 +27,7 @@ from skvision.estimators._builder import (
 )
 from skvision.estimators._callbacks import CallbackCopies
 from skvision.estimators._parameters import check_names, nearest
+from skvision.estimators._schedules import begun_schedules
 from skvision.estimators._turns import changing
 from skvision.networks import EncoderClassifier
 from skvision.networks._transfer import (
@@ -43,7 +45,104 @@ from skvision.training._losses import (
 )
 from skvision.training._optimizers import group_setting, set_groups
 
-__all__ = ["InitializeMixin", "check_scorers", "named_scorers"]
+__all__ = ["Beginning", "InitializeMixin", "check_scorers", "named_scorers"]
+
+#: What another network, loss or optimizer is built of.
+_BUILT_ANEW = ("module", "criterion", "optimizer")
+
+
+class Beginning:
+    """Lets callbacks set, in ``on_train_begin``, what the network is built of.
+
+    That is how skorch's `InputShapeSetter` works. What they set by `set_params` is
+    built at once, so that callbacks after them find it; what cannot be built yet is
+    tried again when all have been told.
+
+    Parameters
+    ----------
+    net : estimator
+    split : Split
+        The rows that it is going to be trained on.
+    goes_on : bool
+        Whether the network was trained before, so that it must stay as it is.
+    unbuilt : Exception, default=None
+        Why there is no network yet.
+    """
+
+    def __init__(
+        self, net: Any, split: Any, *, goes_on: bool, unbuilt: Exception | None = None
+    ) -> None:
+        self.net, self.split, self.goes_on = net, split, goes_on
+        self.unbuilt = unbuilt
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Let callbacks be told, and have what they set built when it ends.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no network then, or one that cannot be trained.
+        """
+        net = self.net
+        net._beginning = self
+        try:
+            yield
+        except AttributeError as error:
+            if self.unbuilt is None:
+                raise
+            self.unbuilt.add_note(
+                "A callback's on_train_begin might have set what is missing, but one "
+                f"before it needed the network: {error}. Let callbacks that set "
+                "parameters come first."
+            )
+            raise self.unbuilt from error
+        finally:
+            del net._beginning
+        if self.unbuilt is not None:
+            self._build()
+        self._renew_schedules()
+
+    def note(self, names: Iterable[str]) -> None:
+        """Build anew what callbacks have set, if it can be built already."""
+        changed = {} if self.unbuilt else self.net._changed()
+        if self.goes_on:
+            self.net._check_changed(changed)
+            return
+        kinds = {name.partition("__")[0] for name in changed or names}
+        if not kinds & {*_BUILT_ANEW}:
+            return
+        try:
+            self._build()
+        except (TypeError, ValueError) as error:
+            self.unbuilt = error
+
+    def _build(self) -> None:
+        with self.net._unchanged_on_error():
+            self.net._build_anew(self.split)
+        self.unbuilt = None
+
+    def _renew_schedules(self) -> None:
+        """Begin schedules again whose optimizer has been replaced since."""
+        begun = begun_schedules(self.net)
+        for name, callback in self.net.callbacks_:
+            if name in begun and begun[name].optimizer is not self.net.optimizer_:
+                callback.on_train_begin(self.net)
+
+
+def _sets_parameters(net: Any) -> bool:
+    """Whether a callback of the user's, or the estimator's own, may set parameters."""
+    own = getattr(type(net), "on_train_begin", None)
+    if own is not NeuralNet.on_train_begin:
+        return True
+    return any(
+        getattr(type(callback), "on_train_begin", None) is not Callback.on_train_begin
+        and (
+            type(callback).__module__.partition(".")[0] not in ("skorch", "skvision")
+            or isinstance(callback, InputShapeSetter)
+        )
+        for _, callback in net.callbacks_
+    )
 
 
 class InitializeMixin:
@@ -51,7 +150,9 @@ class InitializeMixin:
 
     device: Any
     #: Builds the network of a file that is being loaded.
-    _stored: Callable[[Any], nn.Module] | None = None
+    _stored: Callable[[Any, nn.Module | None], nn.Module] | None = None
+    #: While callbacks are told that training begins.
+    _beginning: Beginning | None = None
 
     @changing
     def initialize(self):
@@ -70,11 +171,17 @@ class InitializeMixin:
             self.device_ = resolve_device(self.device)
             self._start_randomness(draw_seed(self.random_state))
         self.initialized_ = False  # Else skorch prints what it initializes again.
+        with self._building():
+            super().initialize()
+        return self
+
+    @contextlib.contextmanager
+    def _building(self) -> Iterator[None]:
+        """Let parts be made by random numbers of the estimator's own."""
         seed = next_seed(self._generator)
         with isolated_random_state(self.device_, seed), self._plain_device():
-            super().initialize()
+            yield
         self._note_parameters()
-        return self
 
     @contextlib.contextmanager
     def _plain_device(self) -> Iterator[None]:
@@ -128,8 +235,50 @@ class InitializeMixin:
             callbacks["early_stopping"] = stopper
         return list(callbacks.items())
 
+    def _initialize_module(self, reason=None):
+        """Make the network, take it over, and bring it to its device."""
+        with self._current_init_context("module"):
+            own = type(self).initialize_module is not InitializeMixin.initialize_module
+            if self._stored is None or own:
+                self.initialize_module()
+            self._take_over(own=own)
+            for name in self._modules:
+                part = getattr(self, name + "_").to(self.device_)
+                setattr(self, name + "_", self.torch_compile(part, name=name))
+        return self
+
     def initialize_module(self):
-        network = self._build_network()
+        """Set ``module_`` to a new network; subclasses may do so in their own way.
+
+        What every network needs is done afterwards: weights of `pretrained` are put
+        into it, others are frozen, and it is tried on images before it is trained.
+
+        Returns
+        -------
+        self : object
+        """
+        module = self._auto_module() if self.module == "auto" else self.module
+        kwargs = self.get_params_for("module")
+        self.module_ = build_network(module, self._facts(), kwargs)
+        return self
+
+    def _take_over(self, *, own=False):
+        """Make a new network one that is ready to be trained, and its scaler.
+
+        It may be of the subclass's `own` making. That of a file comes from there.
+        """
+        if self._stored is not None:
+            self.module_ = self._stored(self, self.module_ if own else None)
+        network = self.module_
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                f"initialize_module set module_ to an object of type "
+                f"{type(network).__name__}; expected a torch.nn.Module."
+            )
+        if network is self.module:
+            network = copied(network)  # The user's own is not to be trained.
+        if self._stored is None:
+            network = self._prepare_network(network.to(self._dtype))
         self._freeze(network)
         self.module_ = network
         spec = getattr(network, "input_spec", None)
@@ -138,15 +287,9 @@ class InitializeMixin:
         self.scaler_ = PixelScaler(
             *(scaling or (None, None)), flat=self._flat, dtype=self._dtype, spec=spec
         )
-        return self
 
-    def _build_network(self):
-        """Return a network that is tried, with the weights that it begins with."""
-        if self._stored is not None:
-            return self._stored(self)
-        module = self._auto_module() if self.module == "auto" else self.module
-        kwargs = self.get_params_for("module")
-        network = build_network(module, self._facts(), kwargs).to(self._dtype)
+    def _prepare_network(self, network):
+        """Return a network that was tried, with the weights that it begins with."""
         spec = getattr(network, "input_spec", None)
         shape = self._facts().get("image_shape")
         if shape is not None:
@@ -191,6 +334,36 @@ class InitializeMixin:
         self._output_kind, self._n_values = probe_network(
             network, shape, n_outputs, channels_last=self._channels_last
         )
+
+    def _initialize_for(self, split):
+        """Build all parts, of settings of callbacks too, and check that they fit."""
+        before = dict(vars(self))
+        try:
+            self.initialize()
+        except (TypeError, ValueError) as error:
+            made = [name for name, v in vars(self).items() if before.get(name) is not v]
+            # Callbacks come before the network, and its scaler is its last part.
+            of_network = "callbacks_" in made and "scaler_" not in made
+            if not of_network or not _sets_parameters(self):
+                raise
+            for name in ("module_", "scaler_", "criterion_", "optimizer_"):
+                vars(self).pop(name, None)
+            self.initialize_history()
+            beginning = Beginning(self, split, goes_on=False, unbuilt=error)
+            with beginning.telling():
+                self.notify("on_train_begin", X=split.train, y=None)
+            self._has_begun = True
+        else:
+            self._check_parts(split, new=True)
+
+    def _build_anew(self, split):
+        """Build network, criterion and optimizer again, after callbacks set others."""
+        with self._building():
+            self._initialize_module()
+            self._initialize_criterion()
+            self._initialize_optimizer()
+        self.initialized_ = True
+        self._check_parts(split, new=True)
 
     def _facts(self):
         """Return what is known of image shape and outputs."""

@@ -287,17 +287,26 @@ def _parameters(
 
 
 def _network(
-    net: Any, state: Mapping[str, torch.Tensor], own: bool, source: _Source
+    net: Any,
+    made: nn.Module | None,
+    state: Mapping[str, torch.Tensor],
+    own: bool,
+    source: _Source,
 ) -> nn.Module:
-    """Return the network that an estimator's parameters describe, with its weights."""
+    """Return the network that an estimator's parameters describe, with its weights.
+
+    It may be `made` already, by a method of a class that is trusted.
+    """
     module = net._auto_module() if net.module == "auto" else net.module
     kwargs = net.get_params_for("module")
     if isinstance(module, str) and kwargs.get("weights") is not None:
         # They come from the file instead.
         get_network(module)
         kwargs = kwargs | {"load_weights": False}
-    if not own:
-        network = build_network(module, net._facts(), kwargs).to(net._dtype)
+    if made is not None or not own:
+        if made is None:
+            made = build_network(module, net._facts(), kwargs)
+        network = made.to(net._dtype)
         check_weights(state, network.state_dict(), "its network")
         network.load_state_dict(state)
     else:

@@ -34,7 +34,11 @@ from skvision.estimators._checks import (
     try_loss,
 )
 from skvision.estimators._data import DataMixin, read_files
-from skvision.estimators._initialize import InitializeMixin, check_scorers
+from skvision.estimators._initialize import (
+    Beginning,
+    InitializeMixin,
+    check_scorers,
+)
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pickling import PicklingMixin
@@ -154,6 +158,9 @@ class ImageNet(
     _n_values = 0
     #: Of schedules that ran before this estimator came out of a file.
     _schedule_steps: dict[str, tuple[str, int]] = {}
+    #: Whether callbacks were told already that the present training begins, and
+    #: whether it goes on from an earlier one.
+    _has_begun = _goes_on = False
 
     __repr__ = BaseEstimator.__repr__
 
@@ -233,24 +240,31 @@ class ImageNet(
         split = self._split(data, weighted=sample_weight is not None)
         check_batches(self, self.get_iterator(split.train, training=True))
         self.get_iterator(split.train)
+        self._has_begun, self._goes_on = False, goes_on
         if goes_on:
             self._renew_parts(changed)
+            self._check_parts(split, anew=reset and self.scaler_.divisors is None)
+            self._settle_changes(changed)
         else:
-            self.initialize()
+            self._initialize_for(split)
+        return split
+
+    def _check_parts(self, split, *, new=False, anew=True):
+        """Check that parts, of which some may be new, can be trained on these rows.
+
+        What the scaler has to learn of them it does here, if it is to learn anew.
+        """
+        if new:
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
-        anew = not goes_on or (reset and self.scaler_.divisors is None)
         all_read = self._fit_scaling(*split, anew=anew)
-        if not goes_on:
+        if new:
             self._check_found()  # The scaling is compared with that of these rows.
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
         try_loss(self, split.train)
         self._check_augmentation(split.train)
-        if goes_on:
-            self._settle_changes(changed)
-        return split
 
     def _start_randomness(self, seed):
         self._seed = seed
@@ -282,8 +296,10 @@ class ImageNet(
             return  # Callbacks that begin anew would forget what they know.
         with isolated_random_state(self.device_, next_seed(self._generator)):
             try:
-                with schedules_going_on(self):
-                    self.notify("on_train_begin", X=split.train, y=None)
+                if not self._has_begun:
+                    beginning = Beginning(self, split, goes_on=self._goes_on)
+                    with schedules_going_on(self), beginning.telling():
+                        self.notify("on_train_begin", X=split.train, y=None)
                 epochs = self.max_epochs
                 if self._found and epochs:
                     stopped = self._resume(self._found)

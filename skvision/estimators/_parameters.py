@@ -47,6 +47,7 @@ class ParametersMixin:
     __signature__: inspect.Signature
     optimizer_: Any
     _made_with: dict[str, Any]
+    _beginning: Any
 
     # Parameters prefix__name; they are no names of the constructor's signature, and
     # scikit-learn allows no other attributes in a new estimator.
@@ -173,6 +174,8 @@ class ParametersMixin:
             BaseEstimator.set_params(self, **{name: params[name] for name in rest})
         if "optimizer" not in params and getattr(self, "optimizer_", None) is not None:
             self._set_groups(plain)
+        if self._beginning is not None:
+            self._beginning.note(plain)
         return self
 
     def _set_groups(self, params: dict[str, Any]) -> None:

@@ -412,10 +412,9 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     def _shown(self, batch):
         return batch[0], batch[1].reshape(len(batch[1]), *self._target_shape)
 
-    def initialize_module(self):
-        super().initialize_module()
+    def _take_over(self, *, own=False):
+        super()._take_over(own=own)
         self.scaler_.target = TargetScaler()
-        return self
 
     def _renew_parts(self, changed):
         super()._renew_parts(changed)

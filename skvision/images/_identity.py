@@ -43,7 +43,8 @@ def identity_of(images: ImageSequence) -> Any:
     numbers begin at a fixed seed, and of all that it holds.
     """
     reader, rows = images.reader, images.rows
-    common = images.shape, images.flat, str(images.dtype), images.steps
+    shape = len(images), *images.image_shape
+    common = shape, images.flat, str(images.dtype), images.steps
     if isinstance(reader, ArrayReader):
         # Integers and floats of equal values are scaled in different ways.
         return *common, reader.array.dtype.str[1:], _values(images)

@@ -42,7 +42,7 @@ class ImageSequence(Sequence):
     Attributes
     ----------
     shape : tuple of int
-        (n, channels, height, width).
+        (n, channels, height, width), or (n, n_features) where the images are flat rows.
     dtype : numpy.dtype
         Of the values that indexing gives.
     reading : {"memory", "once", "each time"}
@@ -75,8 +75,6 @@ class ImageSequence(Sequence):
     ImageSequence(shape=(10, 1, 8, 8), dtype=float32, reading='memory')
     """
 
-    ndim = 4
-
     def __init__(
         self,
         reader: Reader,
@@ -105,9 +103,18 @@ class ImageSequence(Sequence):
         return self.reader.image_shape
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(n, channels, height, width)."""
-        return (len(self), *self.image_shape)
+    def shape(self) -> tuple[int, ...]:
+        """(n, channels, height, width), or (n, n_features) of flat rows."""
+        return (len(self), *self._item_shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, 4, or 2 of flat rows."""
+        return len(self.shape)
+
+    @property
+    def _item_shape(self) -> tuple[int, ...]:
+        return self.image_shape[-1:] if self.flat else self.image_shape
 
     @property
     def flat(self) -> bool:
@@ -177,7 +184,7 @@ class ImageSequence(Sequence):
     def _as_items(self, images: torch.Tensor) -> np.ndarray:
         if images.dtype == torch.uint8 and self.dtype != np.uint8:
             images = images.to(torch.float32).div_(255)
-        return images.reshape(-1, *self.image_shape).numpy()
+        return images.reshape(-1, *self._item_shape).numpy()
 
     def _finish(self, images: torch.Tensor) -> torch.Tensor:
         return images if self.steps is None else self.steps(images)
