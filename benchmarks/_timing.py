@@ -7,6 +7,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+from skvision.training import keep_freed_memory
+
 __all__ = ["ratios", "take_turns"]
 
 
@@ -27,6 +29,7 @@ def take_turns(
     seconds : dict of {str: list of float}
         One time of each round.
     """
+    keep_freed_memory()  # For all sides alike.
     for run in sides.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in sides}

@@ -61,7 +61,6 @@ from skvision.training._losses import (
     NameOptions,
     reduce_loss,
 )
-from skvision.training._malloc import keep_freed_memory
 
 __all__ = ["ImageNet", "made_already"]
 
@@ -203,7 +202,6 @@ class ImageNet(
 
     def _begin_fit(self, X, y, sample_weight, *, partial=False, classes=None):
         """Return checked rows, ready to be trained on."""
-        keep_freed_memory()
         with self._unchanged_on_error():
             self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)

@@ -12,7 +12,6 @@ from skvision._warnings import warn
 from skvision.estimators._turns import looking
 from skvision.images._inputs import labels_by_name
 from skvision.training._losses import NONLINEARITIES, identity
-from skvision.training._malloc import keep_freed_memory
 
 __all__ = ["PredictionMixin"]
 
@@ -61,7 +60,6 @@ class PredictionMixin:
     def _raw_predict(self, X, nonlinearity=None):
         """Return the network's outputs for X, made predictions of: (n, n_outputs)."""
         self.check_is_fitted()
-        keep_freed_memory()
         if not self._scaling_known and self.scaler_.mean is None:
             raise NotFittedError(
                 f"This {type(self).__name__} has never seen the images from which "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import sys
 
@@ -17,19 +16,26 @@ _LARGEST_BLOCK = 32 * 2**20
 _SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
-@functools.cache
 def keep_freed_memory() -> bool:
-    """Let the C library keep freed memory, up to 256 MB; return whether it does.
+    """Let the C library keep freed memory, up to 256 MB, for the next batch.
 
     glibc gives what is freed back to the system, which has to fill pages with zeros
     when the next batch wants them: between a tenth and a third of the time of an epoch
-    of the default network on Fashion-MNIST, on one thread of a CPU. It is set for the
-    whole process, once, unless the environment has settings of its own or
-    ``SKVISION_MALLOC=0``.
+    of the default network on Fashion-MNIST, on one thread of a CPU. This sets it for
+    the whole process, for all that runs in it, and once is enough. Settings in the
+    environment (``MALLOC_TRIM_THRESHOLD_`` and the like) stay as they are.
+
+    Returns
+    -------
+    kept : bool
+        False where the C library is another one, or the environment has settings.
+
+    Examples
+    --------
+    >>> from skvision.training import keep_freed_memory
+    >>> kept = keep_freed_memory()  # At the top of a script that trains on a CPU.
     """
-    if sys.platform != "linux" or os.environ.get("SKVISION_MALLOC") == "0":
-        return False
-    if any(name in os.environ for name in _SETTINGS):
+    if sys.platform != "linux" or any(name in os.environ for name in _SETTINGS):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
