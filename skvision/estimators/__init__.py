@@ -2,7 +2,7 @@
 
 from skvision.estimators._autoencoder import ImageAutoencoder
 from skvision.estimators._classifier import ImageClassifier
-from skvision.estimators._loading import load
+from skvision.estimators._files import load
 from skvision.estimators._regressor import ImageRegressor
 
 __all__ = ["ImageAutoencoder", "ImageClassifier", "ImageRegressor", "load"]

@@ -15,9 +15,9 @@ from skorch.callbacks import ParamMapper
 from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.estimators._builder import resolve_device, warn_about_softmax
-from skvision.estimators._pickling import moved_parts
 from skvision.estimators._schedules import begun_schedules
 from skvision.networks._transfer import frozen_names
+from skvision.persistence._pickles import moved_parts
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 from skvision.training._optimizers import forget_unfit_state
 
@@ -156,7 +156,7 @@ class ChangesMixin:
         if device == self.device_:
             return
         self.device_ = device
-        vars(self).update(moved_parts(vars(self), self._part_names(), device))
+        vars(self).update(moved_parts(vars(self), device))
 
     def _change_memory_format(self):
         if self.device_.type == "cpu":

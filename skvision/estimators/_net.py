@@ -34,6 +34,7 @@ from skvision.estimators._checks import (
     try_loss,
 )
 from skvision.estimators._data import DataMixin, read_files
+from skvision.estimators._files import FilesMixin
 from skvision.estimators._initialize import (
     Beginning,
     InitializeMixin,
@@ -41,14 +42,11 @@ from skvision.estimators._initialize import (
 )
 from skvision.estimators._loop import LoopMixin, StopTraining
 from skvision.estimators._parameters import ParametersMixin, check_names
-from skvision.estimators._pickling import PicklingMixin
 from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._resume import ResumeMixin
-from skvision.estimators._saving import SavingMixin
 from skvision.estimators._schedules import schedules_going_on
 from skvision.estimators._turns import changing
-from skvision.estimators._weights import WeightsMixin
 from skvision.networks._transfer import train_unfrozen
 from skvision.preprocessing._augment import check_transforms, copy_transforms
 from skvision.training._batches import (
@@ -87,9 +85,7 @@ class ImageNet(
     LoopMixin,
     PredictionMixin,
     ResumeMixin,
-    PicklingMixin,
-    SavingMixin,
-    WeightsMixin,
+    FilesMixin,
 ):
     """Checks images, builds networks for them, and trains with skorch's loop.
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from skorch.history import History
 
 from skvision._identity import Unidentified
@@ -33,17 +32,9 @@ from skvision.persistence._checkpoint import (
     storable,
     write_checkpoint,
 )
+from skvision.persistence._state import OF_A_RUN, set_optimizer_state
 
-__all__ = [
-    "ResumeMixin",
-    "callback_states",
-    "set_callback_states",
-    "set_optimizer_state",
-]
-
-
-#: What a fit with checkpoints knows of itself.
-OF_A_FIT = ("_found", "_within", "_built", "_gathered", "_generators")
+__all__ = ["ResumeMixin"]
 
 
 class ResumeMixin:
@@ -54,8 +45,7 @@ class ResumeMixin:
     _generators: Sequence[Any] = ()
 
     def _forget_checkpoint(self):
-        self._checkpoint_path = None
-        for name in OF_A_FIT:
+        for name in OF_A_RUN:
             vars(self).pop(name, None)
 
     def __skvision_identity__(self):
@@ -276,20 +266,6 @@ class ResumeMixin:
         return state["stopped"]
 
 
-def set_optimizer_state(optimizer, state):
-    """Give an optimizer the state of one whose training goes on."""
-    optimizer.load_state_dict(state)
-    params = [param for group in optimizer.param_groups for param in group["params"]]
-    numbers = [i for group in state["param_groups"] for i in group["params"]]
-    for param, number in zip(params, numbers, strict=True):
-        for key, value in state["state"].get(number, {}).items():
-            # torch gives everything but the step the parameter's dtype, also NAdam's
-            # and ASGD's factors, which are of single precision.
-            if isinstance(value, torch.Tensor) and value.ndim == 0:
-                own = optimizer.state[param]
-                own[key] = own[key].to(value.dtype)
-
-
 def _read(path):
     """Return the state in a checkpoint that is whole, or None where there is none."""
     state = read_checkpoint(path)
@@ -331,13 +307,6 @@ def callback_states(callbacks, *, within=False):
 def unstorable(callback):
     """Return the names of a callback's attributes that plain data cannot hold."""
     return [k for k, v in _fitted(callback).items() if not storable(v)]
-
-
-def set_callback_states(callbacks, states):
-    """Give callbacks the attributes that `callback_states` found."""
-    for name, callback in callbacks:
-        for key, value in states.get(name, {}).items():
-            _set(callback, key, value)
 
 
 def _set(callback, key, value):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import reprlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -23,7 +23,12 @@ from skvision import preprocessing
 from skvision._warnings import warn
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
-from skvision.persistence._objects import GENERATOR, check_name, is_harmless
+from skvision.persistence._objects import (
+    GENERATOR,
+    check_name,
+    describe,
+    is_harmless,
+)
 from skvision.persistence._tree import Made, Name
 from skvision.preprocessing._base import BatchTransform
 from skvision.training import BatchLoader
@@ -38,14 +43,15 @@ __all__ = [
     "ACCEPTED",
     "ACCEPTED_PREFIXES",
     "ESTIMATOR",
+    "EVERYTHING",
     "INSTANCE",
     "RUN_TIME",
     "RUN_TIME_PREFIXES",
     "accepted_parameters",
+    "described_parameters",
     "is_own_module",
     "is_run_time",
     "missed",
-    "most_parts",
     "shown",
 ]
 
@@ -84,10 +90,6 @@ _SPEED = {
 _LONGEST_TEXT, _DEEPEST, _MOST_ITEMS = 1000, 5, 1000
 # To look for a name takes the longer, the more there are.
 _MOST_PARAMETERS = 300
-# Parts of networks that a small file may ask for, and bytes for each one more. A part
-# takes a millisecond. Those of torchvision's networks that have more parts are of
-# 100 MB and larger.
-_PARTS, _BYTES_PER_PART = 1500, 10_000
 _Check = Callable[[Any, Collection[str]], bool]
 
 
@@ -126,22 +128,64 @@ def _is_default(name: str, value: Any) -> bool:
     return empty or value is None or value is BatchLoader or value == Name(kind)
 
 
-def most_parts(n_bytes: int) -> int:
-    """Return how many layers and weights a file's network may have."""
-    return _PARTS + n_bytes // _BYTES_PER_PART
+def described_parameters(
+    params: Mapping[str, Any],
+    title: str,
+    described_estimator: Callable[[Any, str], Any],
+) -> dict[str, Any]:
+    """Return an estimator's parameters as they stand in a file.
+
+    Parameters
+    ----------
+    params : dict
+        Those of a machine or a session are left out.
+    title : str
+        What errors say before their names, for estimators among parameters.
+    described_estimator : callable
+        Gets a fitted estimator, which gave its weights, and its title, and returns
+        what a file says of it.
+
+    Raises
+    ------
+    TypeError
+        If one is no data; the message names it.
+    """
+    described = {}
+    for name, value in params.items():
+        if is_run_time(name, value):
+            continue
+        if name == "module" and isinstance(value, nn.Module):
+            described[name] = Made(INSTANCE, {"class": type(value).__qualname__})
+        elif name == "pretrained" and hasattr(value, "module_"):
+            tree = described_estimator(value, f"{title}{name}.")
+            described[name] = Made(ESTIMATOR, tree)
+        elif name == "pretrained" and isinstance(value, nn.Module):
+            described[name] = dict(value.state_dict())
+        else:
+            described[name] = describe(value, f"{title}{name}")
+    return described
 
 
 def accepted_parameters(
-    kind: Any, params: Mapping[str, Any], trusted: Collection[str], *, own_module: bool
+    params: Mapping[str, Any],
+    trusted: Collection[str],
+    *,
+    known: Collection[str],
+    own_class: bool,
+    own_module: bool,
 ) -> dict[str, Any]:
     """Return what a file says of an estimator's parameters, as far as it is heard.
 
     Parameters
     ----------
-    kind : class of the estimator
     params : dict
         As they stand in the file, with `Name` and `Made`.
     trusted : collection of str
+    known : collection of str
+        The names of the estimator's parameters.
+    own_class : bool
+        Whether the estimator's class is skvision's. Any other may have parameters of
+        its own.
     own_module : bool
         Whether the network is one of skvision's, torchvision's or torch's. Any other
         gets from the file what its author wrote for it.
@@ -153,15 +197,14 @@ def accepted_parameters(
     """
     if len(params) > _MOST_PARAMETERS:
         raise FormatError(f"it has {len(params)} parameters")
-    is_trusted = f"{kind.__module__}.{kind.__qualname__}" in trusted
     accepted = {}
     for name, value in params.items():
         if is_run_time(name, value):
             continue  # Files of skvision 0.1 have them.
         prefix, _, rest = name.partition("__")
         check = ACCEPTED_PREFIXES.get(prefix) if prefix and rest else ACCEPTED.get(name)
-        if check is None and not is_trusted:
-            if name in kind._own_names():
+        if check is None and own_class:
+            if name in known:
                 warn(
                     f"The file's {name}={shown(value)} is not taken: {name} is no "
                     "parameter that files may set. Set it by set_params.",
@@ -176,6 +219,23 @@ def accepted_parameters(
             raise FormatError(f"it has {name}={shown(value)}")
         accepted[name] = value
     return accepted
+
+
+class _Everything(Collection[str]):
+    """All names."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+#: What the owner of an estimator trusts.
+EVERYTHING = _Everything()
 
 
 def shown(value: Any) -> str:

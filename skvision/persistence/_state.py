@@ -1,41 +1,62 @@
-"""What a file of an estimator may hold."""
+"""What an estimator is once it is fitted: the one list of its attributes.
+
+Saving, loading, files of weights, pickles and the checks of what they hold go by this
+list. An attribute of a fitted estimator is one of these:
+
+- a fact (`FACTS`): a plain value, which files keep as it is;
+- kept by entries of a file (`ENTRIES`): it has a state that is more than a plain value;
+- made again (`REMADE`) of parameters and facts when a file is read;
+- of a run (`OF_A_RUN`): part of a training that is going on, and kept nowhere.
+
+What stands in none of them would be lost by ``save`` without a word.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import is_classifier, is_regressor
+from skorch.history import History
 from torch import nn
 
 from skvision.exceptions import FormatError
+from skvision.networks._transfer import train_only, trained_names
+from skvision.networks._weights import check_weights
 from skvision.persistence._parameters import shown
+from skvision.persistence._tree import encode
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.training._optimizers import missing_state
 
 __all__ = [
+    "ENTRIES",
+    "FACTS",
     "LEFT",
-    "REMEMBERED",
-    "check_callbacks",
-    "check_divisors",
+    "OF_A_RUN",
+    "PARTS",
+    "REMADE",
     "check_facts",
     "check_finite",
     "check_history",
     "check_optimizer",
     "check_optimizer_states",
-    "check_scaler",
-    "check_schedules",
-    "check_target_scaler",
     "check_trained",
+    "facts_of",
+    "kind_of",
+    "missing_facts",
+    "read_entries",
+    "set_optimizer_state",
+    "written_entries",
 ]
 
 #: Attributes of skorch's callbacks that training goes on from; all others come from
 #: the parameters.
-REMEMBERED = ("best_epoch_", "best_score_", "dynamic_threshold_", "misses_")
+_REMEMBERED = ("best_epoch_", "best_score_", "dynamic_threshold_", "misses_")
 
 # What optimizers keep once for each weight, not for each of its values, and those that
 # keep what has other shapes.
@@ -45,51 +66,264 @@ _FREE = (torch.optim.Adafactor, torch.optim.LBFGS)
 LEFT = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
 
 
-def check_finite(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return tensors by their names if they are finite numbers."""
-    for name, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise FormatError(f"its {name!r} has values that are NaN or infinite")
-    return state
+# What an entry writes that is to be left out.
+_NOTHING: Any = object()
 
 
-def check_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
-    """Return mean and deviation of a file, or None twice."""
-    mean, std = pair
-    if mean is None or std is None:
-        return None, None
-    n_values = 1 if net._flat else net.image_shape_[0]
-    for value in (mean, std):
-        if value.numel() not in (1, n_values) or not value.is_floating_point():
-            raise FormatError("its normalisation does not fit its images")
-    if not (std > 0).all():
-        raise FormatError("its normalisation divides by what is not positive")
-    check_finite({"mean": mean, "standard deviation": std})
-    return mean, std
+@dataclass(frozen=True)
+class Fact:
+    """An attribute that is a plain value.
+
+    Parameters
+    ----------
+    name : str
+    is_valid : callable
+        Whether a file may set it to a value.
+    needed_by : tuple of str
+        The kinds of estimators (see `kind_of`) that have it whenever they are fitted.
+    goes_with_weights : bool, default=True
+        Whether an estimator that has seen no data takes it from a file of weights. What
+        belongs to a training does not.
+    """
+
+    name: str
+    is_valid: Callable[[Any], bool]
+    needed_by: tuple[str, ...] = ()
+    goes_with_weights: bool = True
 
 
-def check_target_scaler(net: Any, pair: Any) -> tuple[Any, Any]:
-    """Return mean and deviation of the targets of a file, or None twice."""
-    mean, std = pair
-    if mean is None or std is None:
-        return None, None
-    for value in (mean, std):
-        if value.shape != (net.n_outputs_,) or not value.is_floating_point():
-            raise FormatError("the scale of its targets does not fit its outputs")
-    if not (std > 0).all():
-        raise FormatError("the scale of its targets divides by what is not positive")
-    check_finite({"mean of targets": mean, "deviation of targets": std})
-    return mean, std
+@dataclass(frozen=True)
+class Entry:
+    """A part of a file that holds the state of an attribute, or some of it.
+
+    Parameters
+    ----------
+    key : str
+        Its name in the file.
+    attribute : str
+    write : callable
+        Returns what the file is to hold of the attribute's value, if anything.
+    check : callable
+        Gets what a file holds, and the attributes of the estimator that it is for, with
+        the entries before this one. Returns it, or raises what is wrong.
+    put : callable
+        Gives it to such an estimator.
+    absent : callable, default=None
+        Returns what stands for it where a file's tree does not have it, as older files.
+        By default that is an error.
+    goes_with_weights : bool, default=False
+        Whether files of weights have it, too.
+    """
+
+    key: str
+    attribute: str
+    write: Callable[[Any], Any]
+    check: Callable[[Any, Mapping[str, Any]], Any]
+    put: Callable[[Any, Any], None]
+    absent: Callable[[Mapping[str, Any]], Any] | None = None
+    goes_with_weights: bool = False
 
 
-def check_divisors(value: Any) -> Divisors | None:
-    """Return what a file says that integers are divided by."""
-    if value is None:
-        return None
-    divisors = Divisors(*value)
-    if divisors.uint8 not in (1, 255) or divisors.wider not in (1, 255, 65535):
-        raise FormatError(f"it divides integers by {value!r}")
-    return divisors
+def kind_of(estimator: Any) -> str:
+    """Return "classifier", "regressor" or "autoencoder"."""
+    if is_classifier(estimator):
+        return "classifier"
+    return "regressor" if is_regressor(estimator) else "autoencoder"
+
+
+# ------------------------------------------------------------------------ facts
+
+
+def facts_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those attributes of an estimator that are plain values.
+
+    Raises
+    ------
+    TypeError
+        If one is not, such as labels that are dates.
+    """
+    names = [fact.name for fact in FACTS if fact.name in attributes]
+    facts = {name: attributes[name] for name in names}
+    facts = {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
+    for name, value in facts.items():
+        try:
+            encode(value, {})
+        except TypeError as error:
+            name = "classes_" if name == "classes_inferred_" else name
+            raise TypeError(
+                f"A file cannot hold {name}={shown(value)}: {error}. Labels may be "
+                "numbers, booleans or strings: give fit such ones, as by y.astype(str)."
+            ) from None
+    return facts
+
+
+def missing_facts(kind: str, facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of what an estimator of that kind would need to be fitted."""
+    needed = {fact.name for fact in FACTS if kind in fact.needed_by}
+    return sorted(needed - facts.keys())
+
+
+def check_facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain attributes of a fitted estimator if they go together.
+
+    Raises
+    ------
+    FormatError
+        If one is missing, is unknown, has a value that it cannot have, or contradicts
+        another one.
+    """
+    if missing := missing_facts(kind, facts):
+        raise FormatError(f"{missing} are missing")
+    known = {fact.name: fact.is_valid for fact in FACTS}
+    for name, value in facts.items():
+        if name not in known or not known[name](value):
+            raise FormatError(f"it has {name}={shown(value)}")
+    dtypes = {k: np.dtype(v) for k, v in facts.items() if k.endswith("_dtype")}
+    facts = {**facts, **dtypes}
+    if kind == "regressor" and math.prod(facts["_target_shape"]) != facts["n_outputs_"]:
+        raise FormatError("its targets have another shape than its outputs")
+    names = facts.get("class_names_")
+    if names is not None and len(names) != len(facts.get("classes_inferred_", ())):
+        raise FormatError("it has not a name for each class")
+    if facts["_flat"] and facts["image_shape_"][:2] != (1, 1):
+        raise FormatError("its rows are flat, but have the shape of images")
+    return facts
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**40
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_size, value))
+
+
+def _is_one_of(*values: Any) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in values
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == object
+
+
+def _is_classes(value: Any) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.ndim == 1
+        and len(value) > 1
+        # Of floats, NaN is not; to look for equal ones by hashes may take for ever.
+        and bool((value[1:] > value[:-1]).all())
+    )
+
+
+def _is_class_names(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "U"
+
+
+def _is_target_shape(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) < 2 and all(map(_is_size, value))
+
+
+def _is_pixel_dtype(value: Any) -> bool:
+    return isinstance(value, str) and np.dtype(value).kind in "buif"
+
+
+def _is_range(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(limit, float) and math.isfinite(limit) for limit in value)
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**32
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float)
+
+
+_ALL = ("classifier", "regressor", "autoencoder")
+
+FACTS = (
+    Fact("image_shape_", _is_shape, _ALL),
+    Fact("feature_names_in_", _is_names),
+    Fact("classes_inferred_", _is_classes, ("classifier",)),
+    Fact("class_names_", _is_class_names),
+    Fact("n_outputs_", _is_size, ("regressor",)),
+    Fact("pixel_range_", _is_range),
+    Fact("_flat", _is_bool, _ALL),
+    Fact("_scaling_known", _is_bool, _ALL),
+    Fact("_output_kind", _is_one_of("logits", "Softmax", "LogSoftmax")),
+    Fact("_channels_last", _is_bool),
+    Fact("_n_values", _is_count),
+    Fact("_seed", _is_seed, _ALL, goes_with_weights=False),
+    Fact("_untrained_loss", _is_float, goes_with_weights=False),
+    Fact("_target_shape", _is_target_shape, ("regressor",)),
+    Fact("_target_dtype", _is_one_of("float32", "float64"), ("regressor",)),
+    Fact("_layout", _is_one_of("grey", "first", "last", "flat"), _ALL),
+    Fact("_pixel_dtype", _is_pixel_dtype, _ALL),
+    Fact("_n_features_out", _is_size, ("autoencoder",)),
+)
+
+
+# ---------------------------------------------------------------------- entries
+
+
+def written_entries(
+    attributes: Mapping[str, Any], *, with_weights: bool = False
+) -> dict[str, Any]:
+    """Return what a file holds of attributes that are more than plain values.
+
+    Parameters
+    ----------
+    attributes : dict
+        Of a fitted estimator.
+    with_weights : bool, default=False
+        Whether a file of weights is meant, which has less.
+    """
+    written = {
+        entry.key: entry.write(attributes[entry.attribute])
+        for entry in ENTRIES
+        if entry.goes_with_weights or not with_weights
+    }
+    return {key: value for key, value in written.items() if value is not _NOTHING}
+
+
+def read_entries(
+    tree: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the entries of a file by their keys, all of them checked.
+
+    Parameters
+    ----------
+    tree : dict
+        What the file holds.
+    attributes : dict
+        Of the estimator that is to get them, whose parts have been made.
+
+    Raises
+    ------
+    FormatError
+        If one is missing, damaged or does not fit.
+    """
+    values: dict[str, Any] = {}
+    for entry in ENTRIES:
+        if entry.key in tree or entry.absent is None:
+            value = tree[entry.key]
+        else:
+            value = entry.absent(tree)
+        values[entry.key] = entry.check(value, {**values, **attributes})
+    return values
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
@@ -169,18 +403,189 @@ def check_history(epochs: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def check_callbacks(states: Any) -> dict[str, dict[str, Any]]:
-    """Return what callbacks remember if it is numbers."""
+def check_trained(network: nn.Module, names: Any) -> frozenset[str]:
+    """Return the names of weights that are trained, if the network has them all."""
+    able = {k for k, p in network.named_parameters() if p.is_floating_point()}
+    if not isinstance(names, list) or not able.issuperset(map(str, names)):
+        raise FormatError("the weights that it trains are not the network's")
+    return frozenset(names)
+
+
+def check_finite(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return tensors by their names if they are finite numbers."""
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise FormatError(f"its {name!r} has values that are NaN or infinite")
+    return state
+
+
+def set_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Give an optimizer the state of one whose training goes on."""
+    optimizer.load_state_dict(state)
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    numbers = [i for group in state["param_groups"] for i in group["params"]]
+    for param, number in zip(params, numbers, strict=True):
+        for key, value in state["state"].get(number, {}).items():
+            # torch gives everything but the step the parameter's dtype, also NAdam's
+            # and ASGD's factors, which are of single precision.
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                own = optimizer.state[param]
+                own[key] = own[key].to(value.dtype)
+
+
+def _state_of(part: Any) -> Any:
+    return part.state_dict() if hasattr(part, "state_dict") else _NOTHING
+
+
+def _take(value: Any, of: Mapping[str, Any]) -> Any:
+    return value
+
+
+def _leave(net: Any, value: Any) -> None:
+    pass
+
+
+def _check_criterion(state: Any, of: Mapping[str, Any]) -> Any:
+    own = of["criterion_"]
+    if not hasattr(own, "load_state_dict"):
+        return None
+    if state is None:
+        raise FormatError("its criterion has no state")
+    check_weights(state, own.state_dict(), "its criterion")
+    return state
+
+
+def _put_criterion(net: Any, state: Any) -> None:
+    if state is not None:
+        net.criterion_.load_state_dict(state)
+
+
+def _checked_optimizer(state: Any, of: Mapping[str, Any]) -> Any:
+    check_optimizer(of["optimizer_"], state)
+    return state
+
+
+def _put_optimizer(net: Any, state: Any) -> None:
+    set_optimizer_state(net.optimizer_, state)
+
+
+def _check_scaler(pair: Any, of: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return mean and deviation of pixels, or None twice."""
+    mean, std = pair
+    if mean is None or std is None:
+        return None, None
+    n_values = 1 if of["_flat"] else of["image_shape_"][0]
+    for value in (mean, std):
+        if value.numel() not in (1, n_values) or not value.is_floating_point():
+            raise FormatError("its normalisation does not fit its images")
+    if not (std > 0).all():
+        raise FormatError("its normalisation divides by what is not positive")
+    check_finite({"mean": mean, "standard deviation": std})
+    return mean, std
+
+
+def _put_scaler(net: Any, pair: Any) -> None:
+    net.scaler_.set_statistics(*pair, device=net.device_)
+
+
+def _check_divisors(value: Any, of: Mapping[str, Any]) -> Divisors | None:
+    """Return what a file says that integers are divided by."""
+    if value is None:
+        if "pixel_range_" in of:
+            raise FormatError("it has a range of pixels, but not what divides them")
+        return None
+    divisors = Divisors(*value)
+    if divisors.uint8 not in (1, 255) or divisors.wider not in (1, 255, 65535):
+        raise FormatError(f"it divides integers by {value!r}")
+    return divisors
+
+
+def _put_divisors(net: Any, value: Any) -> None:
+    net.scaler_.divisors = value
+
+
+def _scale_of_targets(scaler: Any) -> Any:
+    target = getattr(scaler, "target", None)
+    return _NOTHING if target is None else (target.mean, target.std)
+
+
+def _check_target_scaler(pair: Any, of: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return mean and deviation of a regressor's targets, or None twice."""
+    if "_target_shape" not in of or pair is None:
+        return None, None
+    mean, std = pair
+    if mean is None or std is None:
+        return None, None
+    for value in (mean, std):
+        if value.shape != (of["n_outputs_"],) or not value.is_floating_point():
+            raise FormatError("the scale of its targets does not fit its outputs")
+    if not (std > 0).all():
+        raise FormatError("the scale of its targets divides by what is not positive")
+    check_finite({"mean of targets": mean, "deviation of targets": std})
+    return mean, std
+
+
+def _put_target_scaler(net: Any, pair: Any) -> None:
+    if hasattr(net.scaler_, "target"):
+        net.scaler_.target.set_statistics(*pair, device=net.device_)
+
+
+def _no_target_scaler(tree: Mapping[str, Any]) -> Any:
+    """Return the scale of targets of before there was one: none at all."""
+    if "normalize_target" in tree["params"]:
+        raise FormatError("it has no scale of its targets")
+    n_outputs = tree["facts"].get("n_outputs_")
+    return (
+        None if n_outputs is None else (torch.zeros(n_outputs), torch.ones(n_outputs))
+    )
+
+
+def _check_generator(state: Any, of: Mapping[str, Any]) -> Any:
+    torch.Generator().set_state(state)  # Of another kind or length is an error.
+    return state
+
+
+def _put_generator(net: Any, state: Any) -> None:
+    vars(net)["_generator"].set_state(state)
+
+
+def _put_history(net: Any, epochs: Any) -> None:
+    net.history_ = History(epochs)
+
+
+def _remembered(callbacks: Any) -> dict[str, dict[str, Any]]:
+    """Return what training goes on from, by the names of callbacks."""
+    return {
+        name: {
+            key: vars(callback)[key]
+            for key in _REMEMBERED
+            if vars(callback).get(key) is not None
+        }
+        for name, callback in callbacks
+    }
+
+
+def _check_remembered(states: Any, of: Mapping[str, Any]) -> Any:
     for state in states.values():
         for name, value in state.items():
-            if name not in REMEMBERED or not isinstance(value, Real):
+            if name not in _REMEMBERED or not isinstance(value, Real):
                 raise FormatError(f"its callbacks have {name}={shown(value)}")
     return states
 
 
-def check_schedules(steps: Any, history: list[Any]) -> dict[str, tuple[str, int]]:
+def _put_remembered(net: Any, states: Any) -> None:
+    for name, callback in net.callbacks_:
+        for key, value in states.get(name, {}).items():
+            setattr(callback, key, value)
+
+
+def _check_names(names: Any, of: Mapping[str, Any]) -> set[str]:
+    return {str(name) for name in names}
+
+
+def _check_schedules(steps: Any, of: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
     """Return kinds of schedules and the steps that they have taken in a training."""
-    most = sum(1 + len(epoch["batches"]) for epoch in history)
+    most = sum(1 + len(epoch["batches"]) for epoch in of["history"])
     for name, pair in steps.items():
         kind, n_steps = pair
         if not (isinstance(kind, str) and type(n_steps) is int):
@@ -190,108 +595,132 @@ def check_schedules(steps: Any, history: list[Any]) -> dict[str, tuple[str, int]
     return {name: tuple(pair) for name, pair in steps.items()}
 
 
-def check_trained(network: nn.Module, names: Any) -> frozenset[str]:
-    """Return the names of weights that are trained, if the network has them all."""
-    able = {k for k, p in network.named_parameters() if p.is_floating_point()}
-    if not isinstance(names, list) or not able.issuperset(map(str, names)):
-        raise FormatError("the weights that it trains are not the network's")
-    return frozenset(names)
+def _check_trained(names: Any, of: Mapping[str, Any]) -> Any:
+    return None if names is None else check_trained(of["module_"], names)
 
 
-def check_facts(net: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain attributes of a fitted estimator if they go together."""
-    needed = {"image_shape_", "_flat", "_scaling_known", "_seed"}
-    needed |= {"_layout", "_pixel_dtype"}
-    if is_classifier(net):
-        needed |= {"classes_inferred_"}
-    elif is_regressor(net):
-        needed |= {"n_outputs_", "_target_shape", "_target_dtype"}
-    else:
-        needed |= {"_n_features_out"}
-    if missing := needed - facts.keys():
-        raise FormatError(f"{sorted(missing)} are missing")
-    for name, value in facts.items():
-        if name not in _CHECKS or not _CHECKS[name](value):
-            raise FormatError(f"it has {name}={shown(value)}")
-    dtypes = {k: np.dtype(v) for k, v in facts.items() if k.endswith("_dtype")}
-    facts = {**facts, **dtypes}
-    if is_regressor(net) and math.prod(facts["_target_shape"]) != facts["n_outputs_"]:
-        raise FormatError("its targets have another shape than its outputs")
-    names = facts.get("class_names_")
-    if names is not None and len(names) != len(facts.get("classes_inferred_", ())):
-        raise FormatError("it has not a name for each class")
-    if facts["_flat"] and facts["image_shape_"][:2] != (1, 1):
-        raise FormatError("its rows are flat, but have the shape of images")
-    return facts
+def _put_trained(net: Any, names: Any) -> None:
+    if names is not None:
+        train_only(net.module_, names)
 
 
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**40
+def _put_as(attribute: str) -> Callable[[Any, Any], None]:
+    return lambda net, value: vars(net).update({attribute: value})
 
 
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_size, value))
+ENTRIES = (
+    # The network gets its weights when it is built, within limits.
+    Entry("module_", "module_", _state_of, _take, _leave),
+    Entry(
+        "criterion_",
+        "criterion_",
+        _state_of,
+        _check_criterion,
+        _put_criterion,
+        absent=lambda tree: None,
+    ),
+    Entry("optimizer_", "optimizer_", _state_of, _checked_optimizer, _put_optimizer),
+    Entry(
+        "scaler",
+        "scaler_",
+        lambda scaler: (scaler.mean, scaler.std),
+        _check_scaler,
+        _put_scaler,
+        goes_with_weights=True,
+    ),
+    Entry(
+        "divisors",
+        "scaler_",
+        lambda scaler: scaler.divisors and tuple(scaler.divisors),
+        _check_divisors,
+        _put_divisors,
+        # Files of before divided uint8 alone, and said nothing.
+        absent=lambda tree: (255, 1),
+        goes_with_weights=True,
+    ),
+    Entry(
+        "target_scaler",
+        "scaler_",
+        _scale_of_targets,
+        _check_target_scaler,
+        _put_target_scaler,
+        absent=_no_target_scaler,
+        goes_with_weights=True,
+    ),
+    Entry(
+        "generator",
+        "_generator",
+        lambda generator: generator.get_state(),
+        _check_generator,
+        _put_generator,
+    ),
+    Entry(
+        "history",
+        "history_",
+        lambda history: history.to_list(),
+        lambda epochs, of: check_history(epochs),
+        _put_history,
+    ),
+    Entry("callbacks", "callbacks_", _remembered, _check_remembered, _put_remembered),
+    Entry(
+        "pretrained_names",
+        "_pretrained_names",
+        sorted,
+        _check_names,
+        _put_as("_pretrained_names"),
+    ),
+    Entry(
+        "schedules",
+        "_schedule_steps",
+        dict,
+        _check_schedules,
+        _put_as("_schedule_steps"),
+        absent=lambda tree: {},
+    ),
+    Entry(
+        "trained",
+        "module_",
+        trained_names,
+        lambda names, of: (
+            None if names is None else check_trained(of["module_"], names)
+        ),
+        _put_trained,
+        absent=lambda tree: None,
+    ),
+)
 
+#: What holds tensors, which pickles have as they are on the CPU.
+PARTS = ("module_", "scaler_", "criterion_", "optimizer_")
 
-def _is_one_of(*values: Any) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in values
+#: What is made again of the parameters and the facts; pickles have it as it is.
+REMADE = frozenset(
+    {
+        "_frozen",
+        "_labels_are_codes",
+        "_made_with",
+        "_prefixed",
+        "cuda_dependent_attributes_",
+        "device_",
+        "init_context_",
+        "initialized_",
+        "n_features_in_",
+        "network_shape_",
+        "prefixes_",
+        "virtual_params_",
+    }
+)
 
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == object
-
-
-def _is_classes(value: Any) -> bool:
-    return (
-        isinstance(value, np.ndarray)
-        and value.ndim == 1
-        and len(value) > 1
-        # Of floats, NaN is not; to look for equal ones by hashes may take for ever.
-        and bool((value[1:] > value[:-1]).all())
-    )
-
-
-def _is_class_names(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "U"
-
-
-def _is_target_shape(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) < 2 and all(map(_is_size, value))
-
-
-def _is_pixel_dtype(value: Any) -> bool:
-    return isinstance(value, str) and np.dtype(value).kind in "buif"
-
-
-def _is_range(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(limit, float) and math.isfinite(limit) for limit in value)
-    )
-
-
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "image_shape_": _is_shape,
-    "feature_names_in_": _is_names,
-    "classes_inferred_": _is_classes,
-    "class_names_": _is_class_names,
-    "n_outputs_": _is_size,
-    "_flat": _is_bool,
-    "_scaling_known": _is_bool,
-    "_output_kind": _is_one_of("logits", "Softmax", "LogSoftmax"),
-    "_channels_last": _is_bool,
-    "_n_values": lambda value: type(value) is int and value >= 0,
-    "_seed": lambda value: type(value) is int and 0 <= value < 2**32,
-    "_untrained_loss": lambda value: isinstance(value, float),
-    "_target_shape": _is_target_shape,
-    "_target_dtype": _is_one_of("float32", "float64"),
-    "_layout": _is_one_of("grey", "first", "last", "flat"),
-    "_pixel_dtype": _is_pixel_dtype,
-    "pixel_range_": _is_range,
-    "_n_features_out": _is_size,
-}
+#: What a training that is going on knows of itself; neither files nor pickles have it.
+OF_A_RUN = frozenset(
+    {
+        "_built",
+        "_checkpoint_path",
+        "_epoch_began",
+        "_found",
+        "_gathered",
+        "_generators",
+        "_goes_on",
+        "_has_begun",
+        "_within",
+    }
+)
