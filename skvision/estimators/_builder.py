@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from skvision._compat import gradient_hooks
 from skvision._warnings import warn
 from skvision.estimators._parameters import check_names
 from skvision.networks import get_network
@@ -69,8 +70,7 @@ def copied(module: nn.Module) -> nn.Module:
     """
     other = copy.deepcopy(module)
     for old, new in zip(module.parameters(), other.parameters(), strict=True):
-        hooks = [*(old._backward_hooks or {}).values()]
-        later = [*(getattr(old, "_post_accumulate_grad_hooks", None) or {}).values()]
+        hooks, later = gradient_hooks(old)
         if hooks or later:
             trained = new.requires_grad
             new.requires_grad_(True)  # Others take no hooks.

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from skorch.callbacks import ParamMapper
 
+from skvision._compat import forget_compiled, maps_at_once
 from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.estimators._builder import resolve_device, warn_about_softmax
@@ -139,7 +140,7 @@ class ChangesMixin:
                 parameters[name].requires_grad_(True)
             self._freeze(self.module_)
         if "compile" in kinds:
-            self.module_._compiled_call_impl = None
+            forget_compiled(self.module_)
             self.torch_compile(self.module_, "module")
         self._note_parameters()
 
@@ -212,8 +213,8 @@ def _epoch_of(callback: Any) -> float:
     if not isinstance(callback, ParamMapper):
         return math.inf
     # initialize() has put functions there.
-    at, schedule = callback.at, callback.schedule
-    if not isinstance(at, partial) or schedule != callback._default_schedule:
+    at = callback.at
+    if not isinstance(at, partial) or not maps_at_once(callback):
         return math.inf
     return at.keywords.get("epoch", math.inf)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from skvision._compat import without_vmap_warnings
+from skvision._compat import layers_by_place, without_vmap_warnings
 from skvision.estimators._builder import with_channels_last
 from skvision.model_selection._tracing import trace
 from skvision.model_selection._wide import WideNetwork
@@ -152,7 +152,7 @@ class _Engine:
         if module not in known:
             new = _Masked(self.context) if is_dropout(module) else None
             known[module] = module if new is None else new
-            for key, child in module._modules.items() if new is None else ():
+            for key, child in layers_by_place(module) if new is None else ():
                 if child is not None:
                     full = f"{name}.{key}" if name else key
                     setattr(module, key, self._replaced(child, full, known))

@@ -17,7 +17,14 @@ from torch import nn
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
-from skvision._compat import has_global_hooks
+from skvision._compat import (
+    forward_hooks,
+    forward_pre_hooks,
+    gradient_hooks,
+    has_global_hooks,
+    layer_gradient_hooks,
+    n_changes,
+)
 from skvision._identity import Unidentified, fingerprint
 from skvision._random import isolated_random_state
 from skvision.model_selection._engines import is_dropout
@@ -147,14 +154,12 @@ def hooks_of(module: nn.Module) -> str | None:
     if has_global_hooks():
         return "hooks are registered for all modules"
     for name, parameter in module.named_parameters():
-        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+        if any(gradient_hooks(parameter)):
             return f"hooks may change gradients of {name}"
     for name, layer in module.named_modules():
-        for kind in ("_backward_hooks", "_backward_pre_hooks"):
-            if getattr(layer, kind):
-                return f"hooks may change gradients of {_named(name, layer)}"
-        hooks = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
-        for hook in hooks:
+        if layer_gradient_hooks(layer):
+            return f"hooks may change gradients of {_named(name, layer)}"
+        for hook in forward_hooks(layer) + forward_pre_hooks(layer):
             # torch's normalise weights.
             if not _is_of_a_library(hook if hasattr(hook, "__name__") else type(hook)):
                 return f"a forward hook of {_named(name, layer)} may do anything"
@@ -273,7 +278,7 @@ class _State:
             except Unidentified as error:
                 raise ValueError(f"{what} may change unseen: {error}") from error
         self.weights = {
-            name: (value, value.data_ptr(), value._version, value.detach().clone())
+            name: (value, value.data_ptr(), n_changes(value), value.detach().clone())
             for name, value in module.named_parameters()
         }
         self.buffers = dict(module.named_buffers())
@@ -286,7 +291,7 @@ class _State:
         for name, (value, place, version, numbers) in self.weights.items():
             now = params[name]
             same = now is value and now.data_ptr() == place
-            if not same or now._version != version or not same_numbers(now, numbers):
+            if not same or n_changes(now) != version or not same_numbers(now, numbers):
                 return f"it changes the weight {name} as it computes"
         if buffers.keys() != self.buffers.keys():
             return "it gets other buffers as it computes"
@@ -313,7 +318,7 @@ def state_of(value: Any) -> Any:
 
 def attributes_of(layer: nn.Module) -> dict[str, Any]:
     """Return what a layer holds beside weights, buffers and other layers."""
-    hooks = layer._forward_pre_hooks.values()
+    hooks = forward_pre_hooks(layer)
     # torch's normalisations of weights compute these anew each time.
     left_out = {*_OWN, *(getattr(hook, "name", None) for hook in hooks)}
     return {

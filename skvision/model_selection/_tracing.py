@@ -10,6 +10,8 @@ import torch
 from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from skvision._compat import memory_key
+
 __all__ = ["Graph", "trace"]
 
 
@@ -62,7 +64,7 @@ class Graph:
 
 
 def _memory(node: fx.Node) -> int:
-    return node.meta["val"].untyped_storage()._cdata
+    return memory_key(node.meta["val"].untyped_storage())
 
 
 def trace(

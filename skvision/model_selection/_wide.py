@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from skvision._compat import Operator
+from skvision._compat import Operator, operator_arguments, operator_name, with_types_of
 from skvision.model_selection._tracing import Graph
 
 __all__ = ["WideNetwork"]
@@ -124,7 +124,7 @@ class WideNetwork:
     def _add(self, node: Any) -> None:
         if not isinstance(node.target, Operator):
             raise ValueError(f"{node.target} is not known to keep networks apart")
-        name = node.target._overloadpacket.__name__
+        name = operator_name(node.target)
         outputs, done = set(self.graph.outputs), self.graph.last_read_at(node)
         done = [other for other in done if other not in outputs]
         places = [node]
@@ -244,12 +244,10 @@ class WideNetwork:
         changed = node.args[0]
         if self._is_shared(changed, node):
             raise ValueError(f"{name}_ changes what is read elsewhere, too")
-        its = getattr(changed.target, "_overloadpacket", None)
-        made_by = getattr(its, "__name__", "").removesuffix("_")
+        made_by = operator_name(changed.target).removesuffix("_")
         if made_by in _OVERWRITTEN and name in ("add", "relu"):
             return _replayed(node)
-        packet = getattr(torch.ops.aten, name)
-        return _calling(getattr(packet, node.target._overloadname), node)
+        return _calling(with_types_of(name, node.target), node)
 
     def _joined(self, node: Any) -> Step:
         """Return what puts each network's channels side by side."""
@@ -303,10 +301,9 @@ def _ndim(node: Any) -> int:
 
 def _arguments(node: Any) -> dict[str, Any]:
     """Return the arguments of an operation by name, with those not given."""
-    target: Any = node.target
-    schema = target._schema.arguments
-    found = {argument.name: argument.default_value for argument in schema}
-    found.update(zip([argument.name for argument in schema], node.args, strict=False))
+    known = operator_arguments(node.target)
+    found = {argument.name: argument.default_value for argument in known}
+    found.update(zip([argument.name for argument in known], node.args, strict=False))
     return found | node.kwargs
 
 

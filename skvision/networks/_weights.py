@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from skvision._compat import versions_in, with_versions
 from skvision.exceptions import FormatError
 
 __all__ = [
@@ -155,11 +156,11 @@ def state_of(state: Any, title: str) -> OrderedDict[str, Any]:
     ):
         raise FormatError(f"{title} holds no state_dict of tensors.")
     plain = OrderedDict(items)
-    versions = getattr(state, "_metadata", None)
+    versions = versions_in(state)
     if isinstance(versions, dict) and all(
         isinstance(version, dict) for version in versions.values()
     ):
-        plain._metadata = versions  # type: ignore[attr-defined]
+        with_versions(plain, versions)
     return plain
 
 

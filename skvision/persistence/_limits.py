@@ -23,7 +23,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import flop_registry
 
-from skvision._compat import TorchDispatchMode, tree_leaves
+from skvision._compat import TorchDispatchMode, memory_key, tree_leaves
 from skvision.exceptions import FormatError
 from skvision.persistence._state import check_finite
 
@@ -219,9 +219,9 @@ class _Work(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        given = {storage._cdata for storage in _storages(args)}
+        given = {memory_key(storage) for storage in _storages(args)}
         for storage in _storages(output):
-            if storage._cdata not in given:
+            if memory_key(storage) not in given:
                 self.n_bytes = max(self.n_bytes, storage.nbytes())
         self.n_steps += _steps_of(func, args, kwargs, output)
         return output
