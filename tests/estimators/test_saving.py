@@ -383,9 +383,10 @@ def test_no_folder(data, tmp_path):
         net.save(tmp_path / "none" / "net")
 
 
-def test_trusted_is_a_list(tmp_path):
-    with pytest.raises(TypeError, match="list of names"):
-        skvision.load(tmp_path / "none", trusted="os.system")
+@pytest.mark.parametrize("trusted", ["os.system", 3, None])
+def test_trusted_is_a_list(trusted, tmp_path):
+    with pytest.raises(TypeError, match=f"trusted={trusted!r}.*list of names"):
+        skvision.load(tmp_path / "none", trusted=trusted)
 
 
 def test_another_process_and_no_gpu(data, tmp_path):

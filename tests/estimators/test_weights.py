@@ -342,6 +342,36 @@ def test_files_that_do_harm_are_refused(kind, tmp_path, data):
         assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["f_optimizer", "f_criterion", "f_history"])
+def test_an_older_file_of_another_part_is_kept(name, tmp_path, monkeypatch):
+    net = fresh(**KNOWN).initialize()
+    path = tmp_path / "file"
+    path.write_text("older")
+
+    def fail(handle):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="space"):
+            net.save_params(**{name: path})
+    assert path.read_text() == "older"
+    net.save_params(**{name: path})
+    net.load_params(**{name: path})
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_safetensors_takes_no_optimizers(tmp_path):
+    net = fresh(**KNOWN).initialize()
+    with pytest.raises(ValueError, match="f_optimizer=.*use_safetensors=False"):
+        net.save_params(
+            f_params=tmp_path / "weights",
+            f_optimizer=tmp_path / "optimizer",
+            use_safetensors=True,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("use_safetensors", [False, True])
 def test_an_older_file_is_kept(use_safetensors, tmp_path, monkeypatch):
     net = fresh(**KNOWN).initialize()
