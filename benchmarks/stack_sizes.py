@@ -20,7 +20,7 @@ import torch
 from benchmarks._report import write
 from benchmarks._timing import ratios, take_turns
 from benchmarks.training_step import ours
-from skvision.model_selection._member import Member
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._plan import _ordinary_step, _stacked_step
 from skvision.model_selection._proof import find_engine
 
@@ -41,7 +41,7 @@ def main() -> None:
     size = 1
     while size <= args.largest:
         members = [
-            Member(
+            TrainingRun.of(
                 ours("small ConvNet").set_params(
                     device=args.device, lr=0.01 / (1 + i // 5), random_state=i
                 ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +17,11 @@ __all__ = [
     "GENERATORS",
     "draw_seed",
     "generator_state",
+    "global_states",
     "isolated_random_state",
     "next_seed",
     "set_generator_state",
+    "set_global_states",
 ]
 
 #: Classes of generators that may be anybody's own.
@@ -51,7 +53,7 @@ class _Overlap:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.n_sections = 0
-        self.found: dict[str, Any] = {}
+        self.found: dict[torch.device, dict[str, Any]] = {}
 
 
 _here, _overlap = _Here(), _Overlap()
@@ -98,55 +100,79 @@ def isolated_random_state(
                 _seed(device, seed)
             yield
         finally:
-            _leave(before, alone)
+            _leave(before, device, alone)
 
 
 def _enter(device: torch.device, alone: bool) -> dict[str, Any]:
     with _overlap.lock:
-        before = _states(device)
+        before = global_states(device)
         if _here.n_sections == 0:
             _overlap.n_sections += 1
-            _overlap.found = before | _overlap.found
+            _overlap.found.setdefault(device, before)
     _here.n_sections += 1
     _here.n_alone += alone
     return before
 
 
-def _leave(before: dict[str, Any], alone: bool) -> None:
+def _leave(before: dict[str, Any], device: torch.device, alone: bool) -> None:
     with _overlap.lock:
         if _here.n_alone:
-            _put_back(before)
+            set_global_states(before, device)
         _here.n_sections -= 1
         _here.n_alone -= alone
         if _here.n_sections == 0:
             _overlap.n_sections -= 1
             if _overlap.n_sections == 0:
-                _put_back(_overlap.found)
+                # What the first section found comes last.
+                for place, states in reversed(_overlap.found.items()):
+                    set_global_states(states, place)
                 _overlap.found = {}
 
 
-def _states(device: torch.device) -> dict[str, Any]:
+def global_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators that belong to all, as plain data.
+
+    Parameters
+    ----------
+    device : torch.device
+        Whose generator is meant beside that of the CPU.
+    """
     states = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
-        "cpu": torch.get_rng_state(),
+        "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        states[f"cuda:{index}"] = torch.cuda.get_rng_state(index)
+        states["cuda"] = torch.cuda.get_rng_state(device)
     return states
 
 
-def _put_back(states: dict[str, Any]) -> None:
-    for name, state in states.items():
-        if name == "python":
-            random.setstate(state)
-        elif name == "numpy":
-            np.random.set_state(state)
-        elif name == "cpu":
-            torch.set_rng_state(state)
-        else:
-            torch.cuda.set_rng_state(state, name)
+def set_global_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Put the generators that belong to all into states of `global_states`.
+
+    Raises
+    ------
+    RuntimeError, TypeError, ValueError
+        If they are none.
+    """
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    if isinstance(states["numpy"], tuple):
+        _kind, _keys, place, *_ = states["numpy"]
+        _check_place(place)
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _check_place(place: Any) -> None:
+    """Check a place within the numbers of a generator of NumPy's.
+
+    It would read there, whatever memory it is.
+    """
+    if type(place) is not int or not 0 <= place <= 624:
+        raise ValueError(f"there is no place {place} in a generator's numbers")
 
 
 def _seed(device: torch.device, seed: int) -> None:
@@ -185,10 +211,7 @@ def set_generator_state(generator: Any, state: Any) -> None:
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
         return
-    place = state["state"].get("pos", 0)
-    if type(place) is not int or not 0 <= place <= 624:
-        # NumPy would read there, whatever memory it is.
-        raise ValueError(f"there is no place {place} in a generator's numbers")
+    _check_place(state["state"].get("pos", 0))
     if isinstance(generator, np.random.RandomState):
         generator.set_state(state)
     else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dis
+import signal
+import threading
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from types import MethodType
@@ -16,8 +18,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 __all__ = [
     "CallbackCopies",
     "check_monitors",
+    "ends_training",
     "is_callback",
-    "raised_by_callback",
 ]
 
 #: What skorch's loop calls.
@@ -25,7 +27,6 @@ _CALLED = ("initialize", "set_params", *(n for n in vars(Callback) if n[:3] == "
 # What the loop records beside losses, and the packages whose callbacks are known.
 _OF_LOOP = ("epoch", "dur", "train_batch_count", "valid_batch_count")
 _OWN = ("skorch", "skvision")
-_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def is_callback(value: Any) -> bool:
@@ -173,14 +174,42 @@ def _shallow(callback: Any) -> Any:
     return other
 
 
-def raised_by_callback(error: BaseException) -> bool:
-    """Whether a ``raise`` statement in a method of a callback raised an error.
+def ends_training(method: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Call a method of a callback; return whether it ends the training.
 
-    A signal that arrives while a callback runs comes from any other instruction.
+    It does so by raising KeyboardInterrupt, as skorch's do. The same error gets through
+    where Ctrl-C is pressed while the callback runs.
     """
-    traceback: Any = error.__traceback__
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    instruction = frame.f_code.co_code[traceback.tb_lasti]
-    return instruction == _RAISE and is_callback(frame.f_locals.get("self"))
+    with _CtrlC() as ctrl_c:
+        try:
+            method(*args, **kwargs)
+        except KeyboardInterrupt:
+            if ctrl_c.is_pressed:
+                raise
+            return True
+    return False
+
+
+class _CtrlC:
+    """Notes whether Ctrl-C is pressed; what happens then is what would happen anyway.
+
+    Python runs the handlers of signals in the main thread alone.
+    """
+
+    is_pressed = False
+
+    def __enter__(self) -> _CtrlC:
+        is_main = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGINT) if is_main else None
+        if callable(self._before):
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> Any:
+        self.is_pressed = True
+        return self._before(number, frame)
+
+    def __exit__(self, *error: object) -> None:
+        # The callback may have set a handler of its own.
+        if callable(self._before) and signal.getsignal(signal.SIGINT) == self._note:
+            signal.signal(signal.SIGINT, self._before)

@@ -349,10 +349,7 @@ class InitializeMixin:
             for name in ("module_", "scaler_", "criterion_", "optimizer_"):
                 vars(self).pop(name, None)
             self.initialize_history()
-            beginning = Beginning(self, split, goes_on=False, unbuilt=error)
-            with beginning.telling():
-                self.notify("on_train_begin", X=split.train, y=None)
-            self._has_begun = True
+            self._run.tell_of_beginning(unbuilt=error)
         else:
             self._check_parts(split, new=True)
 

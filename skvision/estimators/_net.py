@@ -9,9 +9,10 @@ from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.utils import to_tensor
 from torch import nn
 
@@ -25,7 +26,7 @@ from skvision.estimators._builder import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._callbacks import check_monitors
+from skvision.estimators._callbacks import check_monitors, ends_training
 from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._checks import (
     check_batches,
@@ -35,30 +36,30 @@ from skvision.estimators._checks import (
 )
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._files import FilesMixin
-from skvision.estimators._initialize import (
-    Beginning,
-    InitializeMixin,
-    check_scorers,
-)
-from skvision.estimators._loop import LoopMixin, StopTraining
+from skvision.estimators._fit_name import IRRELEVANT
+from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
-from skvision.estimators._resume import ResumeMixin
-from skvision.estimators._schedules import schedules_going_on
+from skvision.estimators._resume import Checkpoint
+from skvision.estimators._run import StopTraining, TrainingRun
 from skvision.estimators._turns import changing
 from skvision.networks._transfer import train_unfrozen
 from skvision.preprocessing._augment import check_transforms, copy_transforms
 from skvision.training._batches import (
     BatchLoader,
     DeviceLoader,
+    ImageDataset,
+    ShownDataset,
 )
 from skvision.training._losses import (
     CRITERIA,
     OPTIMIZERS,
     NameOptions,
+    constant_loss,
     reduce_loss,
 )
+from skvision.training._optimizers import separate_first_steps
 
 __all__ = ["ImageNet", "made_already"]
 
@@ -82,9 +83,7 @@ class ImageNet(
     PixelsMixin,
     AugmentMixin,
     InitializeMixin,
-    LoopMixin,
     PredictionMixin,
-    ResumeMixin,
     FilesMixin,
 ):
     """Checks images, builds networks for them, and trains with skorch's loop.
@@ -151,11 +150,10 @@ class ImageNet(
     _output_kind: str | None = None
     _channels_last = False
     _n_values = 0
+    #: The training that is going on.
+    _run: TrainingRun | None = None
     #: Of schedules that ran before this estimator came out of a file.
     _schedule_steps: dict[str, tuple[str, int]] = {}
-    #: Whether callbacks were told already that the present training begins, and
-    #: whether it goes on from an earlier one.
-    _has_begun = _goes_on = False
 
     __repr__ = BaseEstimator.__repr__
 
@@ -176,6 +174,13 @@ class ImageNet(
             setattr(clone, name, value)
         return clone
 
+    def __skvision_identity__(self):
+        params = self.get_params(deep=False)
+        params = {key: value for key, value in params.items() if key not in IRRELEVANT}
+        # Of a fitted one, all that predictions are made of.
+        parts = [getattr(self, name, None) for name in ("module_", "scaler_")]
+        return params, parts, self._facts(), getattr(self, "classes_", None)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
@@ -190,18 +195,17 @@ class ImageNet(
         if not partial and find and (made := find(self, X, y)) is not None:
             vars(self).update(vars(made))
             return self
-        split = self._begin_fit(X, y, sample_weight, partial=partial, classes=classes)
-        self._train(split)
+        run = self._begin_fit(X, y, sample_weight, partial=partial, classes=classes)
+        run.train()
         if not partial:
-            self._warn_if_constant(split.train)
+            run.warn_if_constant()
         return self
 
     def _begin_fit(self, X, y, sample_weight, *, partial=False, classes=None):
-        """Return checked rows, ready to be trained on."""
+        """Return a training whose rows are checked and whose network is ready."""
         with self._unchanged_on_error():
             self._check_parameters()
             goes_on = self.initialized_ and (partial or self.warm_start)
-            self._forget_checkpoint()
             changed = self._checked_changes() if goes_on else None
             if not goes_on:
                 self.device_ = resolve_device(self.device)
@@ -212,7 +216,7 @@ class ImageNet(
                 return self._prepare(X, y, sample_weight, classes, changed)
 
     def _prepare(self, X, y, sample_weight, classes, changed):
-        """Return checked rows, and a network that is ready to be trained on them.
+        """Return the training of a network that is ready on rows that are checked.
 
         It is built unless there is one, whose parameters were `changed` since.
         """
@@ -229,19 +233,18 @@ class ImageNet(
                 f"augment={self.augment!r} transforms images, but X has flat rows. Set "
                 "image_shape=(channels, height, width)."
             )
-        if not goes_on:
-            self._find_checkpoint(data)
+        checkpoint = None if goes_on else Checkpoint.of(self, data)
         split = self._split(data, weighted=sample_weight is not None)
         check_batches(self, self.get_iterator(split.train, training=True))
         self.get_iterator(split.train)
-        self._has_begun, self._goes_on = False, goes_on
+        self._run = TrainingRun(self, split, checkpoint, goes_on=goes_on)
         if goes_on:
             self._renew_parts(changed)
             self._check_parts(split, anew=reset and self.scaler_.divisors is None)
             self._settle_changes(changed)
         else:
             self._initialize_for(split)
-        return split
+        return self._run
 
     def _check_parts(self, split, *, new=False, anew=True):
         """Check that parts, of which some may be new, can be trained on these rows.
@@ -253,8 +256,9 @@ class ImageNet(
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
         all_read = self._fit_scaling(*split, anew=anew)
-        if new:
-            self._check_found()  # The scaling is compared with that of these rows.
+        checkpoint = self._run.checkpoint
+        if new and checkpoint is not None:
+            checkpoint.check(self)  # The scaling is compared with that of these rows.
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
         try_loss(self, split.train)
@@ -285,37 +289,6 @@ class ImageNet(
         """Check what parameters say together."""
         check_settings(self)
 
-    def _train(self, split):
-        if not self.max_epochs and self.history:
-            return  # Callbacks that begin anew would forget what they know.
-        with isolated_random_state(self.device_, next_seed(self._generator)):
-            try:
-                if not self._has_begun:
-                    beginning = Beginning(self, split, goes_on=self._goes_on)
-                    with schedules_going_on(self), beginning.telling():
-                        self.notify("on_train_begin", X=split.train, y=None)
-                epochs = self.max_epochs
-                if self._found and epochs:
-                    stopped = self._resume(self._found)
-                    self._found = None
-                    # The last epoch of the history may be left to be ended.
-                    n_ended = len(self.history) - (self._within is not None)
-                    epochs = 0 if stopped else epochs - n_ended
-                self.fit_loop(split, epochs=epochs)
-            except StopTraining:
-                pass
-            except KeyboardInterrupt:
-                # The user's, not a callback's: tidy up, then let it through.
-                self.notify("on_train_end", X=split.train, y=None)
-                self._drop_unfinished_epoch(split)
-                raise
-            except BaseException:
-                self._forget_best_epoch()
-                raise
-            self.notify("on_train_end", X=split.train, y=None)
-        # Predictions find it so, also several at once in threads.
-        self._enter_mode(training=False)
-
     # --------------------------------------------------------- skorch's hooks
 
     @property
@@ -327,6 +300,76 @@ class ImageNet(
 
     def get_split_datasets(self, X, y=None, **fit_params):
         return X
+
+    def notify(self, method_name, **cb_kwargs):
+        run = self._run
+        if method_name == "on_epoch_begin" and run is not None and run.is_within_epoch:
+            return  # It has begun already.
+        if method_name == "on_train_end" and not self.history:
+            return  # Callbacks look at the last epoch.
+        if "batch" not in method_name:
+            cb_kwargs = self._in_users_terms(cb_kwargs)
+        getattr(self, method_name)(self, **cb_kwargs)
+        stopped = False
+        unheard = getattr(Callback, method_name, None)
+        for _, callback in self.callbacks_:
+            method = getattr(callback, method_name)
+            if getattr(method, "__func__", method) is not unheard:
+                # Most of them do nothing at a batch, hundreds of times.
+                stopped |= ends_training(method, self, **cb_kwargs)
+        if run is not None:
+            run.heard(method_name, stopped=stopped)
+        if stopped:
+            raise StopTraining
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        run = self._run or TrainingRun(self, None)
+        batches = run.begin_pass(iterator, training=training, prefix=prefix)
+        while (batch := batches.next_batch()) is not None:
+            batches.after_step(**step_fn(batch, **fit_params))
+        batches.end()
+
+    def _step_optimizer(self, step_fn):
+        separate_first_steps(self.optimizer_)
+        super()._step_optimizer(step_fn)
+
+    def _prepared(self, batch, training):
+        """Return (images, targets[, weights]) as the steps of the loop get them.
+
+        A step of the user's, as skorch's documentation has them, needs do no more than
+        compare the outputs for the images with the targets.
+        """
+        X, y, *weight = batch
+        images, target = self._drawn(X, y, training)
+        return images, self._target(target), *weight
+
+    def _in_users_terms(self, kwargs):
+        """Return what callbacks are told, with data sets as skorch has them."""
+        kwargs = dict(kwargs)
+        for name, value in kwargs.items():
+            if isinstance(value, ImageDataset):
+                shown = self._shown_dataset(value)
+                # Scorers that get no targets are for images.
+                kwargs[name] = shown.X if shown.y is None else shown
+        if isinstance(data := kwargs.get("X"), ShownDataset):
+            kwargs |= {"X": data.X, "y": data.y}
+        return kwargs
+
+    def _shown_dataset(self, data):
+        """Return rows as the user has them."""
+        y = None if data.y is None else np.asarray(self._shown((None, data.y))[1])
+        return ShownDataset(data.images, y, source=data)
+
+    def _shown(self, batch):
+        """Return a batch as callbacks see it: images and targets in user's terms."""
+        return batch[0], batch[1]
+
+    def _constant_loss(self, data):
+        """Return the least loss of a constant prediction, None if it is not known."""
+        y = self._compared(data.y)
+        return constant_loss(self.criterion_, y, data.sample_weight)
 
     def get_iterator(self, dataset, training=False):
         """Return batches of images and targets as the network and its loss get them.

@@ -426,8 +426,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
             )
 
     def _prepare(self, *args):
-        split = super()._prepare(*args)
-        for part in split:
+        run = super()._prepare(*args)
+        for part in run.split:
             if part is None:
                 continue
             check_domain(self.criterion_, part.y)
@@ -436,7 +436,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
                     f"y contains a value too large for {self.dtype}: "
                     f"{part.y.abs().max():.4g}. Scale y, or set dtype='float64'."
                 )
-        return split
+        return run
 
     def _fit_scaling(self, train, valid, *, anew):
         all_read = super()._fit_scaling(train, valid, anew=anew)

@@ -12,7 +12,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from skvision._compat import Interval
 from skvision._identity import Unidentified
-from skvision.model_selection._member import Member
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._plan import (
     Calibration,
     largest_stack,
@@ -178,7 +178,7 @@ class StackedFits:
             # Of one network alone, all engines compute the same.
             n_tried = min(size, 2 if calibration is None else calibration.n_networks)
             some = [self.trainer.prepare(request) for request in group[1:n_tried]]
-            alike = [m for m in some if isinstance(m, Member)]
+            alike = [m for m in some if isinstance(m, TrainingRun)]
             alike = [m for m in alike if structure(m) == structure(first)]
             engine = find_engine([first, *alike])
             if calibration is None or calibration.pays([first, *alike], engine):

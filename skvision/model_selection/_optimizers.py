@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvision.model_selection._member import Member
+from skvision.estimators._run import TrainingRun
 
 __all__ = ["StackOptimizers", "optimizer_key", "ranges"]
 
@@ -28,7 +28,7 @@ class StackOptimizers:
 
     Parameters
     ----------
-    members : list of Member
+    members : list of TrainingRun
         In the order of the stack.
     params : dict of torch.Tensor of shape (n, ...)
         Changed to views of the memory that steps change.
@@ -38,7 +38,7 @@ class StackOptimizers:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        members: Sequence[TrainingRun],
         params: dict[str, torch.Tensor],
         names: Sequence[str],
     ) -> None:
@@ -158,15 +158,15 @@ def _is_elementwise(key: str, value: Any) -> bool:
     return isinstance(value, torch.Tensor) and key not in _COMMON_STATE
 
 
-def _parameters(member: Member) -> dict[str, nn.Parameter]:
+def _parameters(member: TrainingRun) -> dict[str, nn.Parameter]:
     return dict(member.net.module_.named_parameters())
 
 
-def _names(member: Member) -> dict[nn.Parameter, str]:
+def _names(member: TrainingRun) -> dict[nn.Parameter, str]:
     return {parameter: name for name, parameter in _parameters(member).items()}
 
 
-def _group_numbers(member: Member) -> dict[str | None, int]:
+def _group_numbers(member: TrainingRun) -> dict[str | None, int]:
     names = _names(member)
     return {
         names.get(parameter): number
@@ -175,7 +175,7 @@ def _group_numbers(member: Member) -> dict[str | None, int]:
     }
 
 
-def optimizer_key(member: Member) -> str:
+def optimizer_key(member: TrainingRun) -> str:
     """Tell apart what one optimizer cannot do together."""
     own, names = member.net.optimizer_, _names(member)
     groups = [

@@ -22,8 +22,8 @@ from torch import nn
 from skvision._identity import fingerprint
 from skvision._random import isolated_random_state
 from skvision.estimators._net import ImageNet
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import is_dropout
-from skvision.model_selection._member import Member
 from skvision.model_selection._memory import free_memory, saved_bytes
 from skvision.model_selection._purity import attributes_of, state_of
 from skvision.model_selection._stack import Stack
@@ -147,7 +147,7 @@ def n_steps(net: Any, n_rows: int) -> int:
     return net.max_epochs * math.ceil(n_rows / size)
 
 
-def structure(member: Member) -> str:
+def structure(member: TrainingRun) -> str:
     """Return what members of a stack have in common.
 
     Raises
@@ -171,9 +171,9 @@ def structure(member: Member) -> str:
         scaler.mean is None,
         scaler.divisors,
         scaler.spec,
-        member.train.sample_weight is None,
-        member.train.images.dtype,
-        net._channels_last,
+        member.data.sample_weight is None,
+        member.data.images.dtype,
+        member.channels_last,
         net.amp,
         net.dtype,
         str(net.device_),
@@ -211,7 +211,7 @@ class Calibration:
         self.n_times = min(4, budget // (1 + max(1, self.n_networks)))
         self.alone = 0.0
 
-    def is_worth_a_proof(self, member: Member) -> bool:
+    def is_worth_a_proof(self, member: TrainingRun) -> bool:
         """Measure an ordinary step; tell if all take long beside a proof."""
         with self._undisturbed(member):
             self.alone = _seconds(_ordinary_step(member), self.n_times)
@@ -224,14 +224,14 @@ class Calibration:
         proof += _PROOF_OF_NETWORK / n_rows * self.n_all * self.alone
         return proof < _PROVING * self.n_steps * self.alone
 
-    def pays(self, members: list[Member], engine: Any) -> bool:
+    def pays(self, members: list[TrainingRun], engine: Any) -> bool:
         """Measure a step of a stack; its members are left as they are."""
         with self._undisturbed(members[0]):
             together = _seconds(_stacked_step(members, engine), self.n_times)
         return together / len(members) < _WORTH_IT * self.alone
 
     @contextmanager
-    def _undisturbed(self, member: Member) -> Iterator[None]:
+    def _undisturbed(self, member: TrainingRun) -> Iterator[None]:
         n_threads = max(1, torch.get_num_threads() // self.n_workers)
         with (
             isolated_random_state(member.net.device_, alone=True),
@@ -260,54 +260,50 @@ def _seconds(step: Callable[[], None], n_times: int) -> float:
     return min(seconds[1:])
 
 
-def _batch(member: Member) -> tuple[Any, ...]:
+def _batch(member: TrainingRun) -> tuple[Any, ...]:
     net = member.net
-    size = len(member.train) if net.batch_size == -1 else net.batch_size
-    rows = slice(0, min(size, len(member.train)))
-    X, y, *weight = (part.to(net.device_) for part in member.train[rows])
-    if member.train.images.steps is not None:
-        X = member.train.images.steps(X)
+    size = len(member.data) if net.batch_size == -1 else net.batch_size
+    rows = slice(0, min(size, len(member.data)))
+    X, y, *weight = (part.to(net.device_) for part in member.data[rows])
+    if member.data.images.steps is not None:
+        X = member.data.images.steps(X)
     return X, y, *weight
 
 
-def _ordinary_step(member: Member) -> Callable[[], None]:
+def _ordinary_step(member: TrainingRun) -> Callable[[], None]:
     net, batch = member.net, _batch(member)
     # A copy trains; what it needs beside the network does not change.
-    other = copy.copy(net)
-    parts = copy.deepcopy((net.module_, net.optimizer_, net.criterion_))
-    vars(other).update(zip(("module_", "optimizer_", "criterion_"), parts, strict=True))
-    other.callbacks_ = []
+    other = member.copied()
+    other.net.callbacks_ = []
 
     def step() -> None:
         with isolated_random_state(net.device_, 0):
-            other.train_step(other._prepared(batch, training=True))
+            other.net.train_step(other.prepared(batch, training=True))
         if net.device_.type == "cuda":
             torch.cuda.synchronize(net.device_)
 
     return step
 
 
-def _stacked_step(members: list[Member], engine: Any) -> Callable[[], None]:
+def _stacked_step(members: list[TrainingRun], engine: Any) -> Callable[[], None]:
     stack = Stack(members, engine)
     device = stack.net.device_
     batches = {}
     for i, member in enumerate(stack.members):
-        X, y, *weight = _batch(member)
-        images, target = member.net._drawn(X, y, training=False)
-        batches[i] = images, member.net._target(target), *weight
+        batches[i] = member.prepared(_batch(member))
 
     def step() -> None:
-        before = [(m, m.states, m.shows_batches, m.net.criterion_) for m in members]
+        before = [(m, m.states, m.hears_batches, m.net.criterion_) for m in members]
         for member in members:
             member.states = dict(member.states or {})
-            member.shows_batches = False
+            member.hears_batches = False
             # It may count its calls.
             member.net.criterion_ = copy.deepcopy(member.net.criterion_)
         try:
             stack._step(batches)
         finally:
-            for member, states, shows, criterion in before:
-                member.states, member.shows_batches = states, shows
+            for member, states, hears, criterion in before:
+                member.states, member.hears_batches = states, hears
                 member.net.criterion_ = criterion
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -315,7 +311,7 @@ def _stacked_step(members: list[Member], engine: Any) -> Callable[[], None]:
     return step
 
 
-def largest_stack(member: Member, max_stack: int | None, n_workers: int) -> int:
+def largest_stack(member: TrainingRun, max_stack: int | None, n_workers: int) -> int:
     """Return how many networks like one to train at once.
 
     They fit into their part of half of the memory that is free and, unless `max_stack`
@@ -325,7 +321,7 @@ def largest_stack(member: Member, max_stack: int | None, n_workers: int) -> int:
     X, *_ = _batch(member)
     module = copy.deepcopy(net.module_).train()
     with isolated_random_state(net.device_, 0):
-        saved = saved_bytes(module, net._to_input(X))
+        saved = saved_bytes(module, member.to_input(X))
     weights = sum(p.nbytes for p in module.parameters())
     # Weights, gradients twice, two states, the network's own copy of all but the
     # gradients, and what a step makes of them; activations and their gradients.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,13 +10,13 @@ import torch
 from torch import nn
 
 from skvision._random import isolated_random_state
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import (
     ENGINES,
     draw_masks,
     dropout_calls,
     joined_buffers,
 )
-from skvision.model_selection._member import Member
 from skvision.model_selection._memory import free_memory, saved_bytes
 from skvision.model_selection._purity import (
     goes_by_autocast,
@@ -43,7 +42,7 @@ class NotStackable(ValueError):
     """Networks that cannot be trained as one."""
 
 
-def find_engine(members: Sequence[Member]) -> Any:
+def find_engine(members: Sequence[TrainingRun]) -> Any:
     """Return an engine that computes what the networks compute.
 
     It keeps networks apart by the way it is made, where they are nothing but a function
@@ -52,7 +51,7 @@ def find_engine(members: Sequence[Member]) -> Any:
 
     Parameters
     ----------
-    members : list of Member
+    members : list of TrainingRun
         Of one structure.
 
     Raises
@@ -70,7 +69,7 @@ def find_engine(members: Sequence[Member]) -> Any:
         reasons = []
         for kind in ENGINES:
             try:
-                engine = kind(net.module_, channels_last=net._channels_last)
+                engine = kind(net.module_, channels_last=members[0].channels_last)
                 for part in parts:
                     if trial is None or trial.members is not part:
                         trial = None  # There is no room for two of them.
@@ -83,7 +82,7 @@ def find_engine(members: Sequence[Member]) -> Any:
     raise NotStackable("; ".join(reasons))
 
 
-def _parts(members: Sequence[Member]) -> list[Sequence[Member]]:
+def _parts(members: Sequence[TrainingRun]) -> list[Sequence[TrainingRun]]:
     """Return members that are tried at once, as many as there is memory for.
 
     Raises
@@ -92,7 +91,8 @@ def _parts(members: Sequence[Member]) -> list[Sequence[Member]]:
         If there is none for two.
     """
     net, n = members[0].net, len(members)
-    module, images = _copy_of(net, training=True), _images(members[0])
+    module = members[0].copied_network(training=True)
+    images = _images(members[0])
     weights = 8 * sum(weight.numel() for weight in module.parameters())
     with isolated_random_state(net.device_, 0):
         # In double precision.
@@ -117,14 +117,14 @@ def _device(net: Any) -> torch.device:
     return net.device_ if has_doubles else torch.device("cpu")
 
 
-def _impurity(member: Member) -> str | None:
+def _impurity(member: TrainingRun) -> str | None:
     """Return what a network does beside computing, None if nothing was seen."""
     module = member.net.module_
     if (reason := hooks_of(module) or overlap_of(module)) is not None:
         return reason
     try:
         for training in (True, False):
-            module = _copy_of(member.net, training)
+            module = member.copied_network(training=training)
             if (reason := side_effect(module, _images(member))) is not None:
                 return reason
             amp = member.net.amp and training
@@ -139,20 +139,9 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _images(member: Member) -> torch.Tensor:
-    images = member.train.images.read(slice(0, _N_TRIED)).to(member.net.device_)
-    return member.net._to_input(images)
-
-
-def _copy_of(net: Any, training: bool) -> nn.Module:
-    """Return a copy of an estimator's network as it is in training or evaluation."""
-    own = net.module_
-    net.module_ = copy.deepcopy(own)
-    try:
-        net._enter_mode(training)
-        return net.module_
-    finally:
-        net.module_ = own
+def _images(member: TrainingRun) -> torch.Tensor:
+    images = member.data.images.read(slice(0, _N_TRIED)).to(member.net.device_)
+    return member.to_input(images)
 
 
 class _Trial:
@@ -162,14 +151,14 @@ class _Trial:
     weights of all lie in one place, where each network and the engine find theirs.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[TrainingRun]) -> None:
         self.members, self.device = members, _device(members[0].net)
         self.modules: list[nn.Module] = []
         self.inputs: list[torch.Tensor] = []
         self.weights: dict[str, torch.Tensor] = {}
         for i, member in enumerate(members):
             generator = torch.Generator().manual_seed(i)
-            module = _copy_of(member.net, True).to(self.device, torch.float64)
+            module = member.copied_network(training=True).to(self.device, torch.float64)
             _perturb(module, generator)
             self._join(i, module)
             self.modules.append(module)

@@ -11,6 +11,7 @@ from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._builder import with_channels_last
+from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
 from skvision.model_selection._engines import (
     DropoutCall,
@@ -18,7 +19,6 @@ from skvision.model_selection._engines import (
     dropout_calls,
     joined_state,
 )
-from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
 from skvision.model_selection._proof import NotStackable
 from skvision.model_selection._purity import (
@@ -48,19 +48,19 @@ class Stack:
 
     Parameters
     ----------
-    members : list of Member
+    members : list of TrainingRun
         Of one structure, with epochs left to train.
     engine : object
         From `find_engine`.
     """
 
-    def __init__(self, members: Sequence[Member], engine: Any) -> None:
+    def __init__(self, members: Sequence[TrainingRun], engine: Any) -> None:
         # What is done for some members alone is done for a range of the stack.
         keys = {member: optimizer_key(member) for member in members}
-        self.members = sorted(members, key=lambda m: (len(m.train), keys[m]))
+        self.members = sorted(members, key=lambda m: (len(m.data), keys[m]))
         self.engine = engine
         nets = [member.net for member in self.members]
-        self.net = nets[0]
+        self.first, self.net = self.members[0], nets[0]
         self.params, self.buffers = joined_state([net.module_ for net in nets])
         for name, parameter in self.net.module_.named_parameters():
             self.params[name].requires_grad_(parameter.requires_grad)
@@ -70,11 +70,11 @@ class Stack:
         self.criteria = [_criterion_key(net) for net in nets]
         #: Whether members are no longer as this has left them.
         self.is_stale = False
-        self.net._enter_mode(True)
+        self.first.enter_mode(training=True)
         engine.set_mode(self.net.module_)
         #: By the shape of batches, by which a network may call other layers.
         self.calls: dict[torch.Size, list[DropoutCall]] = {}
-        self.diverged: dict[Member, DivergedError] = {}
+        self.diverged: dict[TrainingRun, DivergedError] = {}
         self.mean, self.std = (
             None
             if getattr(self.net.scaler_, name) is None
@@ -82,7 +82,7 @@ class Stack:
             for name in ("mean", "std")
         )
 
-    def train_epoch(self) -> dict[Member, DivergedError]:
+    def train_epoch(self) -> dict[TrainingRun, DivergedError]:
         """Train all members for an epoch, and return those that diverged.
 
         Raises
@@ -96,7 +96,7 @@ class Stack:
         with isolated_random_state(self.net.device_, alone=True):
             return self._train_epoch()
 
-    def _train_epoch(self) -> dict[Member, DivergedError]:
+    def _train_epoch(self) -> dict[TrainingRun, DivergedError]:
         self.diverged, states = {}, generator_states()
         # Other threads of a process draw from this one, those of a Dask worker do.
         del states["Python's random"]
@@ -114,7 +114,7 @@ class Stack:
             if member in self.diverged:
                 continue
             try:
-                member.end_epoch(row[: len(member.sizes)])
+                member.end_epoch(row[: member.epoch.n_steps])
             except DivergedError as error:
                 self.diverged[member] = error
         self.is_stale = any(
@@ -135,8 +135,8 @@ class Stack:
     @torch.enable_grad()
     def _step(self, batches: dict[int, tuple[Any, ...]]) -> torch.Tensor:
         """Make a training step of the members that have a batch."""
-        net = self.net
-        losses = torch.zeros(len(self.members), dtype=net._dtype, device=net.device_)
+        kind = {"dtype": self.first.dtype, "device": self.net.device_}
+        losses = torch.zeros(len(self.members), **kind)
         sizes = [
             len(batches[i][0]) if i in batches else 0 for i in range(len(self.members))
         ]
@@ -150,10 +150,10 @@ class Stack:
             total = total + found.sum()
             losses[a:b] = found.detach()
             for i, member in enumerate(self.members[a:b], a):
-                if member.shows_batches and member not in self.diverged:
+                if member.hears_batches and member not in self.diverged:
                     try:
-                        shown = member.net._finished(outputs[i - a].detach())
-                        member.show_step(losses[i], shown)
+                        y_pred = member.finished(outputs[i - a].detach())
+                        member.after_step(losses[i], y_pred)
                     except DivergedError as error:
                         self.diverged[member] = error
         leaves = [self.params[name] for name in self.trained]
@@ -186,7 +186,7 @@ class Stack:
         else:
             outputs = self.engine(params, buffers, x, masks)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
-        return first.to(net._dtype)
+        return first.to(self.first.dtype)
 
     def _to_input(self, a: int, b: int, images: torch.Tensor) -> torch.Tensor:
         """Do for several members what a `PixelScaler` does for one."""
@@ -203,7 +203,7 @@ class Stack:
     def _masks(self, a: int, b: int, x: torch.Tensor) -> list[torch.Tensor]:
         """Draw what each member's dropout layers would draw."""
         if x[0].shape not in self.calls:
-            one = with_channels_last(x[0]) if self.net._channels_last else x[0]
+            one = with_channels_last(x[0]) if self.first.channels_last else x[0]
             self._try(one)
             self.calls[one.shape] = dropout_calls(self.net.module_, one)
         if not (calls := self.calls[x[0].shape]):
@@ -227,9 +227,8 @@ class Stack:
     ) -> torch.Tensor:
         """Return one loss for each member, shape (b - a,)."""
         members, keys = self.members[a:b], self.criteria[a:b]
-        nets = [member.net for member in members]
         if keys[0] is not None and len({*keys}) == 1:
-            return _row_losses(nets[0], outputs, batches)
+            return _row_losses(members[0], outputs, batches)
         found: list[Any] = [None] * (b - a)
         for key in dict.fromkeys(keys):
             places = [i for i, other in enumerate(keys) if other == key]
@@ -238,21 +237,21 @@ class Stack:
                 for i, batch in zip(places, chosen, strict=True):
                     found[i] = self._own_loss(members[i], outputs[i], batch)
                 continue
-            losses = _row_losses(nets[places[0]], outputs[places], chosen)
+            losses = _row_losses(members[places[0]], outputs[places], chosen)
             for i, loss in zip(places, losses.unbind(), strict=True):
                 found[i] = loss
         return torch.stack(found)
 
     def _own_loss(
-        self, member: Member, outputs: torch.Tensor, batch: tuple[Any, ...]
+        self, member: TrainingRun, outputs: torch.Tensor, batch: tuple[Any, ...]
     ) -> torch.Tensor:
         """Return what a member's own criterion makes of its outputs."""
-        net, (images, target, *weight) = member.net, batch
+        net = member.net
         # A criterion of the user's may draw random numbers.
         with member.turn():
             first = not self.engine.knows_criterion
             before = classes_of(net.criterion_) if first else None
-            loss = net._loss(net._finished(outputs), target, images, weight, True)
+            loss = member.loss(member.finished(outputs), batch)
         if first:
             # Alone, each fit would make all of its steps before the next one does.
             if classes_of(net.criterion_) != before:
@@ -295,12 +294,14 @@ class Stack:
             self.optimizers.write_back()
 
 
-def _row_losses(net: Any, outputs: torch.Tensor, batches: list) -> torch.Tensor:
+def _row_losses(
+    member: TrainingRun, outputs: torch.Tensor, batches: list[Any]
+) -> torch.Tensor:
     """Return a loss for each of some members with the same criterion."""
-    reduction = net.criterion_.reduction
+    reduction = member.net.criterion_.reduction
     targets = torch.stack([batch[1] for batch in batches])
-    finished = net._finished(outputs.flatten(0, 1))
-    losses = net._unreduced_loss(finished, targets.flatten(0, 1))
+    finished = member.finished(outputs.flatten(0, 1))
+    losses = member.row_losses(finished, targets.flatten(0, 1))
     losses = losses.reshape(*outputs.shape[:2], -1)
     losses = losses.sum(2) if reduction == "sum" else losses.mean(2)
     if len(batches[0]) > 2:

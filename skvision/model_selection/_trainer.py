@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from sklearn.base import clone
 from skvision._compat import check_method_params, num_samples, safe_indexing
 from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
+from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
 from skvision.images._inputs import as_images, is_flat
-from skvision.model_selection._member import Member
 from skvision.model_selection._memory import is_out_of_memory
 from skvision.model_selection._plan import structure
 from skvision.model_selection._proof import NotStackable, find_engine
@@ -73,9 +72,9 @@ class Trainer:
         self.estimator = estimator
         self.X, self.y, self.fit_params = X, y, fit_params
         self.continuing = continuing
-        self.alive: dict[str, Member] = {}
+        self.alive: dict[str, TrainingRun] = {}
         #: Members that have been made before they are trained.
-        self.ready: dict[str, list[Member]] = defaultdict(list)
+        self.ready: dict[str, list[TrainingRun]] = defaultdict(list)
         self._images: dict[str, Any] = {}
         self._folds: dict[bytes, tuple[Any, Any]] = {}
 
@@ -121,7 +120,7 @@ class Trainer:
     def _train(
         self, requests: list[tuple[int, Request]], made: dict[int, Outcome]
     ) -> None:
-        stacks: dict[str, list[tuple[int, Member]]] = defaultdict(list)
+        stacks: dict[str, list[tuple[int, TrainingRun]]] = defaultdict(list)
         for i, request in requests:
             member = self.member(request)
             if isinstance(member, Outcome):
@@ -155,7 +154,7 @@ class Trainer:
             self._train(again[:half], made)
             self._train(again[half:], made)
 
-    def _forget(self, pairs: list[tuple[int, Member]]) -> None:
+    def _forget(self, pairs: list[tuple[int, TrainingRun]]) -> None:
         failed = {member for _, member in pairs}
         self.alive = {k: m for k, m in self.alive.items() if m not in failed}
 
@@ -195,7 +194,7 @@ class Trainer:
         except Unidentified:
             return False
 
-    def member(self, request: Request) -> Member | Outcome:
+    def member(self, request: Request) -> TrainingRun | Outcome:
         """Return a fit that is ready to be trained, or the error that it gave."""
         net = self.net(request)
         key = fit_name(_without_epochs(net.get_params()), request.rows)
@@ -206,7 +205,7 @@ class Trainer:
         if waiting := self.ready.get(self._name(net, request)):
             return waiting.pop()
         try:
-            member = Member(net, *self.fold(request, net))
+            member = TrainingRun.of(net, *self.fold(request, net))
         except Exception as error:
             # It is raised again where the search asks for this fit.
             return Outcome(error=error)
@@ -214,22 +213,24 @@ class Trainer:
             self.alive[key] = member
         return member
 
-    def prepare(self, request: Request) -> Member | Outcome:
+    def prepare(self, request: Request) -> TrainingRun | Outcome:
         """Return a fit that is trained when `member` is asked for it the next time."""
         member = self.member(request)
-        if isinstance(member, Member) and not self.continuing:
+        if isinstance(member, TrainingRun) and not self.continuing:
             self.ready[self._name(self.net(request), request)].append(member)
         return member
 
     def _name(self, net: Any, request: Request) -> str:
         return fit_name(net.get_params(), request.rows)
 
-    def _run(self, pairs: list[tuple[int, Member]], made: dict[int, Outcome]) -> None:
+    def _run(
+        self, pairs: list[tuple[int, TrainingRun]], made: dict[int, Outcome]
+    ) -> None:
         """Train members of one structure to their ends."""
         engine = find_engine([member for _, member in pairs])
         seconds = dict.fromkeys((member for _, member in pairs), 0.0)
         before = {member: len(member.net.history) for _, member in pairs}
-        errors: dict[Member, DivergedError] = {}
+        errors: dict[TrainingRun, DivergedError] = {}
         left = [member for member in seconds if member.n_left > 0]
         while left:
             stack = Stack(left, engine)
@@ -237,9 +238,9 @@ class Trainer:
                 start = time.perf_counter()
                 diverged = stack.train_epoch()
                 passed = time.perf_counter() - start
-                n_rows = sum(len(member.train) for member in left)
+                n_rows = sum(len(member.data) for member in left)
                 for member in left:
-                    seconds[member] += passed * len(member.train) / n_rows
+                    seconds[member] += passed * len(member.data) / n_rows
                 ended = any(member.n_left <= 0 for member in left)
                 if diverged or ended or stack.is_stale:
                     break
@@ -249,9 +250,7 @@ class Trainer:
             outcome = Outcome(error=errors.get(member), seconds=seconds[member])
             outcome.n_epochs = len(member.net.history) - before[member]
             if outcome.error is None:
-                outcome.net = (
-                    _snapshot(member) if self.continuing else member
-                ).finish()
+                outcome.net = (member.copied() if self.continuing else member).finish()
             made[i] = outcome
 
 
@@ -267,19 +266,6 @@ def fit_alone(trainer: Trainer, X: Any, y: Any, request: Request) -> Outcome:
     """Make a fit as the estimator does it, in any process."""
     trainer.X, trainer.y = X, y
     return trainer.fit_alone(request)
-
-
-def _snapshot(member: Member) -> Member:
-    """Return a member whose end leaves the other one as it is."""
-    other = copy.copy(member)
-    other.net = copy.deepcopy(member.net)
-    callbacks = zip(other.net.callbacks_, member.net.callbacks_, strict=True)
-    for (_, new), (_, old) in callbacks:
-        # skorch leaves the best weights so far out of copies of `EarlyStopping`.
-        vars(new).update(
-            {k: v for k, v in vars(old).items() if vars(new).get(k) is None}
-        )
-    return other
 
 
 def fit_name(params: dict[str, Any], rows: np.ndarray) -> str:

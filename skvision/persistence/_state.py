@@ -711,16 +711,4 @@ REMADE = frozenset(
 )
 
 #: What a training that is going on knows of itself; neither files nor pickles have it.
-OF_A_RUN = frozenset(
-    {
-        "_built",
-        "_checkpoint_path",
-        "_epoch_began",
-        "_found",
-        "_gathered",
-        "_generators",
-        "_goes_on",
-        "_has_begun",
-        "_within",
-    }
-)
+OF_A_RUN = frozenset({"_run"})

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback, Freezer, LRScheduler, Unfreezer
+from skvision_tests import make_ordered_images
 from torch import nn
 
 from skvision import ImageClassifier, load
@@ -329,3 +331,34 @@ def test_what_a_checkpoint_cannot_hold_is_told(params, name, data, tmp_path):
     net = ImageClassifier("mlp", max_epochs=2, checkpoint=tmp_path, **params)
     with pytest.warns(UserWarning, match=f"cannot hold {name}"):
         net.fit(*data)
+
+
+@pytest.mark.filterwarnings("error:Training does not go on")
+@pytest.mark.parametrize("where", ["epochs", "within"])
+def test_goes_on_from_a_file_of_an_older_release(where, tmp_path):
+    """It was written after two epochs, or within the third one."""
+
+    def build(**params):
+        return ImageClassifier(
+            "mlp",
+            image_shape=(1, 8, 8),
+            module__hidden=(4,),
+            module__dropout=0.2,
+            lr=0.01,
+            batch_size=8,
+            augment=[RandomShift(1)],
+            early_stopping=True,
+            callbacks=[LRScheduler(policy="StepLR", step_size=2)],
+            random_state=0,
+            max_epochs=4,
+            **params,
+        )
+
+    X, y = make_ordered_images()
+    old = Path(__file__).parents[1] / "data" / "checkpoints" / where
+    resumed = [
+        build(checkpoint=shutil.copytree(old, tmp_path / str(i))).fit(X, y)
+        for i in range(2)
+    ]
+    assert resumed[0].history[:2, "dur"] == resumed[1].history[:2, "dur"]
+    assert_same(resumed[0], build().fit(X, y))

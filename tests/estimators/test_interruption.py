@@ -36,8 +36,17 @@ def data():
     return make_ordered_images()
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Let Ctrl-C raise KeyboardInterrupt, also where the shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
 def stop():
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 class Interruption(Callback):
@@ -117,14 +126,10 @@ def test_a_signal_that_arrives_in_a_callback_gets_through(data):
     class Signalled(Callback):
         def on_epoch_end(self, net, **kwargs):
             # Handled here, in the callback's own frame.
-            signal.raise_signal(signal.SIGINT)
+            stop()
 
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            ImageClassifier(**LONG, callbacks=[Signalled]).fit(*data)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with pytest.raises(KeyboardInterrupt):
+        ImageClassifier(**LONG, callbacks=[Signalled]).fit(*data)
 
 
 @ignore_convergence

@@ -21,8 +21,8 @@ from torchvision.transforms import v2
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision._random import isolated_random_state
 from skvision.datasets import _cache, as_Xy
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection import StackedGridSearchCV
-from skvision.model_selection._member import Member
 from skvision.preprocessing import RandomShift
 
 N_THREADS = 8
@@ -355,7 +355,7 @@ def meeting_at(method, monkeypatch, n_threads=2):
                 barrier.wait(0.3)
         return own(self)(*args, **kwargs)
 
-    monkeypatch.setattr(Member, method.__name__, slowly)
+    monkeypatch.setattr(TrainingRun, method.__name__, slowly)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def meeting_at(method, monkeypatch, n_threads=2):
     ],
     ids=["dropout", "shift", "DataLoader"],
 )
-@pytest.mark.parametrize("where", [Member.next_batch, Member.end_epoch])
+@pytest.mark.parametrize("where", [TrainingRun.next_batch, TrainingRun.end_epoch])
 def test_stacked_searches_in_threads(params, where, images, monkeypatch):
     X, y = (part[:90] for part in images)
     alone, before = stacked_search(X, y, **params), generators()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skvision.datasets import load_digits_images
-from skvision.model_selection._member import Member
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._proof import find_engine
 from skvision.model_selection._stack import Stack
 
@@ -26,7 +26,9 @@ def train_together():
     """
 
     def train(nets, data):
-        members = [Member(net, *part) for net, part in zip(nets, data, strict=True)]
+        members = [
+            TrainingRun.of(net, *part) for net, part in zip(nets, data, strict=True)
+        ]
         engine = find_engine(members)
         left = [member for member in members if member.n_left > 0]
         while left:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from skvision import ImageClassifier
-from skvision.model_selection._member import Member
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.model_selection._stack import Stack
 
@@ -54,6 +54,6 @@ class NoiseInLastBatches(Small):
 def test_what_a_network_does_in_batches_of_another_size(build, reason, small_digits):
     X, y = (part[:47] for part in small_digits)
     net = ImageClassifier(build, batch_size=16, random_state=0)
-    members = [Member(net.__sklearn_clone__(), X, y) for _ in range(2)]
+    members = [TrainingRun.of(net.__sklearn_clone__(), X, y) for _ in range(2)]
     with pytest.raises(NotStackable, match=reason):
         Stack(members, find_engine(members)).train_epoch()

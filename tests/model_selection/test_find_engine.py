@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from skvision import ImageClassifier
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import Grouped, Vmapped
-from skvision.model_selection._member import Member
 from skvision.model_selection._proof import NotStackable, find_engine
 
 
@@ -20,7 +20,7 @@ def members(build, small_digits, n=2, **params):
 
     options = {"random_state": 0, "dtype": "float64", "memory_format": "contiguous"}
     nets = [ImageClassifier(module, **options | params) for _ in range(n)]
-    return [Member(net, X, y) for net in nets]
+    return [TrainingRun.of(net, X, y) for net in nets]
 
 
 def on_images(forward, **layers):

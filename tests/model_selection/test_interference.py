@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from skvision import ImageClassifier
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection import StackedGridSearchCV
-from skvision.model_selection._member import Member
 from skvision.model_selection._proof import NotStackable, find_engine
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -192,7 +192,9 @@ def test_networks_that_go_by_autocast(forward, small_digits):
 
     for amp in (False, True):
         net = ImageClassifier(module, amp=amp, random_state=0)
-        members = [Member(net.__sklearn_clone__(), *small_digits) for _ in range(2)]
+        members = [
+            TrainingRun.of(net.__sklearn_clone__(), *small_digits) for _ in range(2)
+        ]
         if amp:
             with pytest.raises(NotStackable, match="autocast"):
                 find_engine(members)

@@ -5,8 +5,8 @@ import pytest
 from torchvision.models import VisionTransformer
 
 from skvision import ImageAutoencoder, ImageClassifier
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import Grouped, Vmapped
-from skvision.model_selection._member import Member
 from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.networks import list_networks
 
@@ -24,7 +24,7 @@ def engine_for(name, kind, size, n_channels, params=None):
     X = rng.integers(0, 255, (12, size, size, n_channels), dtype=np.uint8)
     data = (X, np.arange(12) % 2) if kind is ImageClassifier else (X, None)
     nets = [kind(name, random_state=i, device="cpu", **params or {}) for i in (0, 1)]
-    return find_engine([Member(net, *data) for net in nets])
+    return find_engine([TrainingRun.of(net, *data) for net in nets])
 
 
 @pytest.mark.parametrize(("name", "kind"), OWN)

@@ -7,8 +7,8 @@ from sklearn.base import clone
 from torch import nn
 
 from skvision import ImageClassifier
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import joined_state
-from skvision.model_selection._member import Member
 from skvision.model_selection._optimizers import StackOptimizers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -48,7 +48,7 @@ def stack(small_digits):
         "mlp", module__hidden=(4,), optimizer="sgd", random_state=0, lr=0.5
     )
     nets = [net, clone(net).set_params(optimizer__param_groups=groups)]
-    members = [Member(net, *small_digits) for net in nets]
+    members = [TrainingRun.of(net, *small_digits) for net in nets]
     return members, joined_state([member.net.module_ for member in members])[0]
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from skvision import ImageClassifier
+from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import Grouped, Vmapped
-from skvision.model_selection._member import Member
 from skvision.model_selection._proof import NotStackable, find_engine
 
 
@@ -20,7 +20,7 @@ def engine_for(build, small_digits, n=2, **params):
     X, y = small_digits
     options = {"random_state": 0, "dtype": "float64"} | params
     nets = [ImageClassifier(lambda image_shape, n_outputs: build(), **options)] * n
-    return find_engine([Member(net.__sklearn_clone__(), X, y) for net in nets])
+    return find_engine([TrainingRun.of(net.__sklearn_clone__(), X, y) for net in nets])
 
 
 class Small(nn.Module):

@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
-from skvision.model_selection._member import Member
 from skvision.model_selection._proof import find_engine
 from skvision.model_selection._stack import Stack
 from skvision.preprocessing import RandomShift, UniformNoise
@@ -385,7 +385,7 @@ def test_diverged_fits_leave_the_others_alone(scoring, small_digits, assert_same
     X, y = small_digits
     net = convnet(optimizer="sgd", epoch_scoring=scoring)
     rates = [0.1, 1e300, 0.01]
-    members = [Member(clone(net).set_params(lr=lr), X, y) for lr in rates]
+    members = [TrainingRun.of(clone(net).set_params(lr=lr), X, y) for lr in rates]
     engine = find_engine(members)
     diverged = Stack(members, engine).train_epoch()
     assert [*diverged] == [members[1]]
@@ -411,7 +411,7 @@ def test_a_rate_far_too_high_moves_no_neighbour(make, optimizer, small_digits):
 
     def scores(middle):
         members = [
-            Member(clone(net).set_params(lr=lr), X, y)
+            TrainingRun.of(clone(net).set_params(lr=lr), X, y)
             for lr in (rates[0], middle, *rates[2:])
         ]
         engine, left = find_engine(members), list(members)

@@ -1,6 +1,7 @@
 import copy
 import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -239,11 +240,16 @@ def test_ctrl_c(data):
                 signal_from_the_user()
 
     def signal_from_the_user():
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     net = build(callbacks=[GradientRecorder(), CtrlC()])
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(*data)
+    # Also where the shell has it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(*data)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert_allclose(recorder_of(net).means_, by_hand(*data)[:3], rtol=0, atol=1e-6)
 
 
