@@ -15,16 +15,16 @@ from skvision._compat import StrOptions, fit_context
 from skvision._random import isolated_random_state
 from skvision.estimators._checks import check_autoencoder, mean_image_loss
 from skvision.estimators._net import ImageNet
-from skvision.estimators._parameters import RoutingMixin
+from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import check_reconstruction
 from skvision.estimators._turns import looking
 from skvision.images._inputs import appearance
 from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.training._batches import BatchLoader
 
 __all__ = ["ImageAutoencoder"]
 
 
+@documented
 class ImageAutoencoder(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -51,46 +51,15 @@ class ImageAutoencoder(
         Further arguments are set by ``module__name``.
     criterion : str, class or torch.nn.Module, default="mse"
         The loss of a pixel: "mse", "l1", "smooth_l1", or a torch class.
-    optimizer : str or class, default="adam"
-        "sgd", "adam", "adamw", "rmsprop", in any capitals, or a torch class; its
-        arguments are set by ``optimizer__name``. The first three make their steps in
-        one operation, unless ``optimizer__fused=False``.
-    lr : float, default=1e-3
-        Learning rate.
-    max_epochs : int, default=10
-        Number of passes over the training rows at each call of ``fit`` and
-        ``partial_fit``; with 0, ``fit`` builds the network and trains nothing.
-    batch_size : int, default=128
-        Rows in a training batch; -1 takes all. A single row left over for the last
-        batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
-        the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
+    reduction : {"mean", "sum"}, default="mean"
+        Whether the loss is the mean over pixels, or their sum for an image.
     normalize : "range", "channel", None or (mean, std), default="range"
         "range" brings floats beyond [0, 1], such as those from 0 to 255, there by the
         training rows' least and greatest value, since a sigmoid reaches no others, and
         brings back what comes out. None leaves them; else as in `ImageClassifier`.
-    channels : {"auto", "first", "last"}, default="auto"
-        Where arrays of four axes have their channels. "auto" takes the axis of length
-        1, 3 or 4, and on a tie the first, with a warning.
-    image_shape : tuple of int, default=None
-        (channels, height, width) of flat rows that are images, so that a scaler of a
-        pipeline can stand before a convolutional network. None infers it.
-    augment : transform or list of transforms, default=None
-        Applied to training batches only, see `skvision.preprocessing`. What is not one
-        of those is called image by image. As a value of scikit-learn's searches, one
-        of torchvision's stands in a ``v2.Compose([...])``, or it cannot be cloned.
     noise : transform or list of transforms, default=None
         Applied to what the network gets in training, but not to what it is compared
         with, so that it learns to remove it.
-    reduction : {"mean", "sum"}, default="mean"
-        Whether the loss is the mean over pixels, or their sum for an image.
-    early_stopping : bool, default=False
-        Whether to hold out rows, to stop when their loss has not improved for
-        `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
-        out otherwise.
-    validation_fraction : float, default=0.1
-        Part of the rows that `early_stopping` holds out.
-    n_iter_no_change : int, default=5
-        Epochs without improvement before `early_stopping` ends the training.
     epoch_scoring : callable, list or dict of them, default=()
         Called as ``scorer(estimator, X, None)`` after each epoch; the values are
         recorded in `history` as ``train_name`` and, where there are validation rows,
@@ -100,92 +69,11 @@ class ImageAutoencoder(
         Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
         of one (as `torch.save` writes it, or safetensors). They fit the whole network
         or its encoder; else an error lists the names that do not. Clones share it.
-    pretrained_mix : float, default=1.0
-        Weights begin as ``mix * pretrained + (1 - mix) * initial``.
-    pretrained_lr_mult : float, default=1.0
-        What the learning rate is multiplied by for weights that came from `pretrained`
-        or from torchvision's ``module__weights``.
-    freeze : str or list of str, default=None
-        What is not trained: "encoder" or "backbone" (all before the head), or patterns
-        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
-        evaluation mode. To train the head first and then all, call ``fit``,
-        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
-    checkpoint : str or os.PathLike, default=None
-        A directory. ``fit`` writes its state there at the end of each epoch, into a
-        file of its own for these parameters and data, and goes on from that file where
-        it is there already: an interrupted fit ends with the same weights as an
-        undisturbed one, and a finished one is not trained again, with
-        ``random_state=None`` neither. A larger `max_epochs` goes on, unless a schedule
-        is made for a number of epochs. Data are told apart by all their values, code by
-        all that it uses, and what it reads from files by the network it builds of it.
-    checkpoint_steps : int, default=None
-        Steps of training after which a checkpoint is written within an epoch, too.
-    dtype : {"float32", "float64"}, default="float32"
-        Of network, data and loss.
-    device : str or torch.device, default="auto"
-        "auto" takes the GPU if torch finds one, else the CPU.
-    amp : bool, default=False
-        Whether to run the network in bfloat16 where that is safe (autocast).
-    compile : bool, default=False
-        Whether to compile the network with `torch.compile`; arguments are set by
-        ``compile__name``.
-    memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
-        How the values of images lie in memory. Convolutions are faster with all
-        channels of a pixel side by side, and hand it on. "auto" does so on the CPU, and
-        on a GPU with `amp`, if the network has convolutions and can take it.
-    random_state : int, RandomState instance or None, default=None
-        Determines initial weights, order of rows, dropout, augmentation and hold-out.
-        An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
-        of threads. The global generators are left as they are found, so that fits in
-        several threads of one process wait for each other.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from where the last one ended.
-    verbose : int, default=0
-        Whether to print a line per epoch.
-    callbacks : list of skorch callbacks or "disable", default=None
-        In addition to the default ones. Shallow copies of them run, see `callbacks_`;
-        a list, a file or a study that a callback holds is shared with them.
-    train_split : callable or False, default=None
-        As in skorch, for example ``predefined_split(dataset)``, ``ValidSplit(5)`` or a
-        function that makes two data sets of one and y; what it holds out is encoded
-        and normalised like the training rows. None and False hold out nothing.
-    iterator_train, iterator_valid : class, default=BatchLoader
-        Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
-        defaults.
-    **kwargs : dict
-        Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
-        iterator_train, iterator_valid, callbacks and compile.
 
     Attributes
     ----------
-    n_features_in_ : int
-        Number of values in an image or row.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a frame.
-    image_shape_ : tuple of int
-        (channels, height, width).
-    module_ : torch.nn.Module
-        The trained network.
     encoder_, decoder_ : torch.nn.Module
         The parts of `module_`.
-    network_shape_ : tuple of int
-        (channels, height, width) of what `module_` gets: `image_shape_`, unless
-        pretrained weights bring a size of their own.
-    scaler_ : torch.nn.Module
-        Brings pixels into the range and size that `module_` was trained on.
-    pixel_divisor_, pixel_range_ : see `ImageClassifier`
-    criterion_, optimizer_ : object
-        The loss and the optimizer in their last state.
-    callbacks_ : list of (str, callback)
-        The callbacks that ran.
-    history : skorch.history.History
-        Losses, scores and durations of each epoch and batch.
-    best_epoch_ : int
-        The epoch, counted from 1, whose weights the network has: the one with the
-        least validation loss in the last call of ``fit`` or ``partial_fit``. Only where
-        early stopping has put them back.
-    device_ : torch.device
-        Where the network is.
 
     See Also
     --------
@@ -224,44 +112,17 @@ class ImageAutoencoder(
 
     def __init__(
         self,
-        module="auto",
+        module: Any = "auto",
         *,
-        criterion="mse",
-        optimizer="adam",
-        lr=1e-3,
-        max_epochs=10,
-        batch_size=128,
-        normalize="range",
-        channels="auto",
-        image_shape=None,
-        augment=None,
-        noise=None,
-        reduction="mean",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        epoch_scoring=(),
-        pretrained=None,
-        pretrained_mix=1.0,
-        pretrained_lr_mult=1.0,
-        freeze=None,
-        checkpoint=None,
-        checkpoint_steps=None,
-        dtype="float32",
-        device="auto",
-        amp=False,
-        compile=False,
-        memory_format="auto",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        callbacks=None,
-        train_split=None,
-        iterator_train=BatchLoader,
-        iterator_valid=BatchLoader,
-        **kwargs,
-    ):
-        self._store_params(locals())
+        criterion: Any = "mse",
+        reduction: str = "mean",
+        normalize: Any = "range",
+        noise: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(module, criterion=criterion, normalize=normalize, **kwargs)
+        self.reduction = reduction
+        self.noise = noise
 
     # ------------------------------------------------------------------ codes
 

@@ -16,7 +16,7 @@ from torch import nn
 from skvision._compat import StrOptions, fit_context
 from skvision.estimators._checks import check_labels, class_weights
 from skvision.estimators._net import ImageNet
-from skvision.estimators._parameters import RoutingMixin
+from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import has_decisions, has_probabilities
 from skvision.estimators._turns import looking
 from skvision.images._names import (
@@ -25,12 +25,12 @@ from skvision.images._names import (
     warn_if_hidden,
     warn_if_numbered_otherwise,
 )
-from skvision.training._batches import BatchLoader
 from skvision.training._losses import class_response, identity
 
 __all__ = ["ImageClassifier"]
 
 
+@documented
 class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     """Classify images by a neural network.
 
@@ -40,129 +40,17 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     Parameters
     ----------
-    module : str, class, callable or torch.nn.Module, default="auto"
-        The network: a subclass of `torch.nn.Module` or a function that returns one, a
-        name ("mlp", "convnet", "lenet" or a torchvision model such as "resnet18"), or
-        an instance, which is copied at each fit, its weights being the initial ones.
-        "auto" takes `~skvision.networks.ConvNet` for images and
-        `~skvision.networks.MLP` for flat rows. If the signature names
-        ``image_shape`` (channels, height, width) or ``n_outputs``, they are given as
-        inferred from the data; flat rows count as images of shape (1, 1, n_features).
-        Further arguments are set by ``module__name``.
     criterion : str, class or torch.nn.Module, default="cross_entropy"
         The loss: "cross_entropy", "mse", "l1", "smooth_l1", or a torch class. The
         network returns logits for "cross_entropy"; for `torch.nn.NLLLoss` it returns
         probabilities, as in skorch, or log-probabilities.
-    optimizer : str or class, default="adam"
-        "sgd", "adam", "adamw", "rmsprop", in any capitals, or a torch class; its
-        arguments are set by ``optimizer__name``. The first three make their steps in
-        one operation, unless ``optimizer__fused=False``.
-    lr : float, default=1e-3
-        Learning rate.
-    max_epochs : int, default=10
-        Number of passes over the training rows at each call of ``fit`` and
-        ``partial_fit``; with 0, ``fit`` builds the network and trains nothing.
-    batch_size : int, default=128
-        Rows in a training batch; -1 takes all. A single row left over for the last
-        batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
-        the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
-    normalize : "channel", None or (mean, std), default="channel"
-        "channel" subtracts the mean and divides by the standard deviation of each
-        channel, learnt from the training rows alone; flat rows that are no images
-        have one pair for all values. A pretrained estimator and torchvision's
-        ``module__weights`` bring their own. A pair gives the two, as a number or as
-        one number per channel. None leaves values as they are.
-    channels : {"auto", "first", "last"}, default="auto"
-        Where arrays of four axes have their channels. "auto" takes the axis of length
-        1, 3 or 4, and on a tie the first, with a warning.
-    image_shape : tuple of int, default=None
-        (channels, height, width) of flat rows that are images, so that a scaler of a
-        pipeline can stand before a convolutional network. None infers it.
-    augment : transform or list of transforms, default=None
-        Applied to training batches only, see `skvision.preprocessing`. What is not one
-        of those is called image by image. As a value of scikit-learn's searches, one
-        of torchvision's stands in a ``v2.Compose([...])``, or it cannot be cloned.
-    class_weight : dict or "balanced", default=None
-        Weight of each label; "balanced" makes all classes count the same.
-    early_stopping : bool, default=False
-        Whether to hold out rows, to stop when their loss has not improved for
-        `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
-        out otherwise.
-    validation_fraction : float, default=0.1
-        Part of the rows that `early_stopping` holds out, the same part of
-        each class.
-    n_iter_no_change : int, default=5
-        Epochs without improvement before `early_stopping` ends the training.
-    epoch_scoring : str, callable, list or dict of them, default=()
-        scikit-learn scorers whose values are recorded in `history` after each epoch,
-        as ``train_name`` and, where there are validation rows, ``valid_name``. Those
-        of the training rows are made from the outputs of the epoch's own batches.
-    pretrained : estimator, module, dict, str or os.PathLike, default=None
-        Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
-        of one (as `torch.save` writes it, or safetensors). They fit the whole network
-        or its encoder; else an error lists the names that do not. With
-        ``module="auto"``, a fitted `ImageAutoencoder` gives its encoder, followed by a
-        new head. Clones share it.
-    pretrained_mix : float, default=1.0
-        Weights begin as ``mix * pretrained + (1 - mix) * initial``.
-    pretrained_lr_mult : float, default=1.0
-        What the learning rate is multiplied by for weights that came from `pretrained`
-        or from torchvision's ``module__weights``.
-    freeze : str or list of str, default=None
-        What is not trained: "encoder" or "backbone" (all before the head), or patterns
-        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
-        evaluation mode. To train the head first and then all, call ``fit``,
-        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
-    checkpoint : str or os.PathLike, default=None
-        A directory. ``fit`` writes its state there at the end of each epoch, into a
-        file of its own for these parameters and data, and goes on from that file where
-        it is there already: an interrupted fit ends with the same weights as an
-        undisturbed one, and a finished one is not trained again, with
-        ``random_state=None`` neither. A larger `max_epochs` goes on, unless a schedule
-        is made for a number of epochs. Data are told apart by all their values, code by
-        all that it uses, and what it reads from files by the network it builds of it.
-    checkpoint_steps : int, default=None
-        Steps of training after which a checkpoint is written within an epoch, too.
-    dtype : {"float32", "float64"}, default="float32"
-        Of network, data and loss.
-    device : str or torch.device, default="auto"
-        "auto" takes the GPU if torch finds one, else the CPU.
-    amp : bool, default=False
-        Whether to run the network in bfloat16 where that is safe (autocast).
-    compile : bool, default=False
-        Whether to compile the network with `torch.compile`; arguments are set by
-        ``compile__name``.
-    memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
-        How the values of images lie in memory. Convolutions are faster with all
-        channels of a pixel side by side, and hand it on. "auto" does so on the CPU, and
-        on a GPU with `amp`, if the network has convolutions and can take it.
-    random_state : int, RandomState instance or None, default=None
-        Determines initial weights, order of rows, dropout, augmentation and hold-out.
-        An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
-        of threads. The global generators are left as they are found, so that fits in
-        several threads of one process wait for each other.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from where the last one ended.
-    verbose : int, default=0
-        Whether to print a line per epoch.
-    callbacks : list of skorch callbacks or "disable", default=None
-        In addition to the default ones. Shallow copies of them run, see `callbacks_`;
-        a list, a file or a study that a callback holds is shared with them.
-    train_split : callable or False, default=None
-        As in skorch, for example ``predefined_split(dataset)``, ``ValidSplit(5)`` or a
-        function that makes two data sets of one and y; what it holds out is encoded
-        and normalised like the training rows. None and False hold out nothing.
-    iterator_train, iterator_valid : class, default=BatchLoader
-        Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
-        defaults.
     predict_nonlinearity : {"auto", "softmax", "exp"}, callable or None, default="auto"
         Turns outputs into probabilities: the softmax of logits, the exponential of
         their logarithms, or a function of tensors. "auto" infers it from the criterion
         and from what the network returns; None leaves outputs as they are. Where that
         does not tell, as under a loss of one's own, there is no ``predict_proba``.
-    **kwargs : dict
-        Parameters ``prefix__name`` for the prefixes module, criterion, optimizer,
-        iterator_train, iterator_valid, callbacks and compile.
+    class_weight : dict or "balanced", default=None
+        Weight of each label; "balanced" makes all classes count the same.
 
     Attributes
     ----------
@@ -170,33 +58,6 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         The labels seen in ``fit``, sorted.
     n_outputs_ : int
         Number of outputs of the network.
-    n_features_in_ : int
-        Number of values in an image or row.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X is a frame.
-    image_shape_ : tuple of int
-        (channels, height, width).
-    module_ : torch.nn.Module
-        The trained network.
-    network_shape_ : tuple of int
-        (channels, height, width) of what `module_` gets: `image_shape_`, unless
-        pretrained weights bring a size of their own.
-    scaler_ : torch.nn.Module
-        Brings pixels into the range and size that `module_` was trained on.
-    pixel_divisor_, pixel_range_ : int, tuple of float
-        What integers wider than uint8 are divided by (255, 65535, or 1: as they are),
-        and least and greatest value of the first training rows, which decide it.
-    criterion_, optimizer_ : object
-        The loss and the optimizer in their last state.
-    callbacks_ : list of (str, callback)
-        The callbacks that ran.
-    history : skorch.history.History
-        Losses, scores and durations of each epoch and batch.
-    best_epoch_ : int
-        The epoch, counted from 1, of the least validation loss in the last ``fit`` or
-        ``partial_fit``, if early stopping has put its weights back.
-    device_ : torch.device
-        Where the network is.
 
     See Also
     --------
@@ -243,44 +104,16 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     def __init__(
         self,
-        module="auto",
+        module: Any = "auto",
         *,
-        criterion="cross_entropy",
-        optimizer="adam",
-        lr=1e-3,
-        max_epochs=10,
-        batch_size=128,
-        normalize="channel",
-        channels="auto",
-        image_shape=None,
-        augment=None,
-        class_weight=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        epoch_scoring=(),
-        pretrained=None,
-        pretrained_mix=1.0,
-        pretrained_lr_mult=1.0,
-        freeze=None,
-        checkpoint=None,
-        checkpoint_steps=None,
-        dtype="float32",
-        device="auto",
-        amp=False,
-        compile=False,
-        memory_format="auto",
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-        callbacks=None,
-        train_split=None,
-        iterator_train=BatchLoader,
-        iterator_valid=BatchLoader,
-        predict_nonlinearity="auto",
-        **kwargs,
-    ):
-        self._store_params(locals())
+        criterion: Any = "cross_entropy",
+        predict_nonlinearity: Any = "auto",
+        class_weight: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(module, criterion=criterion, **kwargs)
+        self.predict_nonlinearity = predict_nonlinearity
+        self.class_weight = class_weight
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):

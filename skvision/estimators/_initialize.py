@@ -149,6 +149,8 @@ class InitializeMixin:
     """skorch's ``initialize`` and the steps that it calls."""
 
     device: Any
+    _generator: Any
+    _note_parameters: Callable[[], None]
     #: Builds the network of a file that is being loaded.
     _stored: Callable[[Any, nn.Module | None], nn.Module] | None = None
     #: While callbacks are told that training begins.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from numbers import Integral, Real
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.utils import to_tensor
 from torch import nn
 
-from skvision._compat import Interval, Options, StrOptions
 from skvision._random import draw_seed, isolated_random_state, next_seed
 from skvision.estimators._augment import AugmentMixin
 from skvision.estimators._builder import (
@@ -53,9 +50,6 @@ from skvision.training._batches import (
     ShownDataset,
 )
 from skvision.training._losses import (
-    CRITERIA,
-    OPTIMIZERS,
-    NameOptions,
     constant_loss,
     reduce_loss,
 )
@@ -91,44 +85,6 @@ class ImageNet(
     Stands left of a skorch net among an estimator's bases. Subclasses say how
     targets are encoded (`_encode_target`).
     """
-
-    _parameter_constraints: dict[str, Any] = {
-        "module": [str, callable, nn.Module],
-        "criterion": [NameOptions(set(CRITERIA)), callable, nn.Module],
-        "optimizer": [NameOptions(set(OPTIMIZERS)), callable],
-        "lr": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Integral, {-1}),
-        ],
-        "normalize": [StrOptions({"channel"}), tuple, list, None],
-        "channels": [StrOptions({"auto", "first", "last"})],
-        "image_shape": [tuple, list, None],
-        "augment": [callable, list, tuple, None],
-        "early_stopping": ["boolean"],
-        "epoch_scoring": ["array-like", str, callable, dict],
-        "pretrained": "no_validation",
-        "pretrained_mix": [Interval(Real, 0, 1, closed="both")],
-        "pretrained_lr_mult": [Interval(Real, 0, None, closed="left")],
-        "freeze": [str, list, tuple, None],
-        "checkpoint": [str, PathLike, None],
-        "checkpoint_steps": [Interval(Integral, 1, None, closed="left"), None],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "dtype": [StrOptions({"float32", "float64"})],
-        "device": [str, torch.device, None],
-        "amp": ["boolean"],
-        "compile": ["boolean"],
-        "memory_format": [StrOptions({"auto", "channels_last", "contiguous"})],
-        "random_state": ["random_state"],
-        "warm_start": ["boolean"],
-        "verbose": ["verbose"],
-        "callbacks": [list, tuple, StrOptions({"disable"}), None],
-        "train_split": [callable, Options(bool, {False}), None],
-        "iterator_train": [callable],
-        "iterator_valid": [callable],
-    }
 
     # skorch keeps its state in attributes that its __init__ sets. scikit-learn
     # allows parameters only, so what skorch expects begins as class attributes.

@@ -1,21 +1,58 @@
-"""Constructor parameters: skorch's double-underscore ones, scikit-learn's rules."""
+"""The constructor's parameters, once for all estimators, by scikit-learn's rules."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+import os
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from skorch.utils import params_for
+from torch import nn
 
-from skvision._compat import validate_parameter_constraints
+from skvision._compat import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from skvision.estimators._turns import looking
+from skvision.training._batches import BatchLoader
+from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
 from skvision.training._optimizers import group_setting, set_groups
 
-__all__ = ["ParametersMixin", "RoutingMixin", "check_names", "nearest"]
+__all__ = ["ParametersMixin", "RoutingMixin", "check_names", "documented", "nearest"]
+
+#: Parameters in the order in which people need them, by what they are about.
+GROUPS = {
+    "Network": ("module", "criterion", "reduction", "predict_nonlinearity"),
+    "Training": ("optimizer", "lr", "max_epochs", "batch_size", "class_weight"),
+    "Images and targets": (
+        *("normalize", "normalize_target"),
+        *("channels", "image_shape", "augment", "noise"),
+    ),
+    "Validation": (
+        *("early_stopping", "validation_fraction", "n_iter_no_change"),
+        *("train_split", "epoch_scoring"),
+    ),
+    "Transfer": ("pretrained", "pretrained_mix", "pretrained_lr_mult", "freeze"),
+    "Running": (
+        *("random_state", "warm_start", "verbose", "callbacks"),
+        *("checkpoint", "checkpoint_steps"),
+        *("dtype", "device", "amp", "compile", "memory_format"),
+        *("iterator_train", "iterator_valid"),
+    ),
+}
+_PLACES = {name: i for i, name in enumerate(itertools.chain(*GROUPS.values()))}
 
 #: What may stand before a double underscore.
 PREFIXES = (
@@ -32,17 +69,201 @@ _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class ParametersMixin:
-    """get_params, set_params and validation that follow scikit-learn's contract.
+    """Parameters of image estimators, and scikit-learn's rules for them.
 
-    skorch derives parameter names from ``__dict__`` and acts on fitted parts in
-    ``set_params``. Here names come from the constructor's signature, and where it
-    hands ``**kwargs`` on from those of the classes after it, with any
-    ``prefix__name`` beside them; ``set_params`` changes nothing that is fitted,
-    except that a new learning rate reaches the optimizer that ``partial_fit``
-    goes on with.
+    Parameters stand in groups, those first that most people set. Beside them,
+    ``prefix__name`` sets an argument of what the prefix names, for instance
+    ``module__hidden=(64,)``. Prefixes are module, criterion, optimizer, callbacks,
+    iterator_train, iterator_valid and compile.
+
+    Parameters
+    ----------
+    module : str, class, callable or torch.nn.Module, default="auto"
+        The network: a subclass of `torch.nn.Module` or a function that returns one, a
+        name ("mlp", "convnet", "lenet" or a torchvision model such as "resnet18"), or
+        an instance, which is copied at each fit, its weights being the initial ones.
+        "auto" takes `~skvision.networks.ConvNet` for images and
+        `~skvision.networks.MLP` for flat rows. If the signature names
+        ``image_shape`` (channels, height, width) or ``n_outputs``, they are given as
+        inferred from the data; flat rows count as images of shape (1, 1, n_features).
+        Further arguments are set by ``module__name``.
+    optimizer : str or class, default="adam"
+        "sgd", "adam", "adamw", "rmsprop", in any capitals, or a torch class; its
+        arguments are set by ``optimizer__name``. The first three make their steps in
+        one operation, unless ``optimizer__fused=False``.
+    lr : float, default=1e-3
+        Learning rate.
+    max_epochs : int, default=10
+        Number of passes over the training rows at each call of ``fit`` and
+        ``partial_fit``; with 0, ``fit`` builds the network and trains nothing.
+    batch_size : int, default=128
+        Rows in a training batch; -1 takes all. A single row left over for the last
+        batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
+        the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
+    normalize : "channel", None or (mean, std), default="channel"
+        "channel" subtracts the mean and divides by the standard deviation of each
+        channel, learnt from the training rows alone; flat rows that are no images
+        have one pair for all values. A pretrained estimator and torchvision's
+        ``module__weights`` bring their own. A pair gives the two, as a number or as
+        one number per channel. None leaves values as they are.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where arrays of four axes have their channels. "auto" takes the axis of length
+        1, 3 or 4, and on a tie the first, with a warning.
+    image_shape : tuple of int, default=None
+        (channels, height, width) of flat rows that are images, so that a scaler of a
+        pipeline can stand before a convolutional network. None infers it.
+    augment : transform or list of transforms, default=None
+        Applied to training batches only, see `skvision.preprocessing`. What is not one
+        of those is called image by image. As a value of scikit-learn's searches, one
+        of torchvision's stands in a ``v2.Compose([...])``, or it cannot be cloned.
+    early_stopping : bool, default=False
+        Whether to hold out rows, to stop when their loss has not improved for
+        `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
+        out otherwise.
+    validation_fraction : float, default=0.1
+        Part of the rows that `early_stopping` holds out; of a classifier, the same part
+        of each class.
+    n_iter_no_change : int, default=5
+        Epochs without improvement before `early_stopping` ends the training.
+    train_split : callable or False, default=None
+        As in skorch, for example ``predefined_split(dataset)``, ``ValidSplit(5)`` or a
+        function that makes two data sets of one and y; what it holds out is encoded
+        and normalised like the training rows. None and False hold out nothing.
+    epoch_scoring : str, callable, list or dict of them, default=()
+        Scorers of scikit-learn whose values are recorded in `history` after each
+        epoch, as ``train_name`` and, where there are validation rows, ``valid_name``.
+        Those of the training rows are made from the outputs of the epoch's own batches.
+    pretrained : estimator, module, dict, str or os.PathLike, default=None
+        Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
+        of one (as `torch.save` writes it, or safetensors). They fit the whole network
+        or its encoder; else an error lists the names that do not. With
+        ``module="auto"``, a fitted `ImageAutoencoder` gives its encoder, followed by a
+        new head. Clones share it.
+    pretrained_mix : float, default=1.0
+        Weights begin as ``mix * pretrained + (1 - mix) * initial``.
+    pretrained_lr_mult : float, default=1.0
+        What the learning rate is multiplied by for weights that came from `pretrained`
+        or from torchvision's ``module__weights``.
+    freeze : str or list of str, default=None
+        What is not trained: "encoder" or "backbone" (all before the head), or patterns
+        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
+        evaluation mode. To train the head first and then all, call ``fit``,
+        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order of rows, dropout, augmentation and hold-out.
+        An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
+        of threads. The global generators are left as they are found, so that fits in
+        several threads of one process wait for each other.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from where the last one ended.
+    verbose : int, default=0
+        Whether to print a line per epoch.
+    callbacks : list of skorch callbacks or "disable", default=None
+        In addition to the default ones. Shallow copies of them run, see `callbacks_`;
+        a list, a file or a study that a callback holds is shared with them.
+    checkpoint : str or os.PathLike, default=None
+        A directory. ``fit`` writes its state there at the end of each epoch, into a
+        file of its own for these parameters and data, and goes on from that file where
+        it is there already: an interrupted fit ends with the same weights as an
+        undisturbed one, and a finished one is not trained again, with
+        ``random_state=None`` neither. A larger `max_epochs` goes on, unless a schedule
+        is made for a number of epochs. Data are told apart by all their values, code by
+        all that it uses, and what it reads from files by the network it builds of it.
+    checkpoint_steps : int, default=None
+        Steps of training after which a checkpoint is written within an epoch, too.
+    dtype : {"float32", "float64"}, default="float32"
+        Of network, data and loss.
+    device : str or torch.device, default="auto"
+        "auto" takes the GPU if torch finds one, else the CPU.
+    amp : bool, default=False
+        Whether to run the network in bfloat16 where that is safe (autocast).
+    compile : bool, default=False
+        Whether to compile the network with `torch.compile`; arguments are set by
+        ``compile__name``.
+    memory_format : {"auto", "channels_last", "contiguous"}, default="auto"
+        How the values of images lie in memory. Convolutions are faster with all
+        channels of a pixel side by side, and hand it on. "auto" does so on the CPU, and
+        on a GPU with `amp`, if the network has convolutions and can take it.
+    iterator_train, iterator_valid : class, default=BatchLoader
+        Make the batches. A `torch.utils.data.DataLoader` works as well, with its own
+        defaults.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of values in an image or row.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a frame.
+    image_shape_ : tuple of int
+        (channels, height, width).
+    module_ : torch.nn.Module
+        The trained network.
+    network_shape_ : tuple of int
+        (channels, height, width) of what `module_` gets: `image_shape_`, unless
+        pretrained weights bring a size of their own.
+    scaler_ : torch.nn.Module
+        Brings pixels into the range and size that `module_` was trained on.
+    pixel_divisor_ : int
+        What integers wider than uint8 are divided by: 255, 65535, or 1. It goes by the
+        first training rows. uint8 is divided by 255, or by 1 where the others are.
+    pixel_range_ : tuple of float
+        The least and the greatest value of those rows, before any scaling.
+    criterion_, optimizer_ : object
+        The loss and the optimizer in their last state.
+    callbacks_ : list of (str, callback)
+        The callbacks that ran.
+    history : skorch.history.History
+        Losses, scores and durations of each epoch and batch.
+    best_epoch_ : int
+        The epoch, counted from 1, whose weights the network has: the one with the
+        least validation loss in the last call of ``fit`` or ``partial_fit``. Only where
+        early stopping has put them back.
+    device_ : torch.device
+        Where the network is.
     """
 
-    _parameter_constraints: dict[str, Any]
+    # skorch derives names from ``__dict__`` and acts on fitted parts in set_params.
+    # Here they come from the constructor's signature, and where it hands ``**kwargs``
+    # on, from those of the classes after it. What is set changes nothing that is
+    # fitted, except that new rates reach the optimizer that partial_fit goes on with.
+
+    _parameter_constraints: dict[str, Any] = {
+        "module": [str, callable, nn.Module],
+        "criterion": [NameOptions(set(CRITERIA)), callable, nn.Module],
+        "optimizer": [NameOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="left")],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Integral, {-1}),
+        ],
+        "normalize": [StrOptions({"channel"}), tuple, list, None],
+        "channels": [StrOptions({"auto", "first", "last"})],
+        "image_shape": [tuple, list, None],
+        "augment": [callable, list, tuple, None],
+        "early_stopping": ["boolean"],
+        "epoch_scoring": ["array-like", str, callable, dict],
+        "pretrained": "no_validation",
+        "pretrained_mix": [Interval(Real, 0, 1, closed="both")],
+        "pretrained_lr_mult": [Interval(Real, 0, None, closed="left")],
+        "freeze": [str, list, tuple, None],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "device": [str, torch.device, None],
+        "amp": ["boolean"],
+        "compile": ["boolean"],
+        "memory_format": [StrOptions({"auto", "channels_last", "contiguous"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "callbacks": [list, tuple, StrOptions({"disable"}), None],
+        "train_split": [callable, Options(bool, {False}), None],
+        "iterator_train": [callable],
+        "iterator_valid": [callable],
+    }
 
     __signature__: inspect.Signature
     optimizer_: Any
@@ -52,6 +273,45 @@ class ParametersMixin:
     # Parameters prefix__name; they are no names of the constructor's signature, and
     # scikit-learn allows no other attributes in a new estimator.
     _prefixed: dict[str, Any] = {}
+
+    def __init__(
+        self,
+        module: Any = "auto",
+        *,
+        criterion: Any = "mse",
+        optimizer: Any = "adam",
+        lr: float = 1e-3,
+        max_epochs: int = 10,
+        batch_size: int = 128,
+        normalize: Any = "channel",
+        channels: str = "auto",
+        image_shape: tuple[int, int, int] | None = None,
+        augment: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        train_split: Any = None,
+        epoch_scoring: Any = (),
+        pretrained: Any = None,
+        pretrained_mix: float = 1.0,
+        pretrained_lr_mult: float = 1.0,
+        freeze: str | Sequence[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: Any = 0,
+        callbacks: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_steps: int | None = None,
+        dtype: str = "float32",
+        device: str | torch.device | None = "auto",
+        amp: bool = False,
+        compile: bool = False,
+        memory_format: str = "auto",
+        iterator_train: Any = BatchLoader,
+        iterator_valid: Any = BatchLoader,
+        **kwargs: Any,
+    ) -> None:
+        self._store_params(locals())
 
     def __getattr__(self, name: str) -> Any:
         # Called only for what is no ordinary attribute.
@@ -240,15 +500,20 @@ def _whole_signature(cls: type) -> inspect.Signature:
             if p.kind in _VARIABLE:
                 variable.setdefault(p.kind.name, p)
             elif p.name not in named:
+                if p.annotation in ("Any", Any):
+                    p = p.replace(annotation=p.empty)  # It tells nothing.
                 if p.kind is not p.KEYWORD_ONLY:
                     has_default |= p.default is not p.empty
                     if not passes_on or (has_default and p.default is p.empty):
                         p = p.replace(kind=p.KEYWORD_ONLY)
                 named[p.name] = p
         passes_on &= any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return inspect.Signature(
-        sorted((*named.values(), *variable.values()), key=lambda p: p.kind)
-    )
+
+    def place(p: inspect.Parameter) -> tuple[int, int]:
+        keyword = p.kind is p.KEYWORD_ONLY
+        return p.kind, _PLACES.get(p.name, -1) if keyword else 0
+
+    return inspect.Signature(sorted((*named.values(), *variable.values()), key=place))
 
 
 def _announcing(init: Callable[..., None], whole: inspect.Signature) -> Any:
@@ -260,6 +525,63 @@ def _announcing(init: Callable[..., None], whole: inspect.Signature) -> Any:
 
     __init__.__signature__ = whole  # type: ignore[attr-defined]
     return __init__
+
+
+def documented(cls: type) -> type:
+    """Complete an estimator's docstring by what all estimators have.
+
+    Its sections Parameters and Attributes list what is its own, or another thing for
+    it than for others. All parameters then stand in the order of `GROUPS`, the first of
+    each group below the group's name.
+    """
+    if cls.__doc__ is None:
+        return cls  # Python leaves docstrings out under -OO.
+    own, shared = _sections(cls.__doc__), _sections(ParametersMixin.__doc__ or "")
+    entries = _entries(shared["Parameters"]) | _entries(own["Parameters"])
+    lines = []
+    for title, names in GROUPS.items():
+        heading = [f"    **{title}.**"]
+        for name in names:
+            if name in entries:
+                header, *text = entries[name]
+                lines += [header, *heading, *text]
+                heading = []
+    attributes = _entries(own["Attributes"])
+    attributes |= _entries(shared["Attributes"]) | attributes
+    own["Parameters"] = [*lines, ""]
+    own["Attributes"] = [*itertools.chain(*attributes.values()), ""]
+    own[""] += shared[""][2:]  # After the line that says what it is.
+    whole = own.pop("")
+    for title, text in own.items():
+        whole += [title, "-" * len(title), *text]
+    cls.__doc__ = textwrap.indent("\n".join(whole), "    ").lstrip() + "\n    "
+    return cls
+
+
+def _sections(docstring: str) -> dict[str, list[str]]:
+    """Return the lines of a docstring's sections by their titles, the first by ""."""
+    lines = inspect.cleandoc(docstring).splitlines()
+    sections: dict[str, list[str]] = {"": []}
+    title = ""
+    for line, below in itertools.zip_longest(lines, lines[1:], fillvalue=""):
+        if re.fullmatch("-{3,}", below):
+            sections[title := line] = []
+        elif not re.fullmatch("-{3,}", line):
+            sections[title].append(line)
+    return sections
+
+
+def _entries(section: list[str]) -> dict[str, list[str]]:
+    """Return the lines of each entry in a section by the first name that it is of."""
+    entries: dict[str, list[str]] = {}
+    name = ""
+    for line in section:
+        if line and not line.startswith(" "):
+            name = re.split(r"\W", line)[0]
+            entries[name] = []
+        if line:
+            entries[name].append(line)
+    return entries
 
 
 def check_names(

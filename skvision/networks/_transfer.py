@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
@@ -190,7 +190,7 @@ def split_groups(
     return own + slower
 
 
-def _state_of(pretrained):
+def _state_of(pretrained: Any) -> Mapping[str, torch.Tensor]:
     network = getattr(pretrained, "module_", pretrained)
     if isinstance(network, nn.Module):
         return network.state_dict()
@@ -210,7 +210,11 @@ def _state_of(pretrained):
     return read_weights(pretrained, f"pretrained={os.fspath(pretrained)!r}")
 
 
-def _misfits(source, target, names):
+def _misfits(
+    source: Mapping[str, torch.Tensor],
+    target: Mapping[str, torch.Tensor],
+    names: list[str],
+) -> list[str]:
     """Say what keeps `source` from providing exactly the weights `names`."""
     missing = [f"{name} is missing" for name in names if name not in source]
     extra = [f"{name} is not in the network" for name in source if name not in names]

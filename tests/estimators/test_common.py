@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import (
 from sklearn.utils.multiclass import type_of_target
 from torch import nn
 
-from skvision import ImageClassifier, ImageRegressor
+from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
 
@@ -250,6 +250,25 @@ def test_parameters_are_documented_in_order_with_their_defaults(estimator):
         default = parameter.default
         default = default.__name__ if isinstance(default, type) else default
         assert documented_default(entries[name]) == default, name
+
+
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, ImageAutoencoder])
+def test_parameters_stand_in_groups(estimator):
+    docstring = inspect.getdoc(estimator)
+    found = re.findall(r"\n(\w+).* : .*\n    \*\*(.+)\.\*\*\n", docstring)
+    assert [title for _, title in found] == [
+        *("Network", "Training", "Images and targets"),
+        *("Validation", "Transfer", "Running"),
+    ]
+    assert dict(found).keys() >= {"module", "optimizer", "normalize", "pretrained"}
+    assert "``prefix__name``" in docstring
+
+
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, ImageAutoencoder])
+def test_numpydoc_finds_nothing_to_say(estimator):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    errors = validate(f"skvision.{estimator.__name__}")["errors"]
+    assert [e for e in errors if e[0] not in ("ES01", "EX01", "SA01", "RT02")] == []
 
 
 METHODS = ["fit", "partial_fit", "predict", "score", "get_params", "set_params"]
