@@ -135,6 +135,7 @@ class ImageAutoencoder(
         X : images
             As in `ImageClassifier.fit`.
         y : ignored
+            For scikit-learn's pipelines.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
 
@@ -151,8 +152,10 @@ class ImageAutoencoder(
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : ignored
+            For scikit-learn's pipelines.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
 
@@ -169,11 +172,13 @@ class ImageAutoencoder(
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
 
         Returns
         -------
         codes : ndarray of shape (n, n_codes)
+            What the encoder makes of each image.
         """
         return self._batches(X, self._encode).flatten(1).numpy()
 
@@ -213,7 +218,8 @@ class ImageAutoencoder(
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
 
         Returns
         -------
@@ -232,8 +238,10 @@ class ImageAutoencoder(
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : ignored
+            For scikit-learn's pipelines.
 
         Returns
         -------

@@ -153,7 +153,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : array-like of shape (n,), default=None
             Labels; None takes those that X carries.
         classes : array-like of shape (n_classes,), default=None
@@ -179,7 +180,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
 
         Returns
         -------
@@ -198,7 +200,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
 
         Returns
         -------
@@ -215,7 +218,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
 
         Returns
         -------

@@ -52,7 +52,8 @@ class DataMixin:
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : array-like of shape (n,) or (n, k), default=None
             Targets; None takes those that X carries.
 
@@ -97,7 +98,8 @@ class DataMixin:
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         training : bool, default=False
             Whether the network is in training mode, as for dropout while predicting.
         device : str or torch.device, default="cpu"

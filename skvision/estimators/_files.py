@@ -600,6 +600,7 @@ def load(
     Parameters
     ----------
     path : str or path-like
+        Of the file that `save` has written.
     module : class, callable, torch.nn.Module or str, default=None
         Builds the network where it is none of skvision's or torchvision's; it becomes
         the estimator's parameter ``module``.

@@ -104,7 +104,8 @@ class PredictionMixin:
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : array-like of shape (n,) or (n, k), default=None
             True targets; None takes them from X where X carries them.
         sample_weight : array-like of shape (n,), default=None

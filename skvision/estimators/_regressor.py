@@ -157,7 +157,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : array-like of shape (n,) or (n, k), default=None
             Targets; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
@@ -176,7 +177,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
         Parameters
         ----------
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
 
         Returns
         -------

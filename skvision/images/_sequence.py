@@ -143,7 +143,13 @@ class ImageSequence(Sequence):
         return None if only_unit and self._leaves_unit else steps
 
     def in_full(self) -> ImageSequence:
-        """Return a view whose `steps` leave nothing to who reads."""
+        """Return a view whose `steps` leave nothing to who reads.
+
+        Returns
+        -------
+        view : ImageSequence
+            Of the same images.
+        """
         return type(self)(self.reader, self.rows, self.labels, leaves_unit=False)
 
     def __skvision_identity__(self) -> Any:

@@ -95,7 +95,8 @@ class AccuracyDisplay:
         ----------
         estimator : classifier
             Fitted.
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : array-like of shape (n,), default=None
             True labels; None takes those that X carries. Classes without images have
             no bar.
@@ -151,7 +152,7 @@ class AccuracyDisplay:
         ----------
         estimators : dict of {str: classifier}
             Fitted, with the names of their bars.
-        X, y, ax, **bar_kw
+        X, y, ax, **bar_kw : optional
             As in `from_estimator`.
 
         Returns
@@ -228,6 +229,7 @@ class AccuracyDisplay:
         Returns
         -------
         self : AccuracyDisplay
+            Drawn.
         """
         require_matplotlib(self)
         check_named(self.scores, "accuracy")

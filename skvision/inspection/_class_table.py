@@ -23,7 +23,8 @@ def class_table(
     ----------
     estimator : classifier
         Fitted; any with ``predict``.
-    X : images as in ``fit``
+    X : images
+        As in ``fit``.
     y : array-like of shape (n,), default=None
         True labels; None takes those that X carries.
     target_names : array-like of str, default=None

@@ -107,7 +107,7 @@ class GradientDisplay:
         ----------
         estimators : dict of {str: estimator}
             With the names for the legend.
-        ax, **line_kw
+        ax, **line_kw : optional
             As in `from_estimator`.
 
         Returns
@@ -139,6 +139,7 @@ class GradientDisplay:
         Returns
         -------
         self : GradientDisplay
+            Drawn.
         """
         require_matplotlib(self)
         check_named(self.means, "mean gradients")

@@ -152,7 +152,7 @@ class HistoryDisplay:
         keys : str or list of str, default=None
             Columns that all histories have; None takes those of "train_loss" and
             "valid_loss" that they have.
-        smoothing, mark_best, ax, **line_kw
+        smoothing, mark_best, ax, **line_kw : optional
             As in `from_estimator`.
 
         Returns
@@ -195,12 +195,13 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        smoothing, mark_best, ax, **line_kw
+        smoothing, mark_best, ax, **line_kw : optional
             As in `from_estimator`.
 
         Returns
         -------
         self : HistoryDisplay
+            Drawn.
         """
         plt = require_matplotlib(self)
         from matplotlib.ticker import MaxNLocator

@@ -126,7 +126,8 @@ class PredictionDisplay:
         estimator : classifier
             Fitted. Where it has ``predict_proba``, the probability of the predicted
             label is written below.
-        X : images as in ``fit``
+        X : images
+            As in ``fit``.
         y : array-like of shape (n,), default=None
             True labels; None takes those that X carries.
         n_images : int, default=16
@@ -199,18 +200,23 @@ class PredictionDisplay:
         Parameters
         ----------
         X : images
+            As in an estimator's ``fit``.
         y_true : array-like of shape (n,)
             True labels; None takes those that X carries.
         y_pred : array-like of shape (n,)
             Predicted labels.
         confidence : array-like of shape (n,), default=None
             Probability of each predicted label.
-        n_images, errors_only, random_state, ax
+        n_images, errors_only : optional
             As in `from_estimator`.
         target_names : array-like of str, default=None
             Names of the labels that occur, sorted, or of all labels from 0 on.
+        random_state : optional
+            As in `from_estimator`.
         image_shape : tuple of int, default=None
             (channels, height, width) of flat rows.
+        ax : optional
+            As in `from_estimator`.
 
         Returns
         -------
@@ -248,6 +254,7 @@ class PredictionDisplay:
         Returns
         -------
         self : PredictionDisplay
+            Drawn.
         """
         plt = require_matplotlib(self)
         check_consistent_length(self.images, self.y_true, self.y_pred, self.confidence)

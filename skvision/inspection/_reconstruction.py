@@ -161,7 +161,7 @@ class ReconstructionDisplay:
         ----------
         autoencoders : dict of {str: ImageAutoencoder}
             With what is written beside their rows.
-        X, n_images, noise, random_state, image_shape, ax
+        X, n_images, noise, random_state, image_shape, ax : optional
             As in `from_estimator`.
 
         Returns
@@ -212,6 +212,7 @@ class ReconstructionDisplay:
         Returns
         -------
         self : ReconstructionDisplay
+            Drawn.
 
         Raises
         ------

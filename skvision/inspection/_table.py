@@ -123,6 +123,7 @@ class Table:
         Returns
         -------
         text : str
+            Title, table and notes.
         """
         lines = [self._tabulated("pipe", _escape_markdown)]
         if self.title is not None:
@@ -168,6 +169,7 @@ class Table:
         Returns
         -------
         path : pathlib.Path
+            Of the file.
 
         Raises
         ------

@@ -41,6 +41,11 @@ def on_dask(client: Any = None) -> Iterator[None]:
     client : dask.distributed.Client, default=None
         None takes the one that is current.
 
+    Yields
+    ------
+    None
+        Until its end, joblib hands fits to the cluster.
+
     Raises
     ------
     ImportError

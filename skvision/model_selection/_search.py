@@ -192,7 +192,8 @@ class StackedGridSearchCV(StackedSearchMixin, GridSearchCV):
         Learning rate, weight decay, momentum, optimizer, dropout rate, label
         smoothing, augmentation and random_state may differ within a stack; other
         parameters make a stack each.
-    scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
+    scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, \
+return_train_score : optional
         As in `~sklearn.model_selection.GridSearchCV`; `n_jobs` is the number of
         processes that stacks and other fits are divided among.
     max_stack : int, default=None
@@ -278,13 +279,15 @@ class StackedRandomizedSearchCV(StackedSearchMixin, RandomizedSearchCV):
 
     Parameters
     ----------
-    estimator, max_stack, calibrate
+    estimator : ImageClassifier, ImageRegressor or ImageAutoencoder
         As in `StackedGridSearchCV`.
     param_distributions : dict or list of dict
         Lists, or distributions with a method ``rvs``.
     n_iter, scoring, n_jobs, refit, cv, verbose, pre_dispatch, random_state, \
-error_score, return_train_score
+error_score, return_train_score : optional
         As in `~sklearn.model_selection.RandomizedSearchCV`.
+    max_stack, calibrate : optional
+        As in `StackedGridSearchCV`.
 
     See Also
     --------
@@ -359,13 +362,18 @@ class StackedHalvingGridSearchCV(StackedSearchMixin, HalvingGridSearchCV):
 
     Parameters
     ----------
-    estimator, param_grid, max_stack
+    estimator : ImageClassifier, ImageRegressor or ImageAutoencoder
+        As in `StackedGridSearchCV`.
+    param_grid : dict or list of dict
         As in `StackedGridSearchCV`.
     factor, resource, max_resources, min_resources, aggressive_elimination, cv, \
-scoring, refit, error_score, return_train_score, random_state, n_jobs, verbose
+scoring, refit, error_score, return_train_score, random_state, n_jobs, \
+verbose : optional
         As in `~sklearn.model_selection.HalvingGridSearchCV`, but `resource` is
         "max_epochs" by default, and `max_resources` "auto" then is that of the
         estimator.
+    max_stack : optional
+        As in `StackedGridSearchCV`.
 
     Attributes
     ----------

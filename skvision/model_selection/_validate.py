@@ -64,10 +64,10 @@ def stacked_cross_validate(
     y : array-like of shape (n,) or (n, k), default=None
         Targets.
     groups, scoring, cv, n_jobs, verbose, params, pre_dispatch, return_train_score, \
-return_estimator, return_indices, error_score
+return_estimator, return_indices, error_score : optional
         As in `sklearn.model_selection.cross_validate`; `n_jobs` is the number of
         processes that stacks and other fits are divided among.
-    max_stack, calibrate
+    max_stack, calibrate : optional
         As in `StackedGridSearchCV`.
 
     Returns

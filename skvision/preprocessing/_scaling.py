@@ -86,7 +86,18 @@ class InputSpec:
             )
 
     def fit_size(self, images: torch.Tensor) -> torch.Tensor:
-        """Return a batch of shape (b, C, H, W) in the size that the network wants."""
+        """Return images in the size that the network wants.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (b, C, H, W)
+            A batch of any size.
+
+        Returns
+        -------
+        resized : torch.Tensor of shape (b, C, height, width)
+            Their shorter side resized, and the middle cut out.
+        """
         if self.size is None or tuple(images.shape[-2:]) == self.size:
             return images
         from torchvision.transforms import InterpolationMode

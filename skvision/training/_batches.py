@@ -29,9 +29,11 @@ class ImageDataset(Dataset):
     Parameters
     ----------
     images : ImageSequence of length n
+        Rows that an estimator has checked.
     y : torch.Tensor of shape (n,) or (n, k), default=None
         Class numbers or regression targets.
     sample_weight : torch.Tensor of shape (n,), default=None
+        Not negative.
 
     Notes
     -----
@@ -67,7 +69,18 @@ class ImageDataset(Dataset):
         return tuple(part[0] for part in batch) if single else batch
 
     def subset(self, rows: np.ndarray) -> ImageDataset:
-        """Return the data set of some rows, sharing the images."""
+        """Return the data set of some rows, sharing the images.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Their numbers.
+
+        Returns
+        -------
+        part : ImageDataset
+            Of as many rows.
+        """
         return ImageDataset(
             self.images[rows],
             None if self.y is None else self.y[rows],
@@ -78,6 +91,16 @@ class ImageDataset(Dataset):
         """Return the data set with everything on a GPU, or itself if that is too much.
 
         No more is taken than a quarter of the memory that is free there.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the network is.
+
+        Returns
+        -------
+        data : Dataset
+            With the same items.
         """
         if device.type != "cuda" or self.images.reading != "memory":
             return self
@@ -189,7 +212,7 @@ class BatchLoader(DataLoader):
         Processes that read batches ahead, for images that must be decoded. Inside a
         joblib worker, no more than its share of the cores less one for training.
     pin_memory, prefetch_factor, persistent_workers, timeout, worker_init_fn, \
-multiprocessing_context
+multiprocessing_context : optional
         As in `torch.utils.data.DataLoader`.
 
     Examples

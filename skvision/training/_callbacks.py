@@ -69,7 +69,7 @@ class GradientRecorder(Callback):
         return self.collected_
 
     def initialize(self) -> GradientRecorder:
-        """Begin a new list; called by each ``fit`` that does not go on."""
+        # Called by each fit that does not go on.
         validate_parameter_constraints(
             self._parameter_constraints, {"n_steps": self.n_steps}, type(self).__name__
         )
@@ -80,7 +80,6 @@ class GradientRecorder(Callback):
         return self
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Expect a gradient."""
         self._is_new_batch_ = training
 
     def on_grad_computed(
@@ -89,7 +88,6 @@ class GradientRecorder(Callback):
         named_parameters: Iterable[tuple[str, nn.Parameter]],
         **kwargs: Any,
     ) -> None:
-        """Record one step."""
         n_steps = len(self.collected_) + len(self._pending_)
         if not self._is_new_batch_ or n_steps >= self.n_steps:
             return
@@ -104,11 +102,10 @@ class GradientRecorder(Callback):
         self._pending_.append(total.detach())
 
     def on_epoch_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
-        """Fetch the epoch's numbers."""
         self._collect()
 
     def on_train_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
-        """Fetch the numbers of an epoch that was not finished."""
+        # An epoch may not have been finished.
         self._collect()
 
     def _collect(self) -> None:
