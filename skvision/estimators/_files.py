@@ -239,22 +239,22 @@ class FilesMixin:
         files = {"f_params": f_params, "f_optimizer": f_optimizer}
         files |= {"f_criterion": f_criterion, "f_history": f_history} | kwargs
         files = {name: file for name, file in files.items() if file is not None}
-        if use_safetensors and files.keys() & {f"f_{k}" for k in self._optimizers}:
+        if use_safetensors and "f_optimizer" in files:
             raise ValueError(
                 f"f_optimizer={files['f_optimizer']!r}: safetensors takes tensors "
                 "alone, and the state of an optimizer has more. Set "
                 "use_safetensors=False."
             )
         left = dict(files)
-        if self.initialized_ and not {"f_params", "f_module"} <= files.keys():
-            for name, file in files.items():
-                if name == "f_history":
-                    write_history(left.pop(name), self.history)
-                elif (part := self._part(name)) is not None:
-                    note = self._note() if part is self.module_ else None
-                    state = part.state_dict()
-                    write_state(file, state, note, use_safetensors=use_safetensors)
-                    del left[name]
+        for name in files:
+            part = self._part_of_file(name, files)
+            if part is not None:
+                note = None
+                if part is self.module_:
+                    note = written_note(kind_of(self), vars(self))
+                write_state(left.pop(name), part.state_dict(), note, use_safetensors)
+            elif name == "f_history" and self.initialized_:
+                write_history(left.pop(name), self.history)
         if left or not files:
             super().save_params(**left, use_safetensors=use_safetensors)
 
@@ -306,38 +306,41 @@ class FilesMixin:
             )
         files = {"f_params": f_params, "f_optimizer": f_optimizer}
         files |= {"f_criterion": f_criterion, "f_history": f_history} | kwargs
+        files = {name: file for name, file in files.items() if file is not None}
         epoch = None
         if checkpoint is not None:
             if f_history is None and checkpoint.f_history is not None:
                 self.history = History.from_file(checkpoint.f_history_)
-            given = {name: file for name, file in files.items() if file}
-            files = checkpoint.get_formatted_files(self) | given
+            files = checkpoint.get_formatted_files(self) | files
+            files = {name: file for name, file in files.items() if file is not None}
             use_safetensors |= getattr(checkpoint, "use_safetensors", False)
             epoch = _epoch_of(checkpoint, self.history)
-        source, rest = _taken_out(files)
-        if source is not None:
-            self._load_weights(source, use_safetensors, epoch)
-        for name, file in [*rest.items()]:
-            part = getattr(self, name[2:] + "_", None)
-            if name[2:] in self._optimizers:
-                self._load_optimizer(name, rest.pop(name), use_safetensors)
-            elif isinstance(part, nn.Module) and self.torch_load_kwargs is None:
-                del rest[name]
-                found, _ = self._read(name, file, use_safetensors)
-                part.load_state_dict(state_of(found, f"{name}={file!r}"))
-        if (history := rest.pop("f_history", None)) is not None:
-            with _damaged("f_history", history):
-                check_file(history, "it")
-                self.history = History(check_history(History.from_file(history)))
-        if rest or not any(files.values()):
-            for name, file in rest.items():
+        left = dict(files)
+        for name, file in files.items():
+            part = self._part_of_file(name, files)
+            if name == "f_history":
+                with _damaged(name, left.pop(name)):
+                    check_file(file, "it")
+                    self.history = History(check_history(History.from_file(file)))
+            elif part is not None and part is self.module_:
+                self._load_weights(left.pop(name), use_safetensors, epoch)
+            elif isinstance(part, torch.optim.Optimizer):
+                self._load_optimizer(name, left.pop(name), use_safetensors)
+            elif part is not None and self.torch_load_kwargs is None:
+                title = f"{name}={left.pop(name)!r}"
+                state, _ = read_state(file, title, use_safetensors, self.device_)
+                part.load_state_dict(state_of(state, title))
+            else:
                 check_file(file, f"{name}={file!r}")
+        if left or not files:
             with self._plain_device():
-                super().load_params(**rest, use_safetensors=use_safetensors)
+                super().load_params(**left, use_safetensors=use_safetensors)
         self._scaling_known |= self.scaler_.mean is not None
 
-    def _part(self, name):
-        """Return the part whose state is in a file, None for what skorch tells of."""
+    def _part_of_file(self, name, files):
+        """Return the part that a file is for, None for what skorch tells of."""
+        if {"f_params", "f_module"} <= files.keys() or not self.initialized_:
+            return None  # skorch says that these are the same.
         name = "module" if name == "f_params" else name.removeprefix("f_")
         part = getattr(self, name + "_", None)
         return part if isinstance(part, (nn.Module, torch.optim.Optimizer)) else None
@@ -345,7 +348,8 @@ class FilesMixin:
     def _load_optimizer(self, name, source, use_safetensors):
         optimizer = getattr(self, name[2:] + "_")
         with _damaged(name, source):
-            state = self._read(name, source, use_safetensors)[0]
+            title = f"{name}={source!r}"
+            state, _ = read_state(source, title, use_safetensors, self.device_)
             # Other releases of torch have other settings.
             known = optimizer.state_dict()["param_groups"]
             groups = zip(known, state["param_groups"], strict=True)
@@ -354,8 +358,9 @@ class FilesMixin:
             set_optimizer_state(optimizer, state)
 
     def _load_weights(self, source, use_safetensors, epoch):
-        state, text = self._read("f_params", source, use_safetensors)
-        state = state_of(state, f"f_params={source!r}")
+        title = f"f_params={source!r}"
+        state, text = read_state(source, title, use_safetensors, self.device_)
+        state = state_of(state, title)
         note = None
         if text is not None:
             attributes = vars(self) if self._has_facts() else None
@@ -370,7 +375,7 @@ class FilesMixin:
             and name in own
             and value.shape == own[name].shape
         }
-        check_weights(fitting, own, f"f_params={source!r}")
+        check_weights(fitting, own, title)
         self.module_.load_state_dict(state)
         self._forget_best_epoch(epoch)
         if note is not None:
@@ -382,24 +387,6 @@ class FilesMixin:
                     entry.put(self, note.entries[entry.key])
         if "n_outputs_" not in vars(self) and (n_outputs := self._count_outputs()):
             self._assume_targets(n_outputs)
-
-    def _read(self, name, source, use_safetensors):
-        """Return what is in a file, and the note beside it or None."""
-        return read_state(
-            source,
-            f"{name}={source!r}",
-            use_safetensors=use_safetensors,
-            device=self.device_,
-        )
-
-    def _note(self):
-        """Return what goes with the weights, as a line of text."""
-        return written_note(
-            kind_of(self),
-            vars(self),
-            has_facts=self._has_facts(),
-            has_scaling=self._scaling_known,
-        )
 
     def _compare_facts(self, facts):
         """Refuse weights that are for something else."""
@@ -420,7 +407,7 @@ class FilesMixin:
 
     def _take_facts(self, facts):
         """Become what has seen the data that the weights were trained on."""
-        of_weights = {fact.name for fact in FACTS if fact.goes_with_weights}
+        of_weights = {fact.name for fact in FACTS if fact.with_weights}
         self._set_facts({k: v for k, v in facts.items() if k in of_weights})
         spec = getattr(self.module_, "input_spec", None)
         self.network_shape_ = network_shape(self.image_shape_, spec)
@@ -445,15 +432,6 @@ class FilesMixin:
             output = self.module_(images.to(self.device_))
         output = output[0] if isinstance(output, tuple) else output
         return output.shape[1] if output.ndim == 2 else None
-
-
-def _taken_out(files):
-    """Return the file of the network's weights, and the others."""
-    files = {name: file for name, file in files.items() if file is not None}
-    if {"f_params", "f_module"} <= files.keys():
-        return None, files  # skorch says that these are the same.
-    names = [name for name in ("f_params", "f_module") if name in files]
-    return (files.pop(names[0]) if names else None), files
 
 
 @contextlib.contextmanager

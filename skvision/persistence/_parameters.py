@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import reprlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from typing import Any
 
@@ -221,21 +221,13 @@ def accepted_parameters(
     return accepted
 
 
-class _Everything(Collection[str]):
-    """All names."""
-
+class _Everything:
     def __contains__(self, name: object) -> bool:
         return True
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
 
 #: What the owner of an estimator trusts.
-EVERYTHING = _Everything()
+EVERYTHING: Any = _Everything()
 
 
 def shown(value: Any) -> str:

@@ -25,6 +25,7 @@ from sklearn.base import is_classifier, is_regressor
 from skorch.history import History
 from torch import nn
 
+from skvision._random import generator_state
 from skvision.exceptions import FormatError
 from skvision.networks._transfer import train_only, trained_names
 from skvision.networks._weights import check_weights
@@ -81,7 +82,7 @@ class Fact:
         Whether a file may set it to a value.
     needed_by : tuple of str
         The kinds of estimators (see `kind_of`) that have it whenever they are fitted.
-    goes_with_weights : bool, default=True
+    with_weights : bool, default=True
         Whether an estimator that has seen no data takes it from a file of weights. What
         belongs to a training does not.
     """
@@ -89,7 +90,7 @@ class Fact:
     name: str
     is_valid: Callable[[Any], bool]
     needed_by: tuple[str, ...] = ()
-    goes_with_weights: bool = True
+    with_weights: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Entry:
     absent : callable, default=None
         Returns what stands for it where a file's tree does not have it, as older files.
         By default that is an error.
-    goes_with_weights : bool, default=False
+    with_weights : bool, default=False
         Whether files of weights have it, too.
     """
 
@@ -121,7 +122,7 @@ class Entry:
     check: Callable[[Any, Mapping[str, Any]], Any]
     put: Callable[[Any, Any], None]
     absent: Callable[[Mapping[str, Any]], Any] | None = None
-    goes_with_weights: bool = False
+    with_weights: bool = False
 
 
 def kind_of(estimator: Any) -> str:
@@ -266,8 +267,8 @@ FACTS = (
     Fact("_output_kind", _is_one_of("logits", "Softmax", "LogSoftmax")),
     Fact("_channels_last", _is_bool),
     Fact("_n_values", _is_count),
-    Fact("_seed", _is_seed, _ALL, goes_with_weights=False),
-    Fact("_untrained_loss", _is_float, goes_with_weights=False),
+    Fact("_seed", _is_seed, _ALL, with_weights=False),
+    Fact("_untrained_loss", _is_float, with_weights=False),
     Fact("_target_shape", _is_target_shape, ("regressor",)),
     Fact("_target_dtype", _is_one_of("float32", "float64"), ("regressor",)),
     Fact("_layout", _is_one_of("grey", "first", "last", "flat"), _ALL),
@@ -294,7 +295,7 @@ def written_entries(
     written = {
         entry.key: entry.write(attributes[entry.attribute])
         for entry in ENTRIES
-        if entry.goes_with_weights or not with_weights
+        if entry.with_weights or not with_weights
     }
     return {key: value for key, value in written.items() if value is not _NOTHING}
 
@@ -445,7 +446,7 @@ def _leave(net: Any, value: Any) -> None:
     pass
 
 
-def _check_criterion(state: Any, of: Mapping[str, Any]) -> Any:
+def _take_loss(state: Any, of: Mapping[str, Any]) -> Any:
     own = of["criterion_"]
     if not hasattr(own, "load_state_dict"):
         return None
@@ -455,12 +456,12 @@ def _check_criterion(state: Any, of: Mapping[str, Any]) -> Any:
     return state
 
 
-def _put_criterion(net: Any, state: Any) -> None:
+def _put_loss(net: Any, state: Any) -> None:
     if state is not None:
         net.criterion_.load_state_dict(state)
 
 
-def _checked_optimizer(state: Any, of: Mapping[str, Any]) -> Any:
+def _take_optimizer(state: Any, of: Mapping[str, Any]) -> Any:
     check_optimizer(of["optimizer_"], state)
     return state
 
@@ -469,23 +470,35 @@ def _put_optimizer(net: Any, state: Any) -> None:
     set_optimizer_state(net.optimizer_, state)
 
 
-def _check_scaler(pair: Any, of: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return mean and deviation of pixels, or None twice."""
+def _pixels(scaler: Any) -> Any:
+    return scaler.mean, scaler.std
+
+
+def _check_pair(pair: Any, what: str, fits: Callable[[Any], bool]) -> tuple[Any, Any]:
+    """Return a mean and a deviation that can be used, or None twice."""
     mean, std = pair
     if mean is None or std is None:
         return None, None
-    n_values = 1 if of["_flat"] else of["image_shape_"][0]
-    for value in (mean, std):
-        if value.numel() not in (1, n_values) or not value.is_floating_point():
-            raise FormatError("its normalisation does not fit its images")
+    for name, value in (("mean", mean), ("deviation", std)):
+        if not fits(value) or not value.is_floating_point():
+            raise FormatError(f"the scale of its {what} has another shape or type")
+        check_finite({f"{name} of {what}": value})
     if not (std > 0).all():
-        raise FormatError("its normalisation divides by what is not positive")
-    check_finite({"mean": mean, "standard deviation": std})
+        raise FormatError(f"the scale of its {what} divides by what is not positive")
     return mean, std
 
 
-def _put_scaler(net: Any, pair: Any) -> None:
+def _check_pixels(pair: Any, of: Mapping[str, Any]) -> tuple[Any, Any]:
+    n_values = 1 if of["_flat"] else of["image_shape_"][0]
+    return _check_pair(pair, "pixels", lambda value: value.numel() in (1, n_values))
+
+
+def _put_pixels(net: Any, pair: Any) -> None:
     net.scaler_.set_statistics(*pair, device=net.device_)
+
+
+def _divisors(scaler: Any) -> Any:
+    return scaler.divisors and tuple(scaler.divisors)
 
 
 def _check_divisors(value: Any, of: Mapping[str, Any]) -> Divisors | None:
@@ -504,33 +517,24 @@ def _put_divisors(net: Any, value: Any) -> None:
     net.scaler_.divisors = value
 
 
-def _scale_of_targets(scaler: Any) -> Any:
+def _scale(scaler: Any) -> Any:
     target = getattr(scaler, "target", None)
     return _NOTHING if target is None else (target.mean, target.std)
 
 
-def _check_target_scaler(pair: Any, of: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return mean and deviation of a regressor's targets, or None twice."""
-    if "_target_shape" not in of or pair is None:
+def _check_scale(pair: Any, of: Mapping[str, Any]) -> tuple[Any, Any]:
+    if "_target_shape" not in of:
         return None, None
-    mean, std = pair
-    if mean is None or std is None:
-        return None, None
-    for value in (mean, std):
-        if value.shape != (of["n_outputs_"],) or not value.is_floating_point():
-            raise FormatError("the scale of its targets does not fit its outputs")
-    if not (std > 0).all():
-        raise FormatError("the scale of its targets divides by what is not positive")
-    check_finite({"mean of targets": mean, "deviation of targets": std})
-    return mean, std
+    shape = (of["n_outputs_"],)
+    return _check_pair(pair, "targets", lambda value: value.shape == shape)
 
 
-def _put_target_scaler(net: Any, pair: Any) -> None:
+def _put_scale(net: Any, pair: Any) -> None:
     if hasattr(net.scaler_, "target"):
         net.scaler_.target.set_statistics(*pair, device=net.device_)
 
 
-def _no_target_scaler(tree: Mapping[str, Any]) -> Any:
+def _no_scale(tree: Mapping[str, Any]) -> Any:
     """Return the scale of targets of before there was one: none at all."""
     if "normalize_target" in tree["params"]:
         raise FormatError("it has no scale of its targets")
@@ -547,6 +551,10 @@ def _check_generator(state: Any, of: Mapping[str, Any]) -> Any:
 
 def _put_generator(net: Any, state: Any) -> None:
     vars(net)["_generator"].set_state(state)
+
+
+def _take_history(epochs: Any, of: Mapping[str, Any]) -> Any:
+    return check_history(epochs)
 
 
 def _put_history(net: Any, epochs: Any) -> None:
@@ -579,7 +587,7 @@ def _put_remembered(net: Any, states: Any) -> None:
             setattr(callback, key, value)
 
 
-def _check_names(names: Any, of: Mapping[str, Any]) -> set[str]:
+def _take_names(names: Any, of: Mapping[str, Any]) -> set[str]:
     return {str(name) for name in names}
 
 
@@ -595,7 +603,7 @@ def _check_schedules(steps: Any, of: Mapping[str, Any]) -> dict[str, tuple[str, 
     return {name: tuple(pair) for name, pair in steps.items()}
 
 
-def _check_trained(names: Any, of: Mapping[str, Any]) -> Any:
+def _take_trained(names: Any, of: Mapping[str, Any]) -> Any:
     return None if names is None else check_trained(of["module_"], names)
 
 
@@ -604,111 +612,55 @@ def _put_trained(net: Any, names: Any) -> None:
         train_only(net.module_, names)
 
 
-def _put_as(attribute: str) -> Callable[[Any, Any], None]:
-    return lambda net, value: vars(net).update({attribute: value})
+def _put_names(net: Any, names: Any) -> None:
+    vars(net)["_pretrained_names"] = names
+
+
+def _put_schedules(net: Any, steps: Any) -> None:
+    vars(net)["_schedule_steps"] = steps
+
+
+def _none(tree: Mapping[str, Any]) -> None:
+    return None
 
 
 ENTRIES = (
     # The network gets its weights when it is built, within limits.
     Entry("module_", "module_", _state_of, _take, _leave),
+    Entry("criterion_", "criterion_", _state_of, _take_loss, _put_loss, _none),
+    Entry("optimizer_", "optimizer_", _state_of, _take_optimizer, _put_optimizer),
+    Entry("scaler", "scaler_", _pixels, _check_pixels, _put_pixels, with_weights=True),
+    # Files of before divided uint8 alone, and said nothing.
     Entry(
-        "criterion_",
-        "criterion_",
-        _state_of,
-        _check_criterion,
-        _put_criterion,
-        absent=lambda tree: None,
-    ),
-    Entry("optimizer_", "optimizer_", _state_of, _checked_optimizer, _put_optimizer),
-    Entry(
-        "scaler",
-        "scaler_",
-        lambda scaler: (scaler.mean, scaler.std),
-        _check_scaler,
-        _put_scaler,
-        goes_with_weights=True,
-    ),
-    Entry(
-        "divisors",
-        "scaler_",
-        lambda scaler: scaler.divisors and tuple(scaler.divisors),
-        _check_divisors,
-        _put_divisors,
-        # Files of before divided uint8 alone, and said nothing.
+        *("divisors", "scaler_", _divisors, _check_divisors, _put_divisors),
         absent=lambda tree: (255, 1),
-        goes_with_weights=True,
+        with_weights=True,
     ),
     Entry(
-        "target_scaler",
-        "scaler_",
-        _scale_of_targets,
-        _check_target_scaler,
-        _put_target_scaler,
-        absent=_no_target_scaler,
-        goes_with_weights=True,
+        *("target_scaler", "scaler_", _scale, _check_scale, _put_scale),
+        absent=_no_scale,
+        with_weights=True,
     ),
-    Entry(
-        "generator",
-        "_generator",
-        lambda generator: generator.get_state(),
-        _check_generator,
-        _put_generator,
-    ),
-    Entry(
-        "history",
-        "history_",
-        lambda history: history.to_list(),
-        lambda epochs, of: check_history(epochs),
-        _put_history,
-    ),
+    Entry("generator", "_generator", generator_state, _check_generator, _put_generator),
+    Entry("history", "history_", History.to_list, _take_history, _put_history),
     Entry("callbacks", "callbacks_", _remembered, _check_remembered, _put_remembered),
+    Entry("pretrained_names", "_pretrained_names", sorted, _take_names, _put_names),
     Entry(
-        "pretrained_names",
-        "_pretrained_names",
-        sorted,
-        _check_names,
-        _put_as("_pretrained_names"),
-    ),
-    Entry(
-        "schedules",
-        "_schedule_steps",
-        dict,
-        _check_schedules,
-        _put_as("_schedule_steps"),
+        *("schedules", "_schedule_steps", dict, _check_schedules, _put_schedules),
         absent=lambda tree: {},
     ),
-    Entry(
-        "trained",
-        "module_",
-        trained_names,
-        lambda names, of: (
-            None if names is None else check_trained(of["module_"], names)
-        ),
-        _put_trained,
-        absent=lambda tree: None,
-    ),
+    Entry("trained", "module_", trained_names, _take_trained, _put_trained, _none),
 )
 
 #: What holds tensors, which pickles have as they are on the CPU.
 PARTS = ("module_", "scaler_", "criterion_", "optimizer_")
 
 #: What is made again of the parameters and the facts; pickles have it as it is.
-REMADE = frozenset(
-    {
-        "_frozen",
-        "_labels_are_codes",
-        "_made_with",
-        "_prefixed",
-        "cuda_dependent_attributes_",
-        "device_",
-        "init_context_",
-        "initialized_",
-        "n_features_in_",
-        "network_shape_",
-        "prefixes_",
-        "virtual_params_",
-    }
-)
+REMADE = {
+    *("_frozen", "_labels_are_codes", "_made_with", "_prefixed", "n_features_in_"),
+    *("network_shape_", "device_", "initialized_", "init_context_"),
+    *("virtual_params_", "prefixes_", "cuda_dependent_attributes_"),
+}
 
 #: What a training that is going on knows of itself; neither files nor pickles have it.
-OF_A_RUN = frozenset({"_run"})
+OF_A_RUN = {"_run"}

@@ -40,7 +40,6 @@ def write_state(
     target: Any,
     state: Mapping[str, Any],
     note: str | None = None,
-    *,
     use_safetensors: bool = False,
 ) -> None:
     """Write a ``state_dict``; an older file is kept if anything goes wrong.
@@ -56,9 +55,7 @@ def write_state(
     if isinstance(target, (str, os.PathLike)):
         write_atomically(
             target,
-            lambda file: write_state(
-                file, state, note, use_safetensors=use_safetensors
-            ),
+            lambda file: write_state(file, state, note, use_safetensors),
         )
     elif use_safetensors:
         metadata = {} if note is None else {"format": "pt", _ENTRY: note}
@@ -73,7 +70,7 @@ def write_state(
 
 
 def read_state(
-    source: Any, title: str, *, use_safetensors: bool, device: Any
+    source: Any, title: str, use_safetensors: bool, device: Any
 ) -> tuple[Any, str | None]:
     """Return what is in a file, and the note beside it or None."""
     if use_safetensors:
@@ -107,9 +104,7 @@ class Note(NamedTuple):
     entries: dict[str, Any]
 
 
-def written_note(
-    kind: str, attributes: Mapping[str, Any], *, has_facts: bool, has_scaling: bool
-) -> str:
+def written_note(kind: str, attributes: Mapping[str, Any]) -> str:
     """Return what goes with an estimator's weights, as a line of text.
 
     Parameters
@@ -118,13 +113,11 @@ def written_note(
         See `kind_of`.
     attributes : dict
         Of an estimator that is initialized.
-    has_facts, has_scaling : bool
-        Whether it has seen data, and whether the scale of pixels is known.
     """
-    facts = facts_of(attributes) if has_facts else None
-    note = {"kind": kind, "facts": facts}
+    has_seen_data = "n_features_in_" in attributes
+    note = {"kind": kind, "facts": facts_of(attributes) if has_seen_data else None}
     note |= written_entries(attributes, with_weights=True)
-    if not has_scaling:
+    if not attributes.get("_scaling_known"):
         note["scaler"] = None
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(encode(note, tensors))
