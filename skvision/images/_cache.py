@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import mmap
 import os
@@ -61,6 +62,7 @@ class PixelCache:
         self._fd = -1
         self._n_single = 0
         if self.enabled:
+            _open_before_forks()
             _unopened.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,5 +184,8 @@ def _open_all() -> None:
             cache.open()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_open_all)
+@functools.cache
+def _open_before_forks() -> None:
+    """Let worker processes be forked from now on with all files open."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_open_all)
