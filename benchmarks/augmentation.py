@@ -32,7 +32,7 @@ from benchmarks._report import write
 from benchmarks._timing import ratios, take_turns
 from skvision import ImageClassifier
 from skvision.datasets import load_image_folder
-from skvision.images._inputs import as_images
+from skvision.images import open_images
 from skvision.networks import LeNet
 from skvision.preprocessing import RandomHorizontalFlip, RandomShift, apply_transforms
 from skvision.training import BatchLoader, ImageDataset
@@ -196,7 +196,7 @@ def fit_ours(X: np.ndarray, y: np.ndarray) -> None:
 
 
 def our_batches(X: np.ndarray, y: np.ndarray) -> Iterator[torch.Tensor]:
-    data = ImageDataset(as_images(X), torch.from_numpy(y))
+    data = ImageDataset(open_images(X).images, torch.from_numpy(y))
     transforms = [RandomHorizontalFlip(), RandomShift(SHIFT)]
     for images, _ in BatchLoader(data, BATCH_SIZE, shuffle=True):
         yield apply_transforms(images.float().div_(255), transforms)

@@ -29,9 +29,8 @@ __all__ = [
 
 # Pickles of before know what lies in `images` by now as modules of this package.
 for _name in (
-    *("_cache", "_decode", "_files", "_identity", "_kinds", "_labels", "_layout"),
-    *("_maps", "_names", "_readers", "_sequence", "_steps", "_transforms"),
-    *("_unwrap", "_vision"),
+    *("_cache", "_layout", "_maps", "_names", "_readers", "_sequence", "_steps"),
+    *("_transforms", "_vision"),
 ):
     sys.modules[f"{__name__}.{_name}"] = importlib.import_module(
         f"skvision.images.{_name}"

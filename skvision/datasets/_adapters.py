@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_consistent_length
 
 from skvision._compat import StrOptions, validate_params
-from skvision.images._adapters import Listed, images_of
-from skvision.images._decode import is_pil
-from skvision.images._kinds import check_kind, is_pairs, paths_of
-from skvision.images._labels import labels_of
-from skvision.images._layout import Channels, layout_of
-from skvision.images._names import NamedLabels, names_for
-from skvision.images._readers import ArrayReader, Cache, PathReader
+from skvision.images._adapters import Listed
+from skvision.images._names import NamedLabels
+from skvision.images._open import open_images
+from skvision.images._readers import Cache
 from skvision.images._sequence import ImageSequence
-from skvision.images._unwrap import held_in, is_dataset
+from skvision.images._sources import Sliced, Stored, source_of
 
 __all__ = ["as_Xy"]
 
@@ -126,56 +122,23 @@ def as_Xy(
     >>> scores.shape
     (2,)
     """
-    cache = "auto" if cache == "auto" else bool(cache)
-    if (held := held_in(dataset)) is not None:
-        dataset, y = held[0], held[1] if y is None else y
-    if is_pairs(dataset) or _is_list_of_images(dataset):
-        dataset = Listed(dataset)
-    if is_dataset(dataset):
-        X = images_of(dataset, cache, Channels(channels))
-        given = y is not None
-        y = y if given else labels_of(dataset)
-        if y is not None and (names := names_for(dataset, y, given=given)) is not None:
-            X.labels = NamedLabels(np.asarray(y), names)
-        name = type(dataset).__name__
-        listed = isinstance(dataset, Listed)
-        what = "Lists carry" if listed else f"The items of the {name} data set carry"
-    else:
-        X = _images_without_labels(dataset, cache, channels)
-        what = "Arrays and paths carry"
-    if y is None:
-        raise ValueError(f"{what} no labels: give them as y, or images with labels.")
-    y = np.asarray(y)
-    check_consistent_length(X, y)
-    return X, y
-
-
-def _is_list_of_images(X: Any) -> bool:
-    if not isinstance(X, (list, tuple)) or not len(X):
-        return False
-    return is_pil(X[0]) or getattr(X[0], "ndim", 0) in (2, 3)
-
-
-def _images_without_labels(X: Any, cache: Cache, channels: str) -> ImageSequence:
-    if (paths := paths_of(X)) is not None:
-        return ImageSequence(PathReader(paths, cache))
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    check_kind(X, "as_Xy expects a data set or an array,")
-    if isinstance(X, (list, tuple)) and not len(X):
-        raise TypeError("as_Xy expects images or paths; got list without any.")
-    if isinstance(X, (list, tuple)) or hasattr(X, "__array__"):
-        X = np.asarray(X)
-    if isinstance(X, np.ndarray) and X.dtype != object:
-        if X.ndim not in (2, 3, 4) or 0 in X.shape:
-            raise ValueError(
-                "as_Xy expects an array of shape (n, height, width), (n, height, "
-                "width, channels), (n, channels, height, width) or (n, n_features); "
-                f"got shape {X.shape}."
-            )
-        return ImageSequence(ArrayReader(X, layout_of(X.shape, channels)))
-    raise TypeError(
-        "as_Xy expects a data set or an array, a tensor, or a list of images or of "
-        f"paths of image files; got {type(X).__name__}."
+    source = source_of(dataset)
+    if isinstance(source, Sliced):
+        source = Stored(dataset)  # What it is a view of has labels as well.
+    images, labels, schema = open_images(
+        source,
+        y,
+        channels=channels,
+        cache="auto" if cache == "auto" else bool(cache),
+        lazy=True,
     )
+    if labels is None:
+        raise ValueError(
+            f"{source.title} no labels: give them as y, or images with labels."
+        )
+    labels = np.asarray(labels)
+    check_consistent_length(images, labels)
+    if schema.names is not None:
+        named = NamedLabels(labels, schema.names)
+        images = ImageSequence(images.reader, images.rows, named)
+    return images, labels

@@ -18,7 +18,6 @@ from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import check_reconstruction
 from skvision.estimators._turns import looking
-from skvision.images._inputs import appearance
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 
 __all__ = ["ImageAutoencoder"]
@@ -226,10 +225,12 @@ class ImageAutoencoder(
         images : ndarray
             In the layout and range of X, and integers of its type if it holds such.
         """
-        images = self._batches(X, self.infer)
-        given = self._check_images(X, reset=False)
+        self.check_is_fitted()
+        opened = self._opened(X)
+        images = self._batches(opened, self.infer).to(self.device_)
+        schema = opened.schema
         return self._as_given(
-            self.scaler_.undo(images.to(self.device_)).cpu(), *appearance(X, given)
+            self.scaler_.undo(images).cpu(), schema.layout, schema.dtype
         )
 
     @looking
@@ -287,10 +288,13 @@ class ImageAutoencoder(
     def _auto_module(self):
         return "dense_autoencoder" if self._flat else "conv_autoencoder"
 
-    def _carried(self, X):
+    def _labels_of(self, source, y):
         return None
 
-    def _check_target(self, X, y):
+    def _by_name(self, X, y):
+        return X, y
+
+    def _check_target(self, y):
         return None
 
     def _encode_target(self, y, weight, *, reset, classes=None):

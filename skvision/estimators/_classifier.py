@@ -19,12 +19,8 @@ from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import has_decisions, has_probabilities
 from skvision.estimators._turns import looking
-from skvision.images._names import (
-    names_for,
-    renamed,
-    warn_if_hidden,
-    warn_if_numbered_otherwise,
-)
+from skvision.images._names import warn_if_hidden, warn_if_numbered_otherwise
+from skvision.images._sources import source_of
 from skvision.training._losses import class_response, identity
 
 __all__ = ["ImageClassifier"]
@@ -188,6 +184,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         proba : ndarray of shape (n, n_classes)
             In the order of ``classes_``.
         """
+        X = source_of(X)
         warn_if_numbered_otherwise(X, self)
         return self._as_probabilities(self._raw_predict(X))
 
@@ -226,6 +223,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         y : ndarray of shape (n,)
             Labels as they were given to ``fit``.
         """
+        X = source_of(X)
         warn_if_numbered_otherwise(X, self)
         best = self._raw_predict(X).argmax(axis=1)
         return self.classes_[best]
@@ -239,19 +237,6 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     # ------------------------------------------------------------------ hooks
 
-    def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
-        given = y is not None
-        y = self._given_or_carried(X, y)
-        names = names_for(X, y, given=given)
-        if not reset:
-            y = renamed(y, names, self)
-        data = super()._check_training_data(
-            X, y, sample_weight, reset=reset, classes=classes
-        )
-        if reset:
-            self._set_class_names(names or {})
-        return data
-
     def _set_class_names(self, names):
         """Keep the names of all classes, or none."""
         vars(self).pop("class_names_", None)
@@ -260,8 +245,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             self.class_names_ = np.array([names[label] for label in labels])
             warn_if_hidden(self.class_names_.tolist())
 
-    def _check_target(self, X, y):
-        y = self._given_or_carried(X, y)
+    def _check_target(self, y):
         check_labels(y, "y")
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)

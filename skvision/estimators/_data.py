@@ -9,27 +9,21 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length
 from skorch.utils import to_device
 from torch.utils.data import Dataset
 
 from skvision._compat import check_sample_weight
 from skvision._random import next_seed
 from skvision.estimators._checks import wrong_order
-from skvision.images._inputs import (
-    _to_numpy,
-    appearance,
-    as_images,
-    as_targets,
-    is_flat,
-    labels_by_name,
-    labels_in,
-    without_labels,
-    wrong_shape,
-)
-from skvision.images._readers import ArrayReader, PathReader
+from skvision.images._arrays import as_numpy
+from skvision.images._names import renamed
+from skvision.images._open import OpenedImages, labels_by_name, open_images
+from skvision.images._readers import PathReader
+from skvision.images._schema import ImageSchema
 from skvision.images._sequence import ImageSequence
-from skvision.images._unwrap import is_dataset, unwrap
+from skvision.images._sources import source_of
+from skvision.images._unwrap import unwrap
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 
 __all__ = ["DataMixin", "Split", "read_files"]
@@ -68,7 +62,7 @@ class DataMixin:
             return X
         self.check_is_fitted()
         X, y = self._by_name(X, y)
-        return ShownDataset(self._check_images(X, reset=not self._has_facts()), y)
+        return ShownDataset(self._opened(X).images, y)
 
     def _encoded(self, data):
         """Return any data set as the loss gets it, without weights unless it has."""
@@ -76,10 +70,10 @@ class DataMixin:
             return data
         if isinstance(data, ShownDataset) and data.source is not None:
             return ImageDataset(data.source.images, data.source.y)
-        data, y = self._by_name(data, None)
-        images = self._check_new_images(data)
+        X, y = self._by_name(source_of(data), None)
+        images = self._checked_scale(self._opened(X))
         if y is not None:
-            y, _ = self._encode_target(self._check_target(None, y), None, reset=False)
+            y, _ = self._encode_target(self._check_target(y), None, reset=False)
         return ImageDataset(images, y)
 
     def _to_predict(self, X):
@@ -90,7 +84,8 @@ class DataMixin:
             images = X.images
         else:
             self.check_is_fitted()
-            images = self._check_new_images(X)
+            opened = X if isinstance(X, OpenedImages) else self._opened(X)
+            images = self._checked_scale(opened)
         return ImageDataset(images, torch.arange(len(images)))
 
     def forward_iter(self, X, training=False, device="cpu"):
@@ -124,114 +119,78 @@ class DataMixin:
         if n_done < len(data):
             raise wrong_order(self.iterator_valid)
 
-    def _check_images(self, X, *, reset):
-        """Return X as an ImageSequence; learn or compare its shape."""
-        fold = None if self.image_shape is None else tuple(self.image_shape)
-        given = X = without_labels(X)
-        if not reset:
-            self._check_not_single(X)
-        if is_flat(X):
-            X = _to_numpy(X) if isinstance(X, torch.Tensor) else X
-            X = validate_data(self, X, reset=reset, dtype="numeric")
-            images = self._fold(ArrayReader(X, "flat"), None, reset=reset)
-        else:
-            expected = None if reset else self.image_shape_
-            images = as_images(X, channels=self.channels, expected=expected)
-            if reset:
-                vars(self).pop("feature_names_in_", None)
-            if images.flat:
-                images = self._fold(images.reader, images.rows, reset=reset)
-        if fold is not None and images.image_shape != fold:
-            raise ValueError(
-                f"image_shape={fold}, but X has images of shape {images.image_shape}."
-            )
-        if self.dtype == "float32":
-            _check_range(images)
+    def _opened(self, X, *, reset=None):
+        """Return images, without labels; learn or compare what is known of them."""
+        reset = not self._has_facts() if reset is None else reset
         if reset:
-            self.image_shape_ = images.image_shape
-            self._flat = images.flat
-            self.n_features_in_ = math.prod(images.image_shape)
-            self._layout, self._pixel_dtype = appearance(given, images)
-        elif images.image_shape != self.image_shape_ or images.flat != self._flat:
-            raise wrong_shape(
-                images.image_shape, self.image_shape_, type(self).__name__
-            )
-        return images
+            vars(self).pop("feature_names_in_", None)
+        opened = open_images(
+            X,
+            labelled=False,
+            channels=self.channels,
+            image_shape=self.image_shape,
+            fitted=None if reset else self._schema,
+            estimator=self,
+        )
+        if self.dtype == "float32":
+            _check_range(opened.images)
+        if reset:
+            schema = opened.schema
+            self.image_shape_, self._flat = schema.shape, schema.flat
+            self.n_features_in_ = math.prod(schema.shape)
+            self._layout, self._pixel_dtype = schema.layout, schema.dtype
+        return opened
 
-    def _check_not_single(self, X):
-        """Refuse one image in the place of several, and say what to give."""
-        c, height, width = self.image_shape_
-        shapes = {(c, height, width), (height, width, c)}
-        if c == 1:
-            # (1, H, W) are images as well, of which there is one.
-            shapes = {(height, width), (height, width, 1)}
-        shape = getattr(X, "shape", ())
-        if not self._flat and not is_dataset(X) and tuple(shape) in shapes:
-            message = f"X has the shape of a single image, {tuple(shape)}."
-            if len(shape) == 2:
-                message = (
-                    f"X has {width} features, but {type(self).__name__} is expecting "
-                    f"{height * width} features as input: it has the shape of a single "
-                    f"image, {tuple(shape)}."
-                )
-            raise ValueError(f"{message} Give a batch of one, X[None].")
-
-    def _fold(self, reader, rows, *, reset):
-        """Return flat rows, as images where they are to be such."""
-        shape, layout = self.image_shape, "first"
-        if shape is None and not reset and not self._flat:
-            # Tools make rows of n_features_in_ values of the arrays that they get.
-            shape, layout = self.image_shape_, self._layout
-        if shape is None:
-            return ImageSequence(reader, rows)
-        n_channels, height, width = shape = tuple(shape)
-        n_features = reader.image_shape[2]
-        if math.prod(shape) != n_features:
-            raise ValueError(
-                f"image_shape={shape} has {math.prod(shape)} values, but the rows of X "
-                f"have {n_features} features."
-            )
-        if layout == "last":
-            array = reader.array.reshape(-1, height, width, n_channels)
-            return ImageSequence(ArrayReader(array, "last"), rows)
-        reader = ArrayReader(reader.array, "flat", image_shape=shape)
-        return ImageSequence(reader, rows)
+    @property
+    def _schema(self):
+        """What is known of the images of fit."""
+        dtype = np.dtype(self._pixel_dtype)
+        return ImageSchema(self.image_shape_, self._layout, dtype, self._flat)
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
-        y = self._check_target(X, y)
-        images = self._check_images(X, reset=reset)
+        """Return checked images, encoded targets and weights; learn or compare them."""
+        source, given = source_of(X), y is not None
+        y = self._labels_of(source, y)
+        names = source.names_for(y, given=given) if is_classifier(self) else None
+        y = self._check_target(y if reset else renamed(y, names, self))
+        images = self._opened(source, reset=reset).images
         check_consistent_length(images, y)
         weight = None
         if sample_weight is not None:
-            weight = as_targets(sample_weight, "sample_weight")
+            weight = as_numpy(sample_weight, "sample_weight")
             weight = check_sample_weight(
                 weight, images, dtype=np.float64, ensure_non_negative=True
             )
             images, y, weight = _without_zeros(images, y, weight, "sample_weight")
         y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
+        if reset:
+            self._set_class_names(names)
         # Classes may have a weight of zero as well.
         images, y, weight = _without_zeros(images, y, weight, "class_weight")
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
 
-    def _carried(self, X):
-        """Return the labels that X carries, or None."""
-        return labels_in(X)
-
-    def _by_name(self, X, y):
-        """Return X, and y or the labels that X carries, as they are encoded."""
-        if is_classifier(self):
-            return labels_by_name(self, X, y)
-        return X, self._carried(X) if y is None else y
-
-    def _given_or_carried(self, X, y):
+    def _labels_of(self, source, y):
         """Return y, or the labels that X carries."""
-        if y is None and (y := self._carried(X)) is None:
+        return self._required(source.labels() if y is None else y)
+
+    def _required(self, y):
+        """Return targets that must be there as an array."""
+        if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None, and X carries no labels: its items are no (image, label) "
                 "pairs."
             )
-        return as_targets(y)
+        return as_numpy(y, "y")
+
+    def _set_class_names(self, names):
+        """Keep the names of all classes, or none."""
+
+    def _by_name(self, X, y):
+        """Return X, and y or the labels that X carries, as they are encoded."""
+        if is_classifier(self):
+            return labels_by_name(self, X, y)
+        return X, source_of(X).labels() if y is None else y
 
     def _split(self, data, *, weighted=False):
         """Return training and validation rows.
@@ -301,7 +260,7 @@ class DataMixin:
         kept = data.subset(rows)
         if data.y is not None and getattr(unwrap(part)[0], "source", None) is not data:
             # Images go with other targets than they had.
-            y = self._check_target(part, None)
+            y = self._check_target(self._labels_of(source_of(part), None))
             kept.y, _ = self._encode_target(y, None, reset=False)
         return self._balanced(kept)
 
@@ -316,7 +275,7 @@ def _rows_in(part, data):
     whole, rows = unwrap(part)
     if getattr(whole, "source", None) is data:
         return np.arange(len(data)) if rows is None else rows
-    images = without_labels(part)
+    images = source_of(part).X
     reader = getattr(images, "reader", None)
     if isinstance(reader, RowsReader) and reader.data is data:
         return np.arange(len(data)) if images.rows is None else images.rows

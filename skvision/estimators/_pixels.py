@@ -183,11 +183,10 @@ class PixelsMixin:
                 type(self).__name__,
             )
 
-    def _check_new_images(self, X):
-        """Return X, which an estimator is applied to, as an ImageSequence."""
-        images = self._check_images(X, reset=not self._has_facts())
-        self._check_scale(images)
-        return self._scaled_in_full(images)
+    def _checked_scale(self, opened):
+        """Return images that the estimator is applied to, as its scaler gets them."""
+        self._check_scale(opened.images)
+        return self._scaled_in_full(opened.images)
 
     def _scaled_in_full(self, images):
         """Return images that leave nothing to a scaler that takes uint8 as it is."""

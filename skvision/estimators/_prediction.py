@@ -10,7 +10,7 @@ from torch import nn
 from skvision._random import isolated_random_state
 from skvision._warnings import warn
 from skvision.estimators._turns import looking
-from skvision.images._inputs import labels_by_name
+from skvision.images._open import labels_by_name
 from skvision.training._losses import NONLINEARITIES, identity
 
 __all__ = ["PredictionMixin"]
@@ -116,7 +116,7 @@ class PredictionMixin:
         """
         with isolated_random_state(getattr(self, "device_", torch.device("cpu"))):
             X, y = labels_by_name(self, X, y)
-            return super().score(X, self._given_or_carried(X, y), sample_weight)
+            return super().score(X, self._required(y), sample_weight)
 
 
 def _has_rows(output, n_rows):

@@ -214,10 +214,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     # ------------------------------------------------------------------ hooks
 
-    def _check_target(self, X, y):
+    def _labels_of(self, source, y):
         if y is None:
-            warn_if_codes(X, self)
-        y = self._given_or_carried(X, y)
+            warn_if_codes(source, self)
+        return super()._labels_of(source, y)
+
+    def _check_target(self, y):
         check_not_masked(y, "y")
         dtypes = [np.float64, np.float32]
         y = check_array(y, ensure_2d=False, dtype=dtypes, input_name="y")

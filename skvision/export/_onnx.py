@@ -23,7 +23,6 @@ from skvision._compat import Interval, validate_params
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.estimators._turns import look
-from skvision.images._inputs import appearance
 from skvision.persistence._atomic import write_atomically
 
 __all__ = ["export_onnx"]
@@ -227,8 +226,8 @@ class _Look(NamedTuple):
     def of(cls, estimator: Any, example: Any) -> _Look:
         """Return the look of `example`, or else of what the estimator was fitted on."""
         if example is not None:
-            images = estimator._check_images(example, reset=False)
-            layout, dtype = appearance(example, images)
+            images, _, schema = estimator._opened(example)
+            layout, dtype = schema.layout, schema.dtype
             estimator._check_scale(images)
         else:
             layout, dtype = estimator._layout, estimator._pixel_dtype

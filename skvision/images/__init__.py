@@ -1,1 +1,7 @@
-"""What X is, and how images are read from it."""
+"""What X may be, and how images, labels and names of classes are read from it."""
+
+from skvision.images._open import OpenedImages, open_images
+from skvision.images._schema import ImageSchema
+from skvision.images._sequence import ImageSequence
+
+__all__ = ["ImageSchema", "ImageSequence", "OpenedImages", "open_images"]

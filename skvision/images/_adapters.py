@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from skvision._random import isolated_random_state
+from skvision.images._arrays import as_numpy
 from skvision.images._layout import AUTO, Channels
 from skvision.images._readers import (
     ArrayReader,
@@ -19,7 +20,6 @@ from skvision.images._readers import (
     DatasetReader,
     FlatItemError,
     Reader,
-    check_tensor,
     kind_of,
 )
 from skvision.images._sequence import ImageSequence
@@ -109,12 +109,10 @@ def _memory_reader(
 ) -> Reader | None:
     """Read whole batches from a data set's own array, if that gives the same."""
     if type(dataset) is TensorDataset:
-        check_tensor(dataset.tensors[0], "the TensorDataset")
-        tensor = dataset.tensors[0].detach().cpu()
-        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-        if tensor.ndim not in (2, 3, 4):
+        array = as_numpy(dataset.tensors[0], "the TensorDataset")
+        if array.ndim not in (2, 3, 4):
             return None
-        return ArrayReader(tensor.numpy(), channels.of_batch(tuple(tensor.shape)))
+        return ArrayReader(array, channels.of_batch(array.shape))
     data = getattr(dataset, "data", None)
     array = data.numpy() if isinstance(data, torch.Tensor) else data
     if (

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import ConcatDataset
 
 from skvision._warnings import warn
 from skvision.images._files import is_hidden
-from skvision.images._labels import labels_at_hand
-from skvision.images._unwrap import is_dataset, is_own, unwrap
+from skvision.images._unwrap import is_own, unwrap
+
+if TYPE_CHECKING:
+    from skvision.images._sources import Source
 
 __all__ = [
     "NamedLabels",
     "class_names_of",
+    "may_have_names",
     "nameless",
-    "names_for",
-    "names_in",
+    "names_of",
     "names_of_fitted",
     "renamed",
     "warn_if_codes",
@@ -46,42 +48,23 @@ class NamedLabels(NamedTuple):
         return NamedLabels(self.y[key], self.names)
 
 
-def names_in(X: Any) -> dict[int, str] | None:
-    """Return the names of classes by label that X carries, or None.
+def names_of(dataset: Any) -> dict[int, str] | None:
+    """Return the names of classes by label that a data set carries, or None.
 
     Data sets have them as torchvision's do, in ``class_to_idx`` or ``classes``.
+
+    Raises
+    ------
+    ValueError
+        If data sets one after the other number their classes differently.
     """
-    if is_dataset(X):
-        return _names_of(unwrap(X)[0])
-    labels = getattr(X, "labels", None)
-    return labels.names if isinstance(labels, NamedLabels) else None
+    return _names_of(unwrap(dataset)[0])
 
 
-def names_for(X: Any, y: Any, *, given: bool) -> dict[int, str] | None:
-    """Return the names that X carries if they belong to some labels.
-
-    Parameters
-    ----------
-    X : images of any kind
-    y : array-like
-    given : bool
-        Whether the labels came beside X: then they may be others than X carries.
-    """
-    y = np.asarray(y)
-    if y.ndim != 1 or y.dtype.kind not in "iu":
-        return None
-    if given:
-        if is_dataset(X):
-            base = unwrap(X)[0]
-            if not _is_joined(base) and _names_of(base) is None:
-                return None  # No item need be read.
-            own = labels_at_hand(X)
-        else:
-            own = getattr(getattr(X, "labels", None), "y", None)
-        if own is None or not np.array_equal(y, own):
-            return None
-    names = names_in(X)
-    return names if names is not None and np.isin(y, list(names)).all() else None
+def may_have_names(dataset: Any) -> bool:
+    """Whether a data set carries names, unless its parts contradict each other."""
+    base = unwrap(dataset)[0]
+    return _is_joined(base) or _names_of(base) is not None
 
 
 def _is_joined(dataset: Any) -> bool:
@@ -185,11 +168,11 @@ def renamed(y: Any, names: Mapping[int, str] | None, net: Any) -> Any:
     return labels[places]
 
 
-def warn_if_numbered_otherwise(X: Any, net: Any) -> None:
+def warn_if_numbered_otherwise(source: Source, net: Any) -> None:
     """Warn if X has other labels for the names of classes than a classifier has."""
     known = names_of_fitted(net)
     try:
-        names = names_in(X) if known else None
+        names = source.names() if known else None
     except ValueError:
         return  # Of data sets that contradict each other, which have images as well.
     for label, name in (names or {}).items():
@@ -203,10 +186,10 @@ def warn_if_numbered_otherwise(X: Any, net: Any) -> None:
             return
 
 
-def warn_if_codes(X: Any, net: Any) -> None:
+def warn_if_codes(source: Source, net: Any) -> None:
     """Warn if a regressor gets, for numbers, the codes of classes with other names."""
     try:
-        names = names_in(X)
+        names = source.names()
     except ValueError:
         return  # Of data sets that contradict each other, whose labels stand.
     for label, name in (names or {}).items():

@@ -11,19 +11,14 @@ from torch.utils.data import Dataset, Subset
 
 from skvision._compat import num_samples, safe_indexing
 
-__all__ = ["held_in", "is_dataset", "is_own", "unwrap"]
-
-
-def is_dataset(X: Any) -> bool:
-    """Whether X is a map-style data set or skorch's SliceDataset."""
-    return isinstance(X, Dataset) or _is_slice_dataset(X)
+__all__ = ["held_in", "is_own", "is_slice_dataset", "unwrap"]
 
 
 def unwrap(dataset: Any) -> tuple[Any, np.ndarray | None]:
     """Return the innermost data set and the rows of it that are meant."""
     rows = None
     while True:
-        if _is_slice_dataset(dataset) and _is_plain(dataset):
+        if is_slice_dataset(dataset) and _is_plain(dataset):
             if dataset.idx != 0:
                 raise ValueError(
                     f"Got a SliceDataset with idx={dataset.idx}, which holds no "
@@ -51,13 +46,11 @@ def unwrap(dataset: Any) -> tuple[Any, np.ndarray | None]:
     return dataset, rows
 
 
-def held_in(dataset: Any) -> tuple[Any, Any] | None:
+def held_in(dataset: Dataset) -> tuple[Any, Any] | None:
     """Return X and y that skorch's ``Dataset`` holds, or those of a ``Subset`` of one.
 
     None where it is another data set, or a subclass that makes items of its own.
     """
-    if not isinstance(dataset, Dataset):
-        return None
     base, rows = unwrap(dataset)
     kind = type(base)
     if (
@@ -79,7 +72,8 @@ def is_own(dataset: Any, module: str) -> bool:
     return type(dataset).__getitem__.__module__.startswith(module)
 
 
-def _is_slice_dataset(X: Any) -> bool:
+def is_slice_dataset(X: Any) -> bool:
+    """Whether X is skorch's SliceDataset."""
     # By its attributes, since skorch.helper is slow to import and rarely needed.
     return all(hasattr(X, name) for name in ("dataset", "idx", "indices_"))
 

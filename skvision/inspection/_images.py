@@ -8,16 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
-from skvision._compat import safe_indexing
-from skvision.images._adapters import images_of
-from skvision.images._inputs import as_images, is_flat, without_labels
-from skvision.images._kinds import paths_of
 from skvision.images._layout import CHANNELS, Channels
-from skvision.images._readers import ArrayReader
-from skvision.images._sequence import ImageSequence
-from skvision.images._unwrap import is_dataset
+from skvision.images._sources import source_of
 from skvision.preprocessing._pixel_range import divisors_for
 
 __all__ = [
@@ -63,13 +57,7 @@ def take_rows(X: Any, rows: np.ndarray, net: Any = None) -> Any:
     net : estimator, default=None
         A fitted one, that knows where a data set's tensors have their channels.
     """
-    if is_dataset(X):
-        return images_of(X, channels=_channels(net))[rows]
-    if (paths := paths_of(X)) is not None:
-        return paths[rows]
-    if isinstance(X, torch.Tensor):
-        return X[torch.from_numpy(rows)]
-    return X[rows] if isinstance(X, ImageSequence) else safe_indexing(X, rows)
+    return source_of(X).take(rows, _channels(net))
 
 
 def _channels(net: Any, where: str = "auto") -> Channels:
@@ -94,12 +82,8 @@ def unit_images(
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels, unless `net` knows.
     """
-    X = without_labels(X)
-    where, expected = _channels(net, channels)
-    if is_flat(X):
-        images = ImageSequence(ArrayReader(check_array(X, dtype="numeric"), "flat"))
-    else:
-        images = as_images(X, channels=where, expected=expected)
+    where = _channels(net, channels)
+    images, expected = source_of(X).images(where), where.expected
     batch = images.in_full().read(slice(None))
     divisors = getattr(getattr(net, "scaler_", None), "divisors", None)
     if not (batch.is_floating_point() or batch.dtype == torch.bool):

@@ -9,8 +9,8 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skvision.images._inputs import labels_by_name
 from skvision.images._names import class_names_of
+from skvision.images._open import labels_by_name
 
 __all__ = ["check_classifier", "given_or_carried", "names_of"]
 

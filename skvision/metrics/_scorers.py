@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from skvision._compat import BaseScorer, Interval, check_sample_weight, validate_params
-from skvision.images._inputs import labels_by_name
+from skvision.images._open import labels_by_name
 from skvision.persistence._objects import register
 
 __all__ = ["cross_entropy_scorer", "top_k_scorer"]

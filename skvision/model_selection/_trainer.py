@@ -15,7 +15,8 @@ from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
-from skvision.images._inputs import as_images, is_flat
+from skvision.images._layout import Channels
+from skvision.images._sources import Rows, source_of
 from skvision.model_selection._memory import is_out_of_memory
 from skvision.model_selection._plan import structure
 from skvision.model_selection._proof import NotStackable, find_engine
@@ -104,11 +105,13 @@ class Trainer:
         return *self._folds[key], chosen.get("sample_weight")
 
     def _rows_of_X(self, rows: np.ndarray, net: Any) -> Any:
-        if hasattr(self.X, "columns") or is_flat(self.X) or self.y is None:
+        source = source_of(self.X)
+        is_table = hasattr(self.X, "columns") or isinstance(source, Rows)
+        if is_table or self.y is None:
             return safe_indexing(self.X, rows)
         # Folds share the images instead of copying them.
         if net.channels not in self._images:
-            self._images[net.channels] = as_images(self.X, channels=net.channels)
+            self._images[net.channels] = source.images(Channels(net.channels))
         return self._images[net.channels][rows]
 
     def train(self, requests: list[Request]) -> list[Outcome | None]:

@@ -16,11 +16,10 @@ from sklearn.utils import check_consistent_length
 from skvision._compat import StrOptions, validate_params
 from skvision._random import draw_seed, isolated_random_state
 from skvision._warnings import warn
-from skvision.images._inputs import as_image_array, as_targets, is_flat
-from skvision.images._kinds import paths_of
+from skvision.images._arrays import as_image_array, as_numpy
 from skvision.images._layout import layout_of
 from skvision.images._sequence import ImageSequence
-from skvision.images._unwrap import is_dataset
+from skvision.images._sources import NoImages, Rows, source_of
 from skvision.preprocessing._base import BatchTransform
 from skvision.preprocessing._pixel_range import is_outside
 
@@ -296,7 +295,7 @@ def expand(
     array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
     """
     X, layout = _check_images(X, channels)
-    y = as_targets(y)
+    y = as_numpy(y, "y")
     if y is not None:
         check_consistent_length(X, y)
     entries = transforms if isinstance(transforms, (list, tuple)) else [transforms]
@@ -357,12 +356,15 @@ def _one_by_one(
 
 def _check_images(X: Any, channels: str) -> tuple[np.ndarray | ImageSequence, str]:
     """Return images and where they have their channels."""
-    if is_dataset(X) or paths_of(X) is not None:
+    source = source_of(X)
+    if source.is_read_later:
         raise TypeError(
             f"expand needs arrays of images; got {type(X).__name__}. Give X and y of "
             "as_Xy, which reads data sets and files."
         )
-    if X.flat if isinstance(X, ImageSequence) else is_flat(X):
+    if isinstance(source, NoImages):
+        raise source.error
+    if X.flat if isinstance(X, ImageSequence) else isinstance(source, Rows):
         raise ValueError(
             "expand needs images; X has rows of features. Reshape it to (n, height, "
             "width) or (n, height, width, channels)."
@@ -370,7 +372,7 @@ def _check_images(X: Any, channels: str) -> tuple[np.ndarray | ImageSequence, st
     if isinstance(X, ImageSequence):
         layout = "first"
     else:
-        X = as_image_array(X)
+        X = as_image_array(source.X)
         layout = layout_of(X.shape, channels)
     if X.dtype != np.uint8 and X.dtype.kind != "f":
         raise ValueError(f"X must have uint8 values or floats; got dtype {X.dtype}.")

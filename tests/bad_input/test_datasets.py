@@ -256,13 +256,13 @@ AS_XY = [
         "as_Xy: None",
         lambda b: as_Xy(None),
         TypeError,
-        ("as_Xy expects a data set", "got NoneType"),
+        ("X must be an array, a data set", "got NoneType"),
     ),
     (
         "as_Xy: class of a data set",
         lambda b: as_Xy(TensorDataset),
         TypeError,
-        ("as_Xy expects a data set", "got type"),
+        ("X must be an array, a data set", "got type"),
     ),
     (
         "as_Xy: cache='yes'",
@@ -286,7 +286,7 @@ AS_XY = [
         "as_Xy: array with five axes",
         lambda b: as_Xy(np.zeros((60, 1, 1, 8, 8)), b.y),
         ValueError,
-        ("as_Xy expects an array of shape", r"got shape \(60, 1, 1, 8, 8\)"),
+        ("Expected X of shape", r"got shape \(60, 1, 1, 8, 8\)"),
     ),
     (
         "as_Xy: array of strings",

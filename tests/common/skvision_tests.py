@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from skvision import ImageClassifier
+from skvision.images import open_images
 
 SMALL = {
     "module": "mlp",
@@ -52,6 +53,11 @@ def some_images(*shape, dtype=torch.float32):
     """Images whose pixels all differ, without 0 and 1."""
     images = torch.rand(shape, generator=generator(99), dtype=dtype)
     return images * 0.8 + 0.1
+
+
+def as_images(X, **options):
+    """Return images of any kind as estimators get them."""
+    return open_images(X, labelled=False, **options).images
 
 
 class Items(Dataset):

@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageOps, features
 from skorch.helper import SliceDataset
-from skvision_tests import Items
+from skvision_tests import Items, as_images
 from torch.utils.data import ConcatDataset, Subset
 from torchvision import transforms as v1
 from torchvision.datasets import ImageFolder
@@ -22,7 +22,6 @@ from skvision import ImageClassifier
 from skvision.datasets import as_Xy
 from skvision.images._decode import UnsuitableImage, pixels_of
 from skvision.images._files import read_image
-from skvision.images._inputs import as_images
 
 SMALL = {"module": "mlp", "module__hidden": (8,), "max_epochs": 1, "random_state": 0}
 

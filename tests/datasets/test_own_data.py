@@ -147,7 +147,7 @@ def test_items_without_labels(rng):
 
 def test_what_is_no_data_set():
     for X in ("path", None, {"a": 1}, iter([1]), DataLoader([1])):
-        with pytest.raises(TypeError, match="as_Xy expects a data set .* got"):
+        with pytest.raises(TypeError, match="X must be an array, a data set, .* got"):
             as_Xy(X)
 
     class Stream(IterableDataset):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from skvision_tests import as_images
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets
@@ -13,7 +14,6 @@ from torchvision.transforms import v2
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.images._inputs import as_images
 from skvision.images._readers import ArrayReader
 from skvision.images._sequence import ImageSequence
 from skvision.training import BatchLoader, ImageDataset, _batches

@@ -9,11 +9,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.model_selection import cross_val_score
-from skvision_tests import SMALL
+from skvision_tests import SMALL, as_images
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.images._inputs import as_images, is_flat
+from skvision.images._sources import Rows, source_of
 from skvision.inspection import class_table
 from skvision.inspection._images import take_rows
 from skvision.model_selection import StackedGridSearchCV
@@ -69,7 +69,6 @@ COLUMNS = {
 def test_columns(files, kind):
     paths, pixels = files
     X = COLUMNS[kind](paths)
-    assert not is_flat(X)
     assert_array_equal(as_images(X), pixels[:, None])
     assert_array_equal(as_Xy(X, range(20))[0], pixels[:, None])
     assert_array_equal(as_images(take_rows(X, np.array([7, 3]))), pixels[[7, 3], None])
@@ -113,7 +112,6 @@ def test_what_is_no_path(files, missing, place):
     for X in (pd.Series(paths, dtype=object), np.array(paths, dtype=object)):
         with pytest.raises(TypeError, match=rf"paths of image files.* item {place} is"):
             as_images(X)
-        assert not is_flat(X)
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
@@ -129,7 +127,7 @@ def test_tables_with_more_than_paths(files, make):
 
 def test_columns_of_numbers_are_features():
     for X in (pd.DataFrame({"a": [1.0, 2.0]}), np.ones((2, 1)), pd.Series([1.0, 2.0])):
-        assert is_flat(X)
+        assert isinstance(source_of(X), Rows)
 
 
 def test_files_that_are_missing(files, tmp_path):

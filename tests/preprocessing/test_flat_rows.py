@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.images._inputs import is_flat
+from skvision.images._sources import Rows, source_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -36,7 +36,7 @@ def greys(digits):
     ids=lambda X: type(X).__name__,
 )
 def test_flat(X):
-    assert is_flat(X)
+    assert isinstance(source_of(X), Rows)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_flat(X):
     ids=lambda X: type(X).__name__,
 )
 def test_not_flat(X):
-    assert not is_flat(X)
+    assert not isinstance(source_of(X), Rows)
 
 
 def flat_kinds(rows):

@@ -9,18 +9,14 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 from skorch.helper import SliceDataset
-from skvision_tests import Items
+from skvision_tests import Items, as_images
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
-from skvision.images._inputs import (
-    as_image_array,
-    as_images,
-    is_flat,
-    labels_in,
-    wrong_shape,
-)
+from skvision.images import ImageSchema
+from skvision.images._arrays import as_image_array
+from skvision.images._sources import Rows, source_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -100,7 +96,7 @@ def test_grey_images(greys, kind):
     batch = images.read(slice(None))
     assert batch.dtype == torch.uint8
     assert_array_equal(batch.numpy(), greys[:, None])
-    assert not is_flat(GREY[kind](greys))
+    assert not isinstance(source_of(GREY[kind](greys)), Rows)
 
 
 @pytest.mark.parametrize("scale", [255, 1], ids=["to 1", "to 255"])
@@ -135,7 +131,6 @@ def test_files(greys, colours, save):
     for convert in (str, Path):
         paths = save(greys, convert)
         for X in (paths, tuple(paths), np.array(paths), np.array(paths, dtype=object)):
-            assert not is_flat(X)
             images = as_images(X)
             assert images.shape == (80, 1, 8, 8)
             assert_array_equal(images, greys[:, None])
@@ -282,7 +277,8 @@ def test_ties_of_single_images_warn_once(rng, given):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert as_images(X, channels="last").image_shape == (3, 4, 5)
-        assert as_images(X, expected=(3, 4, 5)).image_shape == (3, 4, 5)
+        fitted = ImageSchema((3, 4, 5), "last", np.dtype(float))
+        assert as_images(X, fitted=fitted).image_shape == (3, 4, 5)
 
 
 def test_no_axis_of_channels():
@@ -317,19 +313,13 @@ def test_layouts_may_change_after_fit(rng):
         net.predict(X.swapaxes(1, 2))
 
 
-def test_wrong_shape():
-    error = wrong_shape((1, 8, 7), (3, 8, 7), "Net")
-    assert isinstance(error, ValueError)
-    assert "(1, 8, 7), but Net was fitted on (3, 8, 7)" in str(error)
-
-
 # -------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
     "X, message",
     [
-        (np.zeros(5), r"got shape \(5,\)"),
+        (np.zeros(5), "Expected 2D array, got 1D array"),
         (np.zeros((5, 1, 1, 8, 8)), r"got shape \(5, 1, 1, 8, 8\)"),
         (torch.zeros(2, 1, 1, 8, 8), r"got shape \(2, 1, 1, 8, 8\)"),
         (np.zeros((0, 8, 8)), r"0 sample\(s\)"),
@@ -368,7 +358,7 @@ def test_errors(X, message):
 )
 def test_what_holds_no_images(X, got):
     with pytest.raises(TypeError, match=f"X must be an array, .* got {got}"):
-        is_flat(X)
+        as_images(X)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +378,7 @@ def test_what_holds_no_images(X, got):
 )
 def test_items_of_several_kinds(X, message):
     with pytest.raises(ValueError, match=message):
-        is_flat(X)
+        as_images(X)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -420,6 +410,10 @@ def test_array_is_checked(greys):
 # -------------------------------------------------------------------- labels
 
 
+def labels_of(X):
+    return source_of(X).labels()
+
+
 def test_labels():
     images = np.zeros((3, 8, 8), dtype=np.uint8)
     for labels in (
@@ -436,18 +430,18 @@ def test_labels():
                 [list(pair) for pair in pairs],
                 Items(pairs),
             ):
-                y = labels_in(X)
+                y = labels_of(X)
                 assert isinstance(y, np.ndarray)
                 assert y.tolist() == labels
     pairs = [(image, torch.tensor(i)) for i, image in enumerate(images)]
-    assert labels_in(pairs).tolist() == [0, 1, 2]
+    assert labels_of(pairs).tolist() == [0, 1, 2]
 
 
 def test_labels_of_flat_rows():
     pairs = [(torch.zeros(5), 1), (torch.zeros(5), 0)]
-    assert labels_in(pairs).tolist() == [1, 0]
+    assert labels_of(pairs).tolist() == [1, 0]
     assert_array_equal(
-        labels_in(TensorDataset(torch.zeros(2, 5), torch.arange(2))), [0, 1]
+        labels_of(TensorDataset(torch.zeros(2, 5), torch.arange(2))), [0, 1]
     )
 
 
@@ -474,7 +468,7 @@ def test_labels_of_flat_rows():
     ids=lambda X: type(X).__name__,
 )
 def test_no_labels(X):
-    assert labels_in(X) is None
+    assert labels_of(X) is None
 
 
 @pytest.mark.parametrize("kind", GREY)

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
+from skvision_tests import as_images
 from torch import nn
 from torch.utils.data import Dataset
 
 from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import ImageSequence
-from skvision.images._inputs import as_images
 from skvision.images._readers import ArrayReader, DatasetReader
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.preprocessing._scaling import PixelScaler, channel_statistics

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
-from skvision.images._inputs import is_flat
+from skvision.images import open_images
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def rng():
 )
 def test_what_to_give_in_its_place(X, remedy):
     net = ImageClassifier()
-    for call in (is_flat, lambda X: as_Xy(X, [0]), lambda X: net.fit(X, [0])):
+    for call in (open_images, lambda X: as_Xy(X, [0]), lambda X: net.fit(X, [0])):
         with pytest.raises(TypeError, match=remedy):
             call(X)
 
