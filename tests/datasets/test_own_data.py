@@ -26,8 +26,8 @@ def test_tensors(shape, dtype):
     images = (torch.rand(shape, generator=generator) * 3).to(getattr(torch, dtype))
     X, y = as_Xy(TensorDataset(images, torch.arange(9) % 3))
     n_rows, *image_shape = shape
-    if len(image_shape) < 3:
-        image_shape = [1] * (3 - len(image_shape)) + image_shape
+    if len(image_shape) == 2:
+        image_shape = [1, *image_shape]
     assert X.shape == (n_rows, *image_shape)
     assert X.flat == (len(shape) == 2)
     values = images.double().reshape(n_rows, *image_shape).numpy()
@@ -177,7 +177,7 @@ class TestArraysAndPaths:
             ((6, 5, 4, 3), {}, (6, 3, 5, 4)),
             ((6, 3, 5, 5), {}, (6, 3, 5, 5)),
             ((6, 3, 5, 3), {"channels": "last"}, (6, 3, 3, 5)),
-            ((6, 7), {}, (6, 1, 1, 7)),
+            ((6, 7), {}, (6, 7)),
         ],
     )
     def test_layouts(self, shape, options, expected):
@@ -206,10 +206,10 @@ class TestArraysAndPaths:
         [
             (np.zeros((2, 3, 3)), None, ValueError, "give them as y"),
             (np.zeros((2, 3, 3)), [1], ValueError, "inconsistent"),
-            (np.zeros(3), [1, 2, 3], ValueError, r"got shape \(3,\)"),
-            (np.zeros((0, 3, 3)), [], ValueError, r"got shape \(0, 3, 3\)"),
+            (np.zeros(3), [1, 2, 3], ValueError, "got 1D array"),
+            (np.zeros((0, 3, 3)), [], ValueError, r"shape=\(0, 3, 3\)"),
             (np.zeros((2, 5, 5, 5)), [1, 2], ValueError, "channels='first'"),
-            ([], [], TypeError, "got list"),
+            ([], [], ValueError, "an empty list"),
             (3, [1], TypeError, "got int"),
         ],
     )
@@ -229,11 +229,13 @@ class TestArraysAndPaths:
             lambda X: [(image, 5) for image in X],
             lambda X: [(Image.fromarray(image), 5) for image in X],
             lambda X: X.tolist(),
+            lambda X: X.astype(object),
             lambda X: pd.DataFrame(X.reshape(len(X), -1)),
+            lambda X: pd.DataFrame(X.reshape(len(X), -1)).astype("Int64"),
         ],
         ids=[
             *("tensor", "PIL", "list", "tuple", "tensors", "pairs", "PIL pairs"),
-            *("numbers", "frame"),
+            *("numbers", "objects", "frame", "nullable"),
         ],
     )
     def test_what_fit_takes(self, convert, channels):
@@ -242,7 +244,7 @@ class TestArraysAndPaths:
         X, y = as_Xy(given, list("ababab"), channels=channels)
         assert y.tolist() == list("ababab")
         flat = isinstance(given, pd.DataFrame)
-        expected = array.reshape(6, 1, 1, 20) if flat else array[:, None]
+        expected = array.reshape(6, 20) if flat else array[:, None]
         assert_array_equal(X, expected)
         assert_array_equal(X[[4, 2]], expected[[4, 2]])
         if isinstance(given, list) and isinstance(given[0], tuple):
