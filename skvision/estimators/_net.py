@@ -33,15 +33,15 @@ from skvision.estimators._checks import (
 )
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._files import FilesMixin
-from skvision.estimators._fit_name import IRRELEVANT
 from skvision.estimators._initialize import InitializeMixin, check_scorers
 from skvision.estimators._parameters import ParametersMixin, check_names
 from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
-from skvision.estimators._resume import Checkpoint
 from skvision.estimators._run import StopTraining, TrainingRun
 from skvision.estimators._turns import changing
 from skvision.networks._transfer import train_unfrozen
+from skvision.persistence._checkpoints import Checkpoint
+from skvision.persistence._fit_names import IRRELEVANT
 from skvision.preprocessing._augment import check_transforms, copy_transforms
 from skvision.training._batches import (
     BatchLoader,
@@ -189,7 +189,15 @@ class ImageNet(
                 f"augment={self.augment!r} transforms images, but X has flat rows. Set "
                 "image_shape=(channels, height, width)."
             )
-        checkpoint = None if goes_on else Checkpoint.of(self, data)
+        checkpoint = None
+        if not goes_on:
+            # Classes that are announced beforehand are not all in y.
+            facts = self._facts(), getattr(self, "classes_", None)
+            checkpoint = Checkpoint.of(self, data, facts)
+        if checkpoint is not None and checkpoint.found:
+            # With random_state=None, the rows held out have to be the same again.
+            self._start_randomness(checkpoint.found["seed"])
+            next_seed(self._generator)  # As has been drawn before the data were read.
         split = self._split(data, weighted=sample_weight is not None)
         check_batches(self, self.get_iterator(split.train, training=True))
         self.get_iterator(split.train)

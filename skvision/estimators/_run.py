@@ -33,17 +33,17 @@ from skvision._random import (
 )
 from skvision._warnings import warn
 from skvision.estimators._initialize import Beginning
-from skvision.estimators._resume import (
-    Checkpoint,
+from skvision.estimators._schedules import schedules_going_on
+from skvision.exceptions import DivergedError
+from skvision.networks._transfer import train_only, trained_names
+from skvision.persistence._checkpoints import Checkpoint
+from skvision.persistence._restorable import (
     NotRestorable,
     callback_states,
     restored,
     set_callback_value,
 )
-from skvision.estimators._schedules import schedules_going_on
-from skvision.exceptions import DivergedError
-from skvision.networks._transfer import train_only, trained_names
-from skvision.persistence._state import set_optimizer_state
+from skvision.persistence._state import part_states, set_part_states
 from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
 
@@ -458,9 +458,8 @@ class TrainingRun:
             Steps of an epoch that are done; 0 stands for all.
         """
         net, within = self.net, n_steps > 0
-        parts = {name: getattr(net, name + "_") for name in _part_names(net)}
         return {
-            **{k: v.state_dict() for k, v in parts.items() if hasattr(v, "state_dict")},
+            **part_states(net),
             "seed": net._seed,
             "stopped": stopped,
             "n_steps": n_steps,
@@ -489,12 +488,7 @@ class TrainingRun:
                 f"{error}."
             )
             return False
-        for name in _part_names(net):
-            part = getattr(net, name + "_")
-            if name in net._optimizers:
-                set_optimizer_state(part, state[name])
-            elif name in state:
-                part.load_state_dict(state[name])
+        set_part_states(net, state)
         net.history_ = History(state["history"])
         if state["untrained_loss"] is not None:
             net._untrained_loss = state["untrained_loss"]
@@ -624,10 +618,6 @@ class Pass:
             row[f"{self.prefix}_loss"] = loss
             if self.prefix == "train" and not math.isfinite(loss):
                 _raise_diverged(self.net, f"the training loss became {loss}")
-
-
-def _part_names(net: Any) -> list[str]:
-    return [*net._modules, *net._criteria, *net._optimizers]
 
 
 def _check_divergence(net: Any) -> None:

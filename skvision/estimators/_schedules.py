@@ -14,22 +14,14 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvision.estimators._parameters import nearest
+from skvision.training._callbacks import policy_name
 
 __all__ = [
     "begun_schedules",
     "check_policy",
-    "policy_name",
     "schedules_going_on",
     "steps_of_schedules",
 ]
-
-
-def policy_name(callback: Any) -> str:
-    """Return the name of a schedule's kind, nothing of what is no schedule."""
-    if not isinstance(callback, LRScheduler):
-        return ""
-    policy = callback.policy
-    return policy if isinstance(policy, str) else getattr(policy, "__name__", "")
 
 
 def check_policy(callback: Any) -> None:

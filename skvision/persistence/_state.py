@@ -50,8 +50,10 @@ __all__ = [
     "facts_of",
     "kind_of",
     "missing_facts",
+    "part_states",
     "read_entries",
     "set_optimizer_state",
+    "set_part_states",
     "written_entries",
 ]
 
@@ -432,6 +434,22 @@ def set_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
             if isinstance(value, torch.Tensor) and value.ndim == 0:
                 own = optimizer.state[param]
                 own[key] = own[key].to(value.dtype)
+
+
+def part_states(net: Any) -> dict[str, Any]:
+    """Return the states of an estimator's network, scaler, loss and optimizer."""
+    states = {name.removesuffix("_"): _state_of(getattr(net, name)) for name in PARTS}
+    return {name: state for name, state in states.items() if state is not _NOTHING}
+
+
+def set_part_states(net: Any, states: Mapping[str, Any]) -> None:
+    """Give the parts of an estimator states of `part_states`, where there are some."""
+    for attribute in PARTS:
+        name, part = attribute.removesuffix("_"), getattr(net, attribute)
+        if attribute == "optimizer_":
+            set_optimizer_state(part, states[name])
+        elif name in states:
+            part.load_state_dict(states[name])
 
 
 def _state_of(part: Any) -> Any:

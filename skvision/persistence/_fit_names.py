@@ -1,28 +1,44 @@
-"""By what name a fit is found again: parameters, data, and how far it is to go."""
+"""By what a fit is found again: its parameters, its data, and what it began with.
+
+The code that builds a network may read files or the environment, which no name of a fit
+tells of. What came of it does: `as_built` looks at the network before it is trained.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from skorch.callbacks import LoadInitState
 from torch.utils.data import Dataset
 
 from skvision._identity import Unidentified, examine, library_version
-from skvision.estimators._schedules import policy_name
 from skvision.images._adapters import images_of
 from skvision.images._files import is_path
 from skvision.images._identity import file_digest
 from skvision.images._labels import labels_of
+from skvision.training._callbacks import policy_name
 
-__all__ = ["IRRELEVANT", "FitName", "name_of_fit", "set_by_hand"]
+__all__ = [
+    "IRRELEVANT",
+    "FitName",
+    "as_built",
+    "name_of_fit",
+    "set_by_hand",
+    "was_built_alike",
+]
 
 #: What has no influence on the weights that a fit ends with.
 IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
 #: Schedules that are made for a number of steps, and what their lengths are called.
 _OF_A_LENGTH = ("OneCycleLR", "CosineAnnealingLR", "PolynomialLR")
 _LENGTHS = ("T_max", "total_steps", "total_iters", "epochs", "steps_per_epoch")
+#: Values that are looked at at once, and how far equal ones are apart at most: those
+#: that are drawn or decomposed may differ in their last digits on another machine.
+_AT_ONCE, _TOLERANCE = 2**20, 1e-5
 _KNOWN_LIBRARIES = ("skvision", "skorch", "torch", "sklearn", "builtins")
 
 
@@ -47,8 +63,16 @@ class FitName(NamedTuple):
     generators: list[Any]
 
 
-def name_of_fit(net: Any, data: Any) -> FitName:
+def name_of_fit(net: Any, data: Any, facts: Any) -> FitName:
     """Return what tells a fit from others.
+
+    Parameters
+    ----------
+    net : ImageClassifier, ImageRegressor or ImageAutoencoder
+    data : ImageDataset
+        The rows that it is fitted to.
+    facts : object
+        What is known besides of images and classes.
 
     Raises
     ------
@@ -64,8 +88,6 @@ def name_of_fit(net: Any, data: Any) -> FitName:
     schedules: list[str] = []
     max_epochs = params.pop("max_epochs")
     params = _without_lengths(params, lengths, schedules)
-    # Classes that are announced beforehand are not all in y.
-    facts = net._facts(), getattr(net, "classes_", None)
     everything = {
         "estimator": (type(net), set_by_hand(net)),
         **params,
@@ -174,3 +196,58 @@ def _is_unseen(module: str) -> bool:
     """Whether code of a module may be anything, since it goes by name alone."""
     library = module.partition(".")[0]
     return library not in _KNOWN_LIBRARIES and library_version(module) is not None
+
+
+def as_built(net: Any) -> dict[str, Any]:
+    """Return what tells an estimator's new network and criterion from others.
+
+    Returns
+    -------
+    built : dict
+        "name" of all but the values of tensors, None if it cannot be told; "numbers",
+        two of each tensor.
+    """
+    numbers: list[tuple[float, float]] = []
+
+    def told(tensor: torch.Tensor) -> Any:
+        exact = not tensor.is_floating_point() or tensor.is_meta
+        if exact or tensor.layout is not torch.strided:
+            return str(tensor.dtype), repr(tensor)
+        numbers.append(_numbers_of(tensor))
+        return str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad
+
+    try:
+        parts = net.module_, net.criterion_
+        name = examine(*parts, told={torch.Tensor: told}).name
+    except Unidentified:
+        name, numbers = None, []
+        for _, tensor in sorted(net.module_.state_dict().items()):
+            told(tensor)
+    return {"name": name, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+
+
+def _numbers_of(tensor: torch.Tensor) -> tuple[float, float]:
+    """Return the length of a tensor, and what is left of its values' order."""
+    values = tensor.detach().reshape(-1)
+    length = order = 0.0
+    for start in range(0, len(values), _AT_ONCE):
+        part = values[start : start + _AT_ONCE].cpu().double()
+        # Masks may be infinite; differences of what is could not be told.
+        part = part.nan_to_num(nan=1.0, posinf=2.0, neginf=-2.0)
+        places = torch.arange(start, start + len(part), dtype=torch.float64)
+        length += float(part @ part)
+        order += float(part @ places.cos())
+    return math.sqrt(length), order
+
+
+def was_built_alike(before: Any, now: dict[str, Any]) -> bool:
+    """Whether a checkpoint's network began as one that is new."""
+    if not isinstance(before, dict) or before.keys() != now.keys():
+        return False
+    one, other = before["numbers"], now["numbers"]
+    if before["name"] != now["name"] or not isinstance(one, torch.Tensor):
+        return False
+    if one.shape != other.shape:
+        return False
+    lengths = other[:, :1] if len(other) else other
+    return bool(((one - other).abs() <= _TOLERANCE * lengths).all())

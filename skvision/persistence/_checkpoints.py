@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from skvision._identity import Unidentified
-from skvision._random import next_seed
 from skvision._warnings import warn
-from skvision.estimators._fit_name import FitName, name_of_fit
-from skvision.estimators._gathered import Gathered, is_small
-from skvision.estimators._restoring import (
-    TRANSIENT,
-    NotRestorable,
+from skvision.exceptions import FormatError
+from skvision.persistence._fit_names import (
+    FitName,
+    as_built,
+    name_of_fit,
+    was_built_alike,
+)
+from skvision.persistence._format import read_file, write_file
+from skvision.persistence._gathered import Gathered, is_small
+from skvision.persistence._restorable import (
     check_parts,
     check_state,
-    is_fitted,
-    restored,
-)
-from skvision.exceptions import FormatError
-from skvision.persistence._as_built import as_built, was_built_alike
-from skvision.persistence._checkpoint import (
-    read_checkpoint,
     storable,
-    write_checkpoint,
+    unstorable,
 )
 
-__all__ = [
-    "Checkpoint",
-    "NotRestorable",
-    "callback_states",
-    "restored",
-    "set_callback_value",
-]
+__all__ = ["Checkpoint"]
 
 
 class Checkpoint:
@@ -63,12 +54,16 @@ class Checkpoint:
         self.built: Any = None
 
     @classmethod
-    def of(cls, net: Any, data: Any) -> Checkpoint | None:
+    def of(cls, net: Any, data: Any, facts: Any) -> Checkpoint | None:
         """Return the checkpoint of an estimator's fit to rows, None if it has none.
 
-        Where a state is found, the estimator's random numbers begin as those of the fit
-        that wrote it: with ``random_state=None``, the rows held out have to be the same
-        again.
+        Parameters
+        ----------
+        net : ImageClassifier, ImageRegressor or ImageAutoencoder
+        data : ImageDataset
+            The rows.
+        facts : object
+            What is known besides of images and classes.
 
         Raises
         ------
@@ -78,7 +73,7 @@ class Checkpoint:
         if net.checkpoint is None:
             return None
         try:
-            fit = name_of_fit(net, data)
+            fit = name_of_fit(net, data, facts)
         except Unidentified as error:
             warn(
                 f"checkpoint={net.checkpoint!r}: this fit is not checkpointed, since "
@@ -93,9 +88,6 @@ class Checkpoint:
                 raise FormatError("it has more epochs than max_epochs")
         if found is None:
             found = _found_of_another_length(net, folder, fit)
-        if found:
-            net._start_randomness(found["seed"])
-            next_seed(net._generator)  # As has been drawn before the data were read.
         return cls(net, path, fit.generators, found)
 
     def check(self, net: Any) -> None:
@@ -148,7 +140,7 @@ class Checkpoint:
             if keys := [*unstorable(callback), *(more.keys() - kept.keys())]:
                 lost[name] = keys
         self._tell_of_lost(dict(net.callbacks_), lost, others)
-        write_checkpoint(self.path, {**state, "built": self.built, "lost": lost})
+        _write(self.path, {**state, "built": self.built, "lost": lost})
 
     def _tell_of_lost(self, callbacks: Any, lost: Any, others: Any) -> None:
         if self._gathered.is_told:
@@ -197,18 +189,36 @@ def _found_of_another_length(
     return best
 
 
-def _read(path):
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Replace a checkpoint in one step, or leave the old one and warn.
+
+    A training that has run for hours does not end for want of a few megabytes of disk.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, "checkpoint", state)
+    except OSError as error:
+        warn(
+            f"The checkpoint {str(path)!r} could not be written: {error}. Training "
+            "goes on; the last checkpoint that was written is kept.",
+        )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     """Return the state in a checkpoint that is whole, or None where there is none."""
-    state = read_checkpoint(path)
-    if state is None:
+    if not path.exists():
         return None
+    try:
+        state = read_file(path, "checkpoint")
+    except FormatError as error:
+        raise FormatError(f"{error} Remove it to train from the beginning.") from error
     with _named(path):
         check_state(state)
     return {**state, "path": str(path)}
 
 
 @contextlib.contextmanager
-def _named(path):
+def _named(path: Any) -> Iterator[None]:
     """Name the file in errors about what is in it."""
     try:
         yield
@@ -219,43 +229,6 @@ def _named(path):
         ) from error
 
 
-def _n_ended(state):
+def _n_ended(state: Mapping[str, Any]) -> int:
     """Return how many epochs of a checkpoint have come to their end."""
     return len(state["history"]) - (state["n_steps"] > 0)
-
-
-def callback_states(callbacks, *, within=False):
-    """Return the fitted attributes of named callbacks as plain data."""
-    states = {}
-    for name, callback in callbacks:
-        fitted = _fitted(callback)
-        if not within:
-            fitted = {k: v for k, v in fitted.items() if k not in TRANSIENT}
-        states[name] = {k: v for k, v in fitted.items() if storable(v)}
-    return states
-
-
-def unstorable(callback):
-    """Return the names of a callback's attributes that plain data cannot hold."""
-    return [k for k, v in _fitted(callback).items() if not storable(v)]
-
-
-def set_callback_value(callback, key, value):
-    """Give a callback an attribute, or a part of it its state."""
-    own = getattr(callback, key, None)
-    if hasattr(own, "load_state_dict"):
-        own.load_state_dict(value)
-    else:
-        if type(own) is list and not key.endswith("_"):
-            own[:] = value  # Its owner may hold it, too.
-        else:
-            setattr(callback, key, value)
-
-
-def _fitted(callback):
-    """Return the fitted attributes of a callback, what has a state of its own by it."""
-    return {
-        key: value.state_dict() if hasattr(value, "state_dict") else value
-        for key, value in vars(callback).items()
-        if is_fitted(key, value)
-    }

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from skvision._identity import Unidentified, examine
 from skvision._random import GENERATORS, generator_state
-from skvision.estimators._fit_name import set_by_hand
-from skvision.estimators._restoring import is_fitted
+from skvision.persistence._fit_names import set_by_hand
+from skvision.persistence._restorable import is_fitted
 
 __all__ = ["Gathered", "is_small"]
 

@@ -1,4 +1,4 @@
-"""What a checkpoint may set: nothing but the numbers that a training has reached."""
+"""What a checkpoint holds and may set: numbers that a training has reached."""
 
 from __future__ import annotations
 
@@ -24,12 +24,24 @@ from skvision.networks._transfer import trained_names
 from skvision.networks._weights import check_weights
 from skvision.persistence._state import (
     LEFT,
+    PARTS,
     check_history,
     check_optimizer_states,
     check_trained,
 )
+from skvision.persistence._tree import encode
 
-__all__ = ["NotRestorable", "check_parts", "check_state", "restored"]
+__all__ = [
+    "NotRestorable",
+    "callback_states",
+    "check_parts",
+    "check_state",
+    "is_fitted",
+    "restored",
+    "set_callback_value",
+    "storable",
+    "unstorable",
+]
 
 _KEYS = {
     *("seed", "stopped", "n_steps", "epoch_began", "history", "untrained_loss"),
@@ -105,12 +117,12 @@ def check_parts(net: Any, state: Mapping[str, Any]) -> None:
         If they are of another network, not finite, or all zero; or if the training is
         said to have been stopped where nothing could stop it.
     """
-    for name in net._modules + net._criteria:
-        part = getattr(net, name + "_")
-        if hasattr(part, "state_dict") and (fresh := part.state_dict()):
+    for attribute in PARTS:
+        part, name = getattr(net, attribute), attribute.removesuffix("_")
+        if attribute == "optimizer_":
+            _check_optimizer(part, state.get(name))
+        elif hasattr(part, "state_dict") and (fresh := part.state_dict()):
             _check_weights(name, state.get(name), fresh)
-    for name in net._optimizers:
-        _check_optimizer(getattr(net, name + "_"), state.get(name))
     weights = state["module"]
     if not any(weights[name].any() for name in trained_names(net.module_)) and any(
         bool(p.any()) for p in net.module_.parameters() if p.requires_grad
@@ -268,3 +280,49 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set)):
         return type(value)(map(_plain, value))
     raise NotRestorable
+
+
+def storable(value: Any) -> bool:
+    """Whether a checkpoint can hold a value."""
+    try:
+        encode(value, {})
+    except TypeError:
+        return False
+    return True
+
+
+def callback_states(callbacks: Any, *, within: bool = False) -> dict[str, Any]:
+    """Return the fitted attributes of named callbacks as plain data."""
+    states = {}
+    for name, callback in callbacks:
+        fitted = _fitted(callback)
+        if not within:
+            fitted = {k: v for k, v in fitted.items() if k not in TRANSIENT}
+        states[name] = {k: v for k, v in fitted.items() if storable(v)}
+    return states
+
+
+def unstorable(callback: Any) -> list[str]:
+    """Return the names of a callback's attributes that plain data cannot hold."""
+    return [k for k, v in _fitted(callback).items() if not storable(v)]
+
+
+def set_callback_value(callback: Any, key: str, value: Any) -> None:
+    """Give a callback an attribute, or a part of it its state."""
+    own = getattr(callback, key, None)
+    if hasattr(own, "load_state_dict"):
+        own.load_state_dict(value)
+    else:
+        if type(own) is list and not key.endswith("_"):
+            own[:] = value  # Its owner may hold it, too.
+        else:
+            setattr(callback, key, value)
+
+
+def _fitted(callback: Any) -> dict[str, Any]:
+    """Return the fitted attributes of a callback, what has a state of its own by it."""
+    return {
+        key: value.state_dict() if hasattr(value, "state_dict") else value
+        for key, value in vars(callback).items()
+        if is_fitted(key, value)
+    }
