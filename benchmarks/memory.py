@@ -11,7 +11,7 @@ before and after a fit of a few images, which loads libraries and makes buffers.
 
 Arrays and image files are made for the purpose, of random pixels; --image-folder takes
 the files of a folder that has a sub-folder for each class instead. Where image files
-are kept, their pixels go into a temporary file when they are first read; "each time"
+are kept, their pixels go into a temporary file when they are first read; "each_time"
 is what becomes of folders that are too large for that.
 """
 

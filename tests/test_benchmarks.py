@@ -266,7 +266,7 @@ def test_memory_that_is_measured(case, module, tmp_path):
     assert np.array_equal(np.unique(y), np.arange(10))
     assert isinstance(X, np.memmap) == (case == "map")
     if case == "each-time":
-        assert X.reading == "each time"
+        assert X.reading == "each_time"
     before = memory.anonymous_mb()
     peak = memory.peak_during(lambda: memory.fit(X, y, 1))
     assert before <= peak < before + memory.LIMIT_MB

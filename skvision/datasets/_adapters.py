@@ -70,7 +70,7 @@ def as_Xy(
         ``ToTensor``, ``PILToTensor``, ``ToImage``, ``ToDtype``, ``ConvertImageDtype``
         and ``Normalize``: they are neither copied nor taken one by one. All else is
         read item by item when it is needed, "once" where the pixels are kept, see
-        `cache`, and otherwise "each time".
+        `cache`, and otherwise "each_time".
     y : ndarray of shape (n,)
         The labels, taken from the data set's ``targets`` where it has them.
 

@@ -321,7 +321,7 @@ class ParametersMixin:
         return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if _is_prefixed(name):
+        if "__" in name and _is_prefixed(name):
             # A new dictionary, since copies of the estimator share the old one.
             name, value = "_prefixed", self._prefixed | {name: value}
         if name.endswith("_"):

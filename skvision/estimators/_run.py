@@ -705,7 +705,7 @@ def _draws(net: Any, run: TrainingRun) -> tuple[bool, bool]:
         *check_transforms(getattr(net, "noise", None), "noise"),
     ]
     own = all(type(t).__module__.startswith("skvision.") for t in transforms)
-    reads_plainly = run.split.train.images.reading != "each time" and isinstance(
+    reads_plainly = run.split.train.images.reading != "each_time" and isinstance(
         run.loader.loader, BatchLoader
     )
     return (

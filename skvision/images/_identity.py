@@ -48,10 +48,10 @@ def identity_of(images: ImageSequence) -> Any:
     if isinstance(reader, ArrayReader):
         # Integers and floats of equal values are scaled in different ways.
         return *common, reader.array.dtype.str[1:], _values(images)
-    if isinstance(reader, PathReader) and images.reading == "each time":
+    if isinstance(reader, PathReader) and images.reading == "each_time":
         paths = reader.paths if rows is None else reader.paths[rows]
         return *common, [file_digest(path) for path in paths]
-    if not isinstance(reader, DatasetReader) or images.reading != "each time":
+    if not isinstance(reader, DatasetReader) or images.reading != "each_time":
         return *common, _values(images)
     with _put_back(examine(reader.dataset).generators):
         values = _values(images)

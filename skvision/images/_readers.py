@@ -36,7 +36,7 @@ class Reader(Protocol):
 
     ``read`` takes a slice or an index array and returns the images as they are stored,
     to which `steps` are still to be applied. ``stored`` is their data type, ``dtype``
-    that of the values after this. ``reading`` is "memory", "once" or "each time", see
+    that of the values after this. ``reading`` is "memory", "once" or "each_time", see
     `ImageSequence`.
     """
 
@@ -159,7 +159,7 @@ class _ItemReader:
 
     @property
     def reading(self) -> str:
-        return "once" if self._cache.enabled else "each time"
+        return "once" if self._cache.enabled else "each_time"
 
     def read(self, rows: slice | np.ndarray) -> torch.Tensor:
         if isinstance(rows, slice):

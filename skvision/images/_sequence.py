@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,14 @@ class ImageSequence(Sequence):
         (n, channels, height, width), or (n, n_features) where the images are flat rows.
     dtype : numpy.dtype
         Of the values that indexing gives.
-    reading : {"memory", "once", "each time"}
+    reading : {"memory", "once", "each_time"}
         How images are read:
 
         - "memory": whole batches are taken from an array that holds all images;
         - "once": an image is decoded and transformed when it is first read, and its
           pixels are kept in a file for the next time, as all that happens to it
           is known to give the same again;
-        - "each time": it is decoded and transformed at every reading, as a transform
+        - "each_time": it is decoded and transformed at every reading, as a transform
           is random or unknown, or as the pixels of all images need too much space.
 
         What :func:`~skvision.datasets.as_Xy` says about `cache` leads to the last two.
@@ -89,7 +90,7 @@ class ImageSequence(Sequence):
         self._leaves_unit = leaves_unit
 
     def __len__(self) -> int:
-        return len(self.reader) if self.rows is None else len(self.rows)
+        return self.shape[0]
 
     def __repr__(self) -> str:
         return (
@@ -97,26 +98,25 @@ class ImageSequence(Sequence):
             f"reading={self.reading!r})"
         )
 
-    @property
+    # What follows from the reader is asked for many times in a fit.
+
+    @cached_property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return self.reader.image_shape
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """(n, channels, height, width), or (n, n_features) of flat rows."""
-        return (len(self), *self._item_shape)
+        n_rows = len(self.reader) if self.rows is None else len(self.rows)
+        return n_rows, *(self.image_shape[-1:] if self.flat else self.image_shape)
 
     @property
     def ndim(self) -> int:
         """The number of axes, 4, or 2 of flat rows."""
         return len(self.shape)
 
-    @property
-    def _item_shape(self) -> tuple[int, ...]:
-        return self.image_shape[-1:] if self.flat else self.image_shape
-
-    @property
+    @cached_property
     def flat(self) -> bool:
         """Whether batches are rows of features instead of images."""
         return self.reader.flat
@@ -128,7 +128,7 @@ class ImageSequence(Sequence):
 
     @property
     def reading(self) -> str:
-        """How images are read: "memory", "once" or "each time"."""
+        """How images are read: "memory", "once" or "each_time"."""
         return self.reader.reading
 
     @property
@@ -190,7 +190,7 @@ class ImageSequence(Sequence):
     def _as_items(self, images: torch.Tensor) -> np.ndarray:
         if images.dtype == torch.uint8 and self.dtype != np.uint8:
             images = images.to(torch.float32).div_(255)
-        return images.reshape(-1, *self._item_shape).numpy()
+        return images.reshape(-1, *self.shape[1:]).numpy()
 
     def _finish(self, images: torch.Tensor) -> torch.Tensor:
         return images if self.steps is None else self.steps(images)

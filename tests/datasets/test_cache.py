@@ -165,7 +165,7 @@ def test_each_image_is_read_once(sequence, reads, dtype):
 def test_nothing_is_kept(sequence, reads):
     for cache in ("auto", False):
         X, images = sequence(cache)
-        assert X.reading == "each time"
+        assert X.reading == "each_time"
         for _ in range(2):
             assert_array_equal(np.asarray(X[3:5]), images[3:5])
             assert reads() == [3, 4]
@@ -195,7 +195,7 @@ def test_epochs(folder, reads):
 
 def test_random_transforms_are_drawn_in_each_epoch(folder, reads):
     X, _ = as_Xy(folder(EACH_TIME))
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     reads()
     epochs = [np.asarray(X) for _ in range(3)]
     assert reads() == sorted([*range(12)] * 3)
@@ -250,8 +250,8 @@ def test_size_that_is_kept(folder, monkeypatch):
     dataset = folder(ONCE)
     for limit, free, reading in [
         (nbytes, 2 * nbytes, "once"),
-        (nbytes - 1, 2 * nbytes, "each time"),
-        (nbytes, 2 * nbytes - 1, "each time"),
+        (nbytes - 1, 2 * nbytes, "each_time"),
+        (nbytes, 2 * nbytes - 1, "each_time"),
     ]:
         usage = type("", (), {"free": free})
         monkeypatch.setattr(_cache, "MAX_BYTES", limit)
@@ -270,7 +270,7 @@ def test_full_disk(folder, reads, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", no_space)
     X, _ = as_Xy(folder(ONCE))
     assert_array_equal(X, expected)
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     reads()
     assert_array_equal(X, expected)
     assert reads() == [*range(12)]
@@ -309,8 +309,8 @@ def test_no_folder_for_temporary_files(folder, monkeypatch):
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
     assert X.shape == np.asarray(X).shape
-    assert X.reading == "each time"
-    assert as_Xy(folder(ONCE))[0].reading == "each time"
+    assert X.reading == "each_time"
+    assert as_Xy(folder(ONCE))[0].reading == "each_time"
 
 
 # ------------------------------------------------------------------- resources
@@ -338,7 +338,7 @@ def test_no_file_is_left_by_errors(folder, monkeypatch):
     monkeypatch.setattr(_cache.mmap, "mmap", no_space)
     X, _ = as_Xy(folder(ONCE))
     X.read(slice(None))
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     del X
     assert open_files() == before
 

@@ -195,7 +195,7 @@ class TestArraysAndPaths:
             Image.fromarray(np.full((4, 5), i, dtype=np.uint8)).save(paths[-1])
         X, _ = as_Xy(paths, [0, 1, 0])
         assert X.shape == (3, 1, 4, 5)
-        assert as_Xy(paths, [0, 1, 0], cache=False)[0].reading == "each time"
+        assert as_Xy(paths, [0, 1, 0], cache=False)[0].reading == "each_time"
 
     def test_labels_of_ones_own(self):
         data = TensorDataset(torch.rand(4, 1, 3, 3), torch.arange(4))

@@ -171,7 +171,7 @@ def test_deterministic_transforms(build, name):
     values = stored if X.steps is None else X.steps(stored)
     assert torch.equal(values, X.read(slice(None)))
     assert_like_items(dataset, as_Xy(dataset, cache=False)[0])
-    assert as_Xy(dataset, cache=False)[0].reading == "each time"
+    assert as_Xy(dataset, cache=False)[0].reading == "each_time"
 
 
 @pytest.mark.parametrize("transform", [None, v1.ToTensor(), ONCE["v1"]])
@@ -201,7 +201,7 @@ def test_random_transforms(build, name):
     transform, itemsize = RANDOM[name]
     dataset = build(transform)
     X, _ = as_Xy(dataset)
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     rows = [3, 11, 3, 0]
     torch.manual_seed(0)
     expected = items_of(dataset, rows)
@@ -241,7 +241,7 @@ def test_every_pixel_value(arrays):
 def test_images_of_all_kinds(folder, transform, loader):
     dataset = folder(transform, loader=loader)
     X = assert_like_items(dataset, as_Xy(dataset)[0])
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     X = assert_like_items(dataset, as_Xy(dataset, cache=True)[0])
     assert X.reading == "once"
 
@@ -294,7 +294,7 @@ def test_what_may_be_random(arrays, transform):
     assert not split_transform(transform).is_deterministic
     dataset = arrays(transform)
     X, _ = as_Xy(dataset)
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     assert_like_items(dataset, X)
     X, _ = as_Xy(dataset, cache=True)
     assert X.reading == "once"
@@ -305,7 +305,7 @@ def test_what_may_be_random(arrays, transform):
 def test_work_of_the_users_before_steps(arrays, step):
     dataset = arrays(v1.Compose([v1.Lambda(lambda x: x), v1.ToTensor(), step]))
     X = assert_like_items(dataset, as_Xy(dataset)[0])
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     assert X.steps.mean.tolist() == list(MEAN)
     assert X.read_stored(slice(2)).dtype == torch.uint8
 
@@ -331,7 +331,7 @@ def test_own_generator(folder):
     rng = np.random.default_rng(0)
     noisy = v1.Lambda(lambda image: np.array(image) // rng.integers(1, 9))
     X, _ = as_Xy(folder(v1.Compose([noisy, v1.ToTensor()])))
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
     assert X.steps is None
     assert X.shape == (12, 3, 32, 32)
 
@@ -341,7 +341,7 @@ def test_loaders(folder):
     assert as_Xy(dataset)[0].reading == "once"
     dataset.loader = lambda path: datasets.folder.pil_loader(path).rotate(90)
     X = assert_like_items(dataset, as_Xy(dataset)[0])
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
 
 
 class Named(datasets.CIFAR10):
@@ -365,7 +365,7 @@ class Own(datasets.CIFAR10):
 
 
 @pytest.mark.parametrize(
-    "kind, reading", [(Named, "once"), (Renewed, "each time"), (Own, "each time")]
+    "kind, reading", [(Named, "once"), (Renewed, "each_time"), (Own, "each_time")]
 )
 def test_subclasses(arrays, kind, reading):
     assert as_Xy(arrays(ONCE["v1"], kind))[0].reading == reading
@@ -410,7 +410,7 @@ def test_transforms_of_image_and_label(joint):
     assert as_Xy(joint())[0].reading == "once"
     dataset = joint(transforms=lambda image, label: (v1.ToTensor()(image), label))
     X = assert_like_items(dataset, as_Xy(dataset)[0])
-    assert X.reading == "each time"
+    assert X.reading == "each_time"
 
 
 @pytest.mark.parametrize("transform", [ONCE["v1"], v1.Resize((9, 9)), None])

@@ -192,7 +192,7 @@ def test_fit_of_what_items_hold(transform, loader):
 
 @pytest.mark.parametrize(
     ("flip", "reading"),
-    [(v2.Identity(), "once"), (v2.RandomHorizontalFlip(), "each time")],
+    [(v2.Identity(), "once"), (v2.RandomHorizontalFlip(), "each_time")],
 )
 def test_transforms_in_each_epoch(tmp_path, seen, flip, reading, monkeypatch):
     def open_image(file, *args):
