@@ -60,6 +60,7 @@ __all__ = [
     "memory_key",
     "n_changes",
     "norms",
+    "note_step",
     "num_samples",
     "operator_arguments",
     "operator_name",
@@ -162,6 +163,11 @@ def maps_at_once(mapper: ParamMapper) -> bool:
 def norms(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """Return the norms of tensors, all at once where the device can."""
     return list(torch._foreach_norm(tensors))
+
+
+def note_step(optimizer: torch.optim.Optimizer) -> None:
+    """Let torch's schedules know of a step that an optimizer has not made by itself."""
+    optimizer._opt_called = True
 
 
 @contextmanager

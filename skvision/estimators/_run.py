@@ -22,7 +22,7 @@ from skorch.history import History
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from skvision._compat import norms
+from skvision._compat import norms, note_step
 from skvision._random import (
     generator_state,
     global_states,
@@ -127,6 +127,7 @@ class TrainingRun:
         with run.turn():
             # Its steps are made with those of others, which begin an epoch together.
             run.begin(within_epoch=False)
+        note_step(net.optimizer_)  # Schedules would warn that it makes none.
         run.train_until(net.max_epochs)
         run.loader = net.get_iterator(run.split.train, training=True)
         run.valid_loader = (

@@ -18,10 +18,10 @@ from skvision.model_selection._plan import (
     largest_stack,
     n_steps,
     plan_key,
-    structure,
-    why_not,
+    reason_not_stackable,
 )
 from skvision.model_selection._proof import NotStackable, find_engine
+from skvision.model_selection._structure import structure
 from skvision.model_selection._trainer import (
     Outcome,
     Request,
@@ -96,7 +96,7 @@ class StackedFits:
         nameless: set[int] = set()
         for i, request in enumerate(requests):
             net = self.trainer.net(request)
-            reason = why_not(net, self.trainer.fit_params)
+            reason = reason_not_stackable(net, self.trainer.fit_params)
             if self.trainer.continuing and net.checkpoint is not None:
                 reason = "a checkpoint is that of one fit"
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from skvision.estimators._run import TrainingRun
 
-__all__ = ["StackOptimizers", "optimizer_key", "ranges"]
+__all__ = ["StackOptimizers", "clip_gradients", "optimizer_key", "ranges"]
 
 # What an optimizer has one of for all numbers of a parameter.
 _COMMON_STATE = ("step", "mu_product")
@@ -55,6 +55,8 @@ class StackOptimizers:
         flat = [_side_by_side(params, names) for names in self.blocks.values()]
         #: For each optimizer, its part of each block.
         self.parts = [[block[a:b] for block in flat] for a, b in self.ends]
+        #: For each optimizer, which of its members' groups its own groups are.
+        self.numbers: list[list[int]] = []
         self.optimizers = [
             self._optimizer(i, member.net.optimizer_) for i, member in enumerate(firsts)
         ]
@@ -62,6 +64,7 @@ class StackOptimizers:
 
     def _optimizer(self, i: int, own: torch.optim.Optimizer) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = []
+        numbers: list[int] = []
         for number, group in enumerate(own.param_groups):
             parts = [
                 part
@@ -70,9 +73,30 @@ class StackOptimizers:
             ]
             if parts:
                 groups.append({**group, "params": parts})
+                numbers.append(number)
+        self.numbers.append(numbers)
         known = inspect.signature(type(own)).parameters
         defaults = {k: v for k, v in own.defaults.items() if k in known}
         return type(own)(groups, **defaults)
+
+    def take_settings(self) -> bool:
+        """Take over what schedules have set, such as rates.
+
+        Returns
+        -------
+        agree : bool
+            Whether the members of each optimizer still have the same settings.
+        """
+        for i, (a, b) in enumerate(self.ends):
+            first, *others = (
+                _settings(member.net.optimizer_) for member in self.members[a:b]
+            )
+            if any(settings != first for settings in others):
+                return False
+            groups = self.optimizers[i].param_groups
+            for group, number in zip(groups, self.numbers[i], strict=True):
+                group.update(first[number])
+        return True
 
     def step(self, grads: dict[str, torch.Tensor], takes_part: Sequence[Any]) -> None:
         """Make a step of the members that take part, with gradients (n, ...)."""
@@ -125,6 +149,43 @@ class StackOptimizers:
                             else copy.deepcopy(value)
                             for key, value in state.items()
                         }
+
+
+def clip_gradients(
+    grads: dict[str, torch.Tensor], clippings: Sequence[Sequence[tuple[float, float]]]
+) -> dict[str, torch.Tensor]:
+    """Return gradients, scaled for each member where their norm is too large.
+
+    Parameters
+    ----------
+    grads : dict of torch.Tensor of shape (n, ...)
+    clippings : sequence of n lists of (largest norm, order of the norm)
+        What happens to each member's gradients, one after the other, as
+        `torch.nn.utils.clip_grad_norm_` does it.
+    """
+    for limits in zip_longest(*clippings):
+        for order in dict.fromkeys(limit[1] for limit in limits if limit):
+            rows = [i for i, one in enumerate(limits) if one and one[1] == order]
+            sizes = [
+                torch.linalg.vector_norm(_rows(grad), order, dim=1)
+                for grad in grads.values()
+            ]
+            total = torch.linalg.vector_norm(torch.stack(sizes), order, dim=0)
+            scale = torch.ones_like(total)
+            largest = torch.tensor([limits[i][0] for i in rows]).to(total)
+            scale[rows] = torch.clamp(largest / (total[rows] + 1e-6), max=1.0)
+            grads = {
+                name: grad * scale.to(grad).view(-1, *[1] * (grad.ndim - 1))
+                for name, grad in grads.items()
+            }
+    return grads
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
 
 
 def _side_by_side(

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-from skorch.callbacks import (
-    EarlyStopping,
-    EpochScoring,
-    EpochTimer,
-    PassthroughScoring,
-    PrintLog,
-)
+from skorch.callbacks import Callback
 from torch import nn
 
 from skvision._identity import fingerprint
 from skvision._random import isolated_random_state
 from skvision.estimators._net import ImageNet
 from skvision.estimators._run import TrainingRun
-from skvision.model_selection._engines import is_dropout
+from skvision.model_selection._callbacks import reason_against_callbacks
 from skvision.model_selection._memory import free_memory, saved_bytes
-from skvision.model_selection._purity import attributes_of, state_of
 from skvision.model_selection._stack import Stack
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
@@ -34,8 +29,7 @@ __all__ = [
     "largest_stack",
     "n_steps",
     "plan_key",
-    "structure",
-    "why_not",
+    "reason_not_stackable",
 ]
 
 # Optimizers that treat each number by itself.
@@ -47,35 +41,12 @@ _ELEMENTWISE = (
     torch.optim.NAdam,
     torch.optim.RAdam,
 )
-# Callbacks that leave the network alone.
-_HARMLESS = (EarlyStopping, EpochScoring, EpochTimer, PassthroughScoring, PrintLog)
-# What a stack does in the estimator's place.
-_STEP = (
-    "_drawn",
-    "_enter_mode",
-    "_loss",
-    "_outputs_and_loss",
-    "_prepared",
-    "_set_training",
-    "_step_optimizer",
-    "_target",
-    "_to_input",
-    "_zero_grad_optimizer",
-    "evaluation_step",
-    "fit",
-    "fit_loop",
-    "get_loss",
-    "get_train_step_accumulator",
-    "infer",
-    "initialize_optimizer",
-    "notify",
-    "on_batch_begin",
-    "on_batch_end",
-    "on_grad_computed",
-    "run_single_epoch",
-    "train_step",
-    "train_step_single",
-)
+# What drives a training, which a stack does in the estimator's place.
+_DRIVERS = ("fit", "fit_loop", "initialize_optimizer")
+# What it does for all members at once, as everything that these call.
+_STEPS = ("run_single_epoch", "_prepared", "train_step")
+# What only an ordinary fit tells estimators of.
+_HEARD = tuple(name for name in vars(Callback) if "batch" in name or "grad" in name)
 # A stack must be faster by this factor than ordinary fits.
 _WORTH_IT = 0.95
 # What may be measured of all the steps that there are, and networks at most; more would
@@ -91,23 +62,23 @@ _LARGEST = 256
 _IN_CACHE, _GAIN_MOST = 2**24, 8
 # What differs between members of a stack.
 _FREE = ("lr", "max_epochs", "random_state", "augment", "noise", "class_weight")
-_FREE_PREFIXES = ("optimizer", "criterion__label_smoothing", "module__dropout")
+_FREE_PREFIXES = (
+    "optimizer",
+    "callbacks__",
+    "criterion__label_smoothing",
+    "module__dropout",
+)
 
 
-def why_not(net: Any, fit_params: dict[str, Any]) -> str | None:
+def reason_not_stackable(net: Any, fit_params: dict[str, Any]) -> str | None:
     """Return why an estimator's fits cannot be stacked, None if they can."""
     if not isinstance(net, ImageNet):
         return f"{type(net).__name__} is no estimator of skvision"
-    for name in _STEP:
-        method = getattr(type(net), name)
-        if not method.__module__.startswith(("skvision.", "skorch.", "sklearn.")):
-            return f"{type(net).__name__} has its own {name}"
+    if (name := _own_step(type(net))) is not None:
+        return f"{type(net).__name__} has its own {name}"
     callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
-    for callback in callbacks:
-        callback = callback[1] if isinstance(callback, tuple) else callback
-        kind = callback if isinstance(callback, type) else type(callback)
-        if kind not in _HARMLESS:
-            return f"the callback {kind.__name__} may touch the network"
+    if (reason := reason_against_callbacks(callbacks)) is not None:
+        return reason
     if net.compile:
         return "compile=True"
     criterion = resolve(net.criterion, CRITERIA)
@@ -122,6 +93,37 @@ def why_not(net: Any, fit_params: dict[str, Any]) -> str | None:
     if others := fit_params.keys() - {"sample_weight"}:
         return f"fit takes no {', '.join(sorted(others))}"
     return None
+
+
+def _own_step(kind: type) -> str | None:
+    """Return a method of a user's class that a stack would not call, if any."""
+    library = next(k for k in kind.__mro__ if k.__module__.startswith("skvision."))
+    for name in (*_DRIVERS, *_HEARD, *sorted(_called_from(library, _STEPS))):
+        if getattr(kind, name) is not getattr(library, name):
+            return name
+    return None
+
+
+@functools.cache
+def _called_from(kind: type, names: tuple[str, ...]) -> frozenset[str]:
+    """Return methods of a class, and all of its methods that their code names."""
+    found: set[str] = set()
+    left = [*names]
+    while left:
+        name = left.pop()
+        own = [vars(cls).get(name) for cls in kind.__mro__]
+        functions = [method for method in own if isinstance(method, FunctionType)]
+        if name not in found and functions:
+            found.add(name)
+            left += [used for f in functions for used in _names_in(f.__code__)]
+    return frozenset(found)
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
 
 
 def plan_key(net: Any) -> str:
@@ -145,48 +147,6 @@ def n_steps(net: Any, n_rows: int) -> int:
     """Return how many training steps there are in a fit, or a few more."""
     size = n_rows if net.batch_size == -1 else max(1, net.batch_size)
     return net.max_epochs * math.ceil(n_rows / size)
-
-
-def structure(member: TrainingRun) -> str:
-    """Return what members of a stack have in common.
-
-    Raises
-    ------
-    Unidentified
-        If the state of a layer cannot be told.
-    """
-    net = member.net
-    layers = [
-        (name, type(layer), sorted(_settings(layer).items()))
-        for name, layer in net.module_.named_modules()
-    ]
-    tensors = [
-        (name, tuple(value.shape), value.dtype, value.requires_grad)
-        for name, value in net.module_.state_dict(keep_vars=True).items()
-    ]
-    scaler = net.scaler_
-    rest = (
-        type(net),
-        net.network_shape_,
-        scaler.mean is None,
-        scaler.divisors,
-        scaler.spec,
-        member.data.sample_weight is None,
-        member.data.images.dtype,
-        member.channels_last,
-        net.amp,
-        net.dtype,
-        str(net.device_),
-    )
-    return repr((layers, tensors, rest))
-
-
-def _settings(layer: Any) -> dict[str, Any]:
-    """Return attributes of a layer by which networks of other structures differ."""
-    # The probability of dropout may differ: each network draws for itself.
-    free = ("p", "inplace") if is_dropout(layer) else ()
-    attributes = attributes_of(layer).items()
-    return {key: state_of(value) for key, value in attributes if key not in free}
 
 
 class Calibration:

@@ -38,6 +38,7 @@ __all__ = [
     "hooks_of",
     "leaves_of",
     "overlap_of",
+    "plain_values",
     "same_numbers",
     "side_effect",
     "state_of",
@@ -314,6 +315,15 @@ def state_of(value: Any) -> Any:
     if isinstance(value, (tuple, list)) and all(isinstance(v, _PLAIN) for v in value):
         return type(value), repr(value)
     return fingerprint(value)
+
+
+def plain_values(value: Any) -> bool:
+    """Whether a value is plain, or a container of such values."""
+    if isinstance(value, dict):
+        return plain_values([*value.keys(), *value.values()])
+    if isinstance(value, (list, tuple, set)):
+        return all(map(plain_values, value))
+    return isinstance(value, _PLAIN)
 
 
 def attributes_of(layer: nn.Module) -> dict[str, Any]:

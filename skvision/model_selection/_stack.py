@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision.estimators._builder import with_channels_last
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
+from skvision.model_selection._callbacks import (
+    UntouchedNetwork,
+    clippings_of,
+    has_users_callbacks,
+    schedules_of,
+)
 from skvision.model_selection._engines import (
     DropoutCall,
     draw_masks,
     dropout_calls,
     joined_state,
 )
-from skvision.model_selection._optimizers import StackOptimizers, optimizer_key, ranges
+from skvision.model_selection._optimizers import (
+    StackOptimizers,
+    clip_gradients,
+    optimizer_key,
+    ranges,
+)
 from skvision.model_selection._proof import NotStackable
 from skvision.model_selection._purity import (
     classes_of,
@@ -29,18 +40,9 @@ from skvision.model_selection._purity import (
     same_numbers,
     side_effect,
 )
+from skvision.model_selection._structure import criterion_key
 
 __all__ = ["Stack"]
-
-# Losses whose values for rows do not depend on other rows.
-_ROW_LOSSES = (
-    nn.CrossEntropyLoss,
-    nn.NLLLoss,
-    nn.MSELoss,
-    nn.L1Loss,
-    nn.SmoothL1Loss,
-    nn.HuberLoss,
-)
 
 
 class Stack:
@@ -67,9 +69,12 @@ class Stack:
         self.trained = [n for n, p in self.params.items() if p.requires_grad]
         #: Made when it is known which parameters get gradients.
         self.optimizers: StackOptimizers | None = None
-        self.criteria = [_criterion_key(net) for net in nets]
+        self.criteria = [criterion_key(member) for member in self.members]
         #: Whether members are no longer as this has left them.
         self.is_stale = False
+        self.clippings = [clippings_of(member) for member in self.members]
+        #: Whether settings of optimizers may change before each step.
+        self.is_scheduled = any(map(schedules_of, self.members))
         self.first.enter_mode(training=True)
         engine.set_mode(self.net.module_)
         #: By the shape of batches, by which a network may call other layers.
@@ -101,7 +106,8 @@ class Stack:
         # Other threads of a process draw from this one, those of a Dask worker do.
         del states["Python's random"]
         for member in self.members:
-            member.begin_epoch()
+            with _untouched(member):
+                member.begin_epoch()
         losses: list[torch.Tensor] = []
         while batches := self._next_batches():
             losses.append(self._step(batches))
@@ -114,7 +120,8 @@ class Stack:
             if member in self.diverged:
                 continue
             try:
-                member.end_epoch(row[: member.epoch.n_steps])
+                with _untouched(member):
+                    member.end_epoch(row[: member.epoch.n_steps])
             except DivergedError as error:
                 self.diverged[member] = error
         self.is_stale = any(
@@ -140,6 +147,7 @@ class Stack:
         sizes = [
             len(batches[i][0]) if i in batches else 0 for i in range(len(self.members))
         ]
+        heard: list[tuple[int, torch.Tensor]] = []
         total: Any = 0
         for a, b in ranges(sizes):
             if not sizes[a]:
@@ -149,13 +157,18 @@ class Stack:
             found = self._losses(a, b, outputs, part)
             total = total + found.sum()
             losses[a:b] = found.detach()
-            for i, member in enumerate(self.members[a:b], a):
-                if member.hears_batches and member not in self.diverged:
-                    try:
-                        y_pred = member.finished(outputs[i - a].detach())
-                        member.after_step(losses[i], y_pred)
-                    except DivergedError as error:
-                        self.diverged[member] = error
+            heard += [
+                (i, outputs[i - a].detach())
+                for i in range(a, b)
+                if self.members[i].hears_batches
+            ]
+        self._optimize(total, sizes)
+        for i, outputs in heard:
+            self._after_step(self.members[i], losses[i], outputs)
+        return losses
+
+    def _optimize(self, total: torch.Tensor, sizes: list[int]) -> None:
+        """Change weights of members that have a batch, by the sum of all losses."""
         leaves = [self.params[name] for name in self.trained]
         values = torch.autograd.grad(total, leaves, allow_unused=True)
         grads = {
@@ -163,10 +176,24 @@ class Stack:
             for name, grad in zip(self.trained, values, strict=True)
             if grad is not None
         }
+        grads = clip_gradients(grads, self.clippings)
         if self.optimizers is None:
             self.optimizers = StackOptimizers(self.members, self.params, [*grads])
+        elif self.is_scheduled and not self.optimizers.take_settings():
+            # Those that had an optimizer in common have other settings from here on.
+            self.optimizers.write_back()
+            self.optimizers = StackOptimizers(self.members, self.params, [*grads])
         self.optimizers.step(grads, sizes)
-        return losses
+
+    def _after_step(
+        self, member: TrainingRun, loss: torch.Tensor, outputs: torch.Tensor
+    ) -> None:
+        if member in self.diverged:
+            return
+        try:
+            member.after_step(loss, member.finished(outputs))
+        except DivergedError as error:
+            self.diverged[member] = error
 
     def _forward(self, a: int, b: int, images: list[torch.Tensor]) -> torch.Tensor:
         whole = (a, b) == (0, len(self.members))
@@ -294,6 +321,24 @@ class Stack:
             self.optimizers.write_back()
 
 
+@contextmanager
+def _untouched(member: TrainingRun) -> Iterator[None]:
+    """Let callbacks hear of an epoch.
+
+    Raises
+    ------
+    NotStackable
+        If one of the user's does more than look.
+    """
+    if not has_users_callbacks(member):
+        yield
+        return
+    before = UntouchedNetwork(member)
+    yield
+    if (changed := before.changed()) is not None:
+        raise NotStackable(f"a callback changes {changed}")
+
+
 def _row_losses(
     member: TrainingRun, outputs: torch.Tensor, batches: list[Any]
 ) -> torch.Tensor:
@@ -307,26 +352,3 @@ def _row_losses(
     if len(batches[0]) > 2:
         losses = losses * torch.stack([batch[2] for batch in batches]).to(losses)
     return losses.sum(1) if reduction == "sum" else losses.mean(1)
-
-
-def _criterion_key(net: Any) -> str | None:
-    """Return what tells criteria apart, or None if rows cannot be told apart."""
-    criterion = net.criterion_
-    settings = {
-        k: v
-        for k, v in vars(criterion).items()
-        if not k.startswith("_") and k != "training"
-    }
-    if (
-        type(criterion) not in _ROW_LOSSES
-        or "forward" in settings
-        or any(hooks for name, hooks in vars(criterion).items() if "_hooks" in name)
-        or any(True for _ in criterion.buffers())
-        or criterion.reduction not in ("mean", "sum")
-        or getattr(criterion, "ignore_index", -1) >= 0
-    ):
-        return None
-    scale = getattr(net.scaler_, "target", None)
-    scale = scale and [v.tolist() for v in (scale.mean, scale.std)]
-    reduction = getattr(net, "reduction", None)
-    return repr((type(criterion).__name__, settings, reduction, scale))

@@ -17,10 +17,11 @@ from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
 from skvision.images._layout import Channels
 from skvision.images._sources import Rows, source_of
+from skvision.model_selection._callbacks import reason_against_callbacks
 from skvision.model_selection._memory import is_out_of_memory
-from skvision.model_selection._plan import structure
 from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.model_selection._stack import Stack
+from skvision.model_selection._structure import structure
 
 __all__ = [
     "Outcome",
@@ -128,6 +129,11 @@ class Trainer:
             member = self.member(request)
             if isinstance(member, Outcome):
                 made[i] = member
+                continue
+            reason = reason_against_callbacks(member.net.callbacks_)
+            if reason is not None:
+                self._forget([(i, member)])
+                warn_of(reason)
                 continue
             try:
                 stacks[structure(member)].append((i, member))

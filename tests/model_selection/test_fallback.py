@@ -20,7 +20,7 @@ from skvision import ImageClassifier
 from skvision.exceptions import DivergedError
 from skvision.model_selection import StackedGridSearchCV
 from skvision.model_selection._memory import free_memory
-from skvision.model_selection._plan import why_not
+from skvision.model_selection._plan import reason_not_stackable
 from skvision.model_selection._proof import _Trial
 from skvision.model_selection._stack import Stack
 from skvision.model_selection._trainer import Request, Trainer, train_stack
@@ -81,14 +81,17 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_reasons(reason):
-    assert why_not(REASONS[reason], {}).startswith(reason)
+    assert reason_not_stackable(REASONS[reason], {}).startswith(reason)
 
 
 def test_no_reasons():
     callbacks = [EpochScoring("accuracy"), ("other", EpochScoring("f1_macro"))]
-    assert why_not(small(callbacks=callbacks), {"sample_weight": None}) is None
-    assert why_not(small(callbacks="disable"), {}) is None
-    assert why_not(small(), {"other": 1}) == "fit takes no other"
+    assert (
+        reason_not_stackable(small(callbacks=callbacks), {"sample_weight": None})
+        is None
+    )
+    assert reason_not_stackable(small(callbacks="disable"), {}) is None
+    assert reason_not_stackable(small(), {"other": 1}) == "fit takes no other"
 
 
 @pytest.mark.parametrize(

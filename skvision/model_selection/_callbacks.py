@@ -1,0 +1,177 @@
+"""Callbacks that networks can have which are trained together.
+
+They are those that leave the network alone and hear of no steps, and some of skorch's,
+of which it is known what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+    WarmRestartLR,
+)
+from torch.optim import lr_scheduler
+
+from skvision._identity import Unidentified
+from skvision.estimators._run import TrainingRun
+from skvision.model_selection._purity import hooks_of, plain_values, state_of
+from skvision.model_selection._structure import criterion_key, structure
+
+__all__ = [
+    "UntouchedNetwork",
+    "clippings_of",
+    "has_users_callbacks",
+    "reason_against_callback",
+    "reason_against_callbacks",
+    "schedules_of",
+]
+
+#: Those that do nothing but record and end a training, and what a stack does by itself.
+_KNOWN = (
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    GradientNormClipping,
+    PassthroughScoring,
+    PrintLog,
+)
+#: What callbacks hear between the steps of different networks.
+_BETWEEN_EPOCHS = ("on_epoch_begin", "on_epoch_end", "on_train_end")
+
+
+def reason_against_callbacks(callbacks: Any) -> str | None:
+    """Return why networks with some callbacks cannot be trained together, if so.
+
+    Parameters
+    ----------
+    callbacks : list
+        As in an estimator's parameter, or pairs (name, callback).
+    """
+    for given in callbacks:
+        callback = given[-1] if isinstance(given, tuple) else given
+        if (reason := reason_against_callback(callback)) is not None:
+            return reason
+    return None
+
+
+def reason_against_callback(callback: Any) -> str | None:
+    """Return why networks with a callback cannot be trained together, if so."""
+    kind = callback if isinstance(callback, type) else type(callback)
+    if kind in _KNOWN or callback is LRScheduler:
+        return None
+    if kind is LRScheduler:
+        return _reason_against_schedule(callback)
+    if not _hears_only_of_epochs(kind):
+        return f"the callback {kind.__name__} may touch the network"
+    for name, value in () if callback is kind else vars(callback).items():
+        if not plain_values(value):
+            return f"the callback {kind.__name__} may share {name} with others"
+    try:
+        _code_of(kind)
+    except Unidentified as error:
+        return f"what the callback {kind.__name__} does cannot be told: {error}"
+    return None
+
+
+def _reason_against_schedule(schedule: LRScheduler) -> str | None:
+    """Return why a schedule may do more than follow numbers and its monitor."""
+    policy = schedule.policy
+    name = policy if isinstance(policy, str) else getattr(policy, "__name__", policy)
+    of_torch = getattr(lr_scheduler, str(name), None)
+    if not isinstance(policy, str) and policy not in (of_torch, WarmRestartLR):
+        return f"the schedule {name} is none of torch's"
+    if not isinstance(schedule.monitor, str):
+        return f"the monitor of the schedule {name} may touch the network"
+    for key, value in schedule.kwargs.items():
+        if not plain_values(value):
+            return f"{key} of the schedule {name} may do anything"
+    return None
+
+
+def _hears_only_of_epochs(kind: Any) -> bool:
+    """Whether a class of callbacks has nothing to do where training begins or steps."""
+    hooks = [name for name in vars(Callback) if name.startswith("on_")]
+    return issubclass(kind, Callback) and not any(
+        getattr(kind, name) is not getattr(Callback, name)
+        for name in hooks
+        if name not in _BETWEEN_EPOCHS
+    )
+
+
+def has_users_callbacks(member: TrainingRun) -> bool:
+    """Whether callbacks get the estimator of which it is not known what they do."""
+    return any(_is_users(callback) for _, callback in member.net.callbacks_)
+
+
+def _is_users(callback: Any) -> bool:
+    return type(callback) not in (*_KNOWN, LRScheduler)
+
+
+def _code_of(kind: type) -> list[Any]:
+    """Return the state of a class, and of all that its code refers to."""
+    libraries = ("builtins", "skorch", "skvision", "sklearn")
+    own = [k for k in kind.__mro__ if k.__module__.partition(".")[0] not in libraries]
+    return [state_of(cls) for cls in own]
+
+
+def schedules_of(member: TrainingRun) -> list[Any]:
+    """Return the callbacks that change settings of a member's optimizer."""
+    return [c for _, c in member.net.callbacks_ if isinstance(c, LRScheduler)]
+
+
+def clippings_of(member: TrainingRun) -> list[tuple[float, float]]:
+    """Return the largest norms of a member's gradients, and which norms are meant."""
+    return [
+        (float(c.gradient_clip_value), float(c.gradient_clip_norm_type))
+        for _, c in member.net.callbacks_
+        if isinstance(c, GradientNormClipping) and c.gradient_clip_value is not None
+    ]
+
+
+class UntouchedNetwork:
+    """How a member is while callbacks hear of an epoch.
+
+    Parameters
+    ----------
+    member : TrainingRun
+    """
+
+    def __init__(self, member: TrainingRun) -> None:
+        self.member = member
+        self.parts = dict(self._parts())
+
+    def changed(self) -> str | None:
+        """Return what callbacks have changed in the meantime, None if nothing."""
+        now = dict(self._parts())
+        names = {*now, *self.parts}
+        return next((k for k in sorted(names) if now.get(k) != self.parts.get(k)), None)
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        net = self.member.net
+        yield "the network", (id(net.module_), structure(self.member))
+        yield "hooks of the network", hooks_of(net.module_)
+        for name, weight in net.module_.named_parameters():
+            yield f"the weight {name}", (id(weight), weight._version)
+        for name, layer in net.module_.named_modules():
+            yield f"dropout of {name}", getattr(layer, "p", None)
+        yield "the criterion", (id(net.criterion_), criterion_key(self.member))
+        states = [
+            (id(value), getattr(value, "_version", value))
+            for state in net.optimizer_.state.values()
+            for value in state.values()
+        ]
+        yield "the optimizer", (id(net.optimizer_), states)
+        # What their code refers to would be shared with the other members.
+        for name, callback in net.callbacks_:
+            if _is_users(callback):
+                yield f"what {name} refers to", _code_of(type(callback))
