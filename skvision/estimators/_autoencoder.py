@@ -13,7 +13,7 @@ from skorch.utils import to_tensor
 
 from skvision._compat import StrOptions, fit_context
 from skvision._random import isolated_random_state
-from skvision.estimators._checks import check_autoencoder, mean_image_loss
+from skvision.estimators._builder import check_autoencoder
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import check_reconstruction
@@ -300,9 +300,9 @@ class ImageAutoencoder(
     def _encode_target(self, y, weight, *, reset, classes=None):
         return None, weight
 
-    def _probe(self, network, shape):
+    def _try(self, network, shape):
         check_autoencoder(network)
-        super()._probe(network, shape)
+        super()._try(network, shape)
         images = torch.zeros((1, *shape), dtype=self._dtype)
         with torch.no_grad():
             output = network.eval()(images)
@@ -330,7 +330,8 @@ class ImageAutoencoder(
         # The sum over pixels of an image, as a mean over images, where asked for.
         return loss * y_true[0].numel() if self.reduction == "sum" else loss
 
-    _constant_loss = mean_image_loss
+    def _constant_loss(self, data):
+        return _mean_image_loss(self, data)
 
     def _encode(self, batch):
         return self.module_.encoder(self._to_input(batch))
@@ -355,3 +356,21 @@ class ImageAutoencoder(
         elif layout == "last":
             images = images.permute(0, 2, 3, 1)
         return images.contiguous().numpy()
+
+
+# How many images, images to decode, and values tell what the mean image would lose.
+_N_COMPARED, _N_DECODED, _VALUES_COMPARED = 1000, 100, 2**24
+
+
+def _mean_image_loss(net: Any, data: Any) -> float:
+    """Return what an autoencoder would lose with the mean image for all images."""
+    n = _N_COMPARED if data.images.reading == "memory" else _N_DECODED
+    n = min(len(data), n, max(2, _VALUES_COMPARED // net.n_features_in_))
+    rows = np.linspace(0, len(data) - 1, n).astype(int)
+    with isolated_random_state(net.device_), torch.no_grad():
+        X, _, *weight = (part.to(net.device_) for part in data[rows])
+        X = X if data.images.steps is None else data.images.steps(X)
+        images = net.scaler_(X)
+        shares = weight[0].cpu() if weight else None
+        mean = torch.from_numpy(np.average(images.cpu(), 0, shares)).to(images)
+        return float(net._loss(mean.expand_as(images), images, X, weight, True))

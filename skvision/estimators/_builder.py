@@ -1,30 +1,60 @@
-"""Build and check a network before any training."""
+"""Networks, losses and optimizers: made of parameters, and tried before training.
+
+`build_network` makes a network of what a parameter names. Everything else is done to
+networks wherever they come from: subclasses may make their own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, InputShapeSetter
+from skorch.history import History
 from torch import nn
 
 from skvision._compat import gradient_hooks
 from skvision._warnings import warn
 from skvision.estimators._parameters import check_names
-from skvision.networks import get_network
-from skvision.training._losses import output_kind
+from skvision.estimators._schedules import begun_schedules
+from skvision.networks import EncoderClassifier, get_network
+from skvision.networks._transfer import encoder_names, load_pretrained, split_groups
+from skvision.training._losses import (
+    CRITERIA,
+    FUSED,
+    OPTIMIZERS,
+    check_no_layer,
+    output_kind,
+    resolve,
+)
+from skvision.training._optimizers import group_setting, set_groups
 
 __all__ = [
+    "Beginning",
+    "begin_with",
+    "build_criterion",
     "build_network",
+    "build_optimizer",
+    "check_autoencoder",
     "copied",
+    "encoder_and_head",
     "is_convolutional",
     "network_shape",
     "noting_outputs",
     "probe_network",
     "resolve_device",
+    "sets_parameters",
+    "try_loss",
+    "try_network",
+    "warn_about_softmax",
     "with_channels_first",
     "with_channels_last",
 ]
@@ -272,6 +302,175 @@ def probe_network(
     return output_kind(output), max(sizes)
 
 
+class Tried(NamedTuple):
+    """What is seen of a network when it is tried."""
+
+    #: What it returns: "logits", "Softmax" or "LogSoftmax".
+    kind: str
+    #: In the largest output of a layer, for one image.
+    n_values: int
+    #: Whether its images are to lie in memory pixel by pixel.
+    channels_last: bool
+
+
+def try_network(
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    n_outputs: int | None,
+    *,
+    memory_format: str,
+    on_cpu: bool,
+    amp: bool,
+) -> Tried:
+    """Try a network before training, and choose how its images lie in memory.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    input_shape : tuple of int
+        Of one image, or (n_features,).
+    n_outputs : int or None
+        Expected width of the output; None means any.
+    memory_format : {"auto", "channels_last", "contiguous"}
+        As the estimators' parameter.
+    on_cpu, amp : bool
+        Where and how it is going to be trained.
+
+    Raises
+    ------
+    ValueError
+        As `probe_network` does.
+    """
+    last = memory_format == "channels_last"
+    if memory_format == "auto" and is_convolutional(network):
+        # On a GPU, only half precision gains by it for sure.
+        last = on_cpu or amp
+    try:
+        kind, n_values = probe_network(
+            network, input_shape, n_outputs, channels_last=last
+        )
+    except ValueError:
+        if memory_format != "auto" or not last:
+            raise
+        # Such as of view() after a convolution.
+        last = False
+        kind, n_values = probe_network(network, input_shape, n_outputs)
+    return Tried(kind, n_values, last)
+
+
+def begin_with(network: nn.Module, pretrained: Any, mix: float) -> set[str]:
+    """Give a network the weights that it begins with; return names of trained ones."""
+    if pretrained is not None:
+        return load_pretrained(network, pretrained, mix)
+    # A network that says what its images should be has been trained on such.
+    spec = getattr(network, "input_spec", None)
+    return set() if spec is None else encoder_names(network)
+
+
+def encoder_and_head(pretrained: Any) -> Callable[..., nn.Module]:
+    """Return what makes a classifier's network of an autoencoder's encoder.
+
+    It has new weights, so that those of the autoencoder can be mixed with them later.
+    """
+    encoder = copy.deepcopy(pretrained.encoder_)
+    for layer in encoder.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    return partial(EncoderClassifier, encoder=encoder)
+
+
+def build_criterion(
+    given: Any, kwargs: dict[str, Any], make: Callable[[Any, dict[str, Any]], Any]
+) -> Any:
+    """Return a new loss.
+
+    Parameters
+    ----------
+    given : str, class, callable or torch.nn.Module
+        As the estimators' parameter ``criterion``.
+    kwargs : dict
+        Its arguments.
+    make : callable
+        Makes an object of a class and arguments, as skorch's `initialized_instance`.
+
+    Raises
+    ------
+    ValueError
+        If it takes no such argument, or is a layer instead of a loss.
+    """
+    criterion = resolve(given, CRITERIA)
+    if isinstance(criterion, nn.Module):
+        criterion = type(criterion) if kwargs else copied(criterion)
+    else:
+        check_names("criterion", criterion, kwargs)
+    built = make(criterion, kwargs)
+    check_no_layer(built)
+    if isinstance(given, nn.Module) and kwargs:
+        _warn_of_lost(given, built, kwargs)
+    return built
+
+
+def build_optimizer(
+    given: Any,
+    groups: list[dict[str, Any]],
+    kwargs: dict[str, Any],
+    device: torch.device,
+    *,
+    slower: Collection[nn.Parameter] = (),
+    lr_mult: float = 1.0,
+) -> Any:
+    """Return a new optimizer.
+
+    Parameters
+    ----------
+    given : str, class or callable
+        As the estimators' parameter ``optimizer``.
+    groups : list of dict
+        Weights in groups, as optimizers take them.
+    kwargs : dict
+        Its arguments, and ``param_groups__i__name`` for what one group has.
+    device : torch.device
+        Where the weights are.
+    slower : collection of torch.nn.Parameter, default=()
+        Weights whose rate is multiplied by `lr_mult`.
+    lr_mult : float, default=1.0
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it takes no such argument, or has no such group.
+    """
+    optimizer = resolve(given, OPTIMIZERS)
+    of_groups = {k: v for k, v in kwargs.items() if "param_groups__" in k}
+    kwargs = {k: v for k, v in kwargs.items() if k not in of_groups}
+    check_names("optimizer", optimizer, kwargs)
+    if (
+        device.type in ("cpu", "cuda")
+        and any(optimizer is kind for kind in FUSED)
+        and not {"foreach", "differentiable"} & kwargs.keys()
+    ):
+        kwargs.setdefault("fused", True)
+    if slower and lr_mult != 1:
+        groups = split_groups(groups, slower, kwargs["lr"], lr_mult)
+    try:
+        built = optimizer(groups, **kwargs)
+    except TypeError as error:
+        shown = ", ".join(f"optimizer__{k}={v!r}" for k, v in kwargs.items())
+        raise TypeError(
+            f"The optimizer {getattr(optimizer, '__name__', optimizer)} cannot be "
+            f"made with {shown}: {error}."
+        ) from error
+    for name, value in of_groups.items():
+        place = group_setting(f"optimizer__{name}")
+        if place is None or not set_groups(built, *place, value):
+            raise ValueError(
+                f"optimizer__{name}={value!r}: the optimizer has "
+                f"{len(built.param_groups)} group(s) of parameters, numbered from 0, "
+                "and no such setting of one of them."
+            )
+    return built
+
+
 def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> None:
     """Warn of a softmax that the criterion applies a second time."""
     if kind == "logits" or not isinstance(criterion, nn.CrossEntropyLoss):
@@ -290,3 +489,198 @@ def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> N
 
 def _title(module: Callable) -> str:
     return getattr(module, "__name__", None) or repr(module)
+
+
+def check_autoencoder(network: nn.Module) -> None:
+    """Check that a network is made of an encoder and a decoder."""
+    for part in ("encoder", "decoder"):
+        if not isinstance(getattr(network, part, None), nn.Module):
+            raise ValueError(
+                f"The network {type(network).__name__} has no {part}: "
+                "ImageAutoencoder needs one with submodules encoder and decoder."
+            )
+
+
+def _warn_of_lost(given, built, kwargs):
+    """Warn of settings of a criterion that another one of its class does not have."""
+    lost = {
+        name: value
+        for name, value in vars(given).items()
+        if isinstance(value, (bool, int, float, str))
+        and name not in {*kwargs, "training"}
+        and vars(built).get(name) != value
+    }
+    if lost:
+        warn(
+            f"criterion is an instance of {type(given).__name__} with "
+            f"{', '.join(f'{k}={v!r}' for k, v in lost.items())}, which is lost, as "
+            f"{', '.join(f'criterion__{name}' for name in kwargs)} make(s) another "
+            "one. Give the class, and all settings by criterion__*."
+        )
+
+
+def try_loss(net: Any, data: Any) -> None:
+    """Compute the loss of some rows, so that what does not fit shows before training.
+
+    Raises
+    ------
+    ValueError
+        If augmentation changes the size of images, or the criterion does not take
+        outputs and targets.
+    """
+    given, net = net, _on_trial(net)
+    # Other numbers of rows than outputs, which a loss might take for each other.
+    n_rows = 3 if getattr(net, "n_outputs_", None) == 2 else 2
+    batch = data[np.arange(min(n_rows, len(data)))]
+    X, y, *weight = (part.to(net.device_) for part in batch)
+    if data.images.steps is not None:
+        X = data.images.steps(X)
+    net._enter_mode(training=False)
+    with torch.no_grad():
+        images, target, *weight = net._prepared((X, y, *weight), training=True)
+        if net.compile:
+            # The network itself, since to compile it for these rows would take long.
+            outputs = net._finished(net.module_.forward(net._to_input(images)))
+        else:
+            outputs = net.infer(images)
+        if net._output_kind is None:
+            # It was initialized before it saw images.
+            first = outputs[0] if isinstance(outputs, tuple) else outputs
+            given._output_kind = net._output_kind = output_kind(first)
+        try:
+            with warnings.catch_warnings():
+                # That shapes differ, of losses that compare all with all.
+                warnings.filterwarnings("error", "Using a target size")
+                loss = net._loss(outputs, target, images, weight, training=True)
+        except (IndexError, RuntimeError, TypeError, ValueError, UserWarning) as error:
+            raise ValueError(_misfit(net, outputs, target, error)) from error
+    if loss.ndim:
+        raise ValueError(
+            f"The criterion {_criterion_shown(net)} returned {tuple(loss.shape)} "
+            "values for a batch; expected one: set criterion__reduction to 'mean'."
+        )
+
+
+def _on_trial(net: Any) -> Any:
+    """Return an estimator that can record in its history, and which is then forgotten.
+
+    Losses of the user's may count their calls, and record parts of what they return.
+    """
+    trial = object.__new__(type(net))
+    vars(trial).update(vars(net), history_=History())
+    trial.history_.new_epoch()
+    trial.history_.new_batch()
+    return trial
+
+
+def _misfit(net: Any, outputs: Any, target: torch.Tensor, error: Exception) -> str:
+    first = outputs[0] if isinstance(outputs, tuple) else outputs
+    return (
+        f"The criterion {_criterion_shown(net)} cannot take outputs of shape "
+        f"{tuple(first.shape)} and targets of shape {tuple(target.shape)}: {error} "
+        "Choose another criterion, or other criterion__* parameters."
+    )
+
+
+def _criterion_shown(net: Any) -> str:
+    settings = net.get_params_for("criterion")
+    shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return f"{type(net.criterion_).__name__}({shown})"
+
+
+#: What another network, loss or optimizer is built of.
+_BUILT_ANEW = ("module", "criterion", "optimizer")
+
+
+class Beginning:
+    """Lets callbacks set, in ``on_train_begin``, what the network is built of.
+
+    That is how skorch's `InputShapeSetter` works. What they set by `set_params` is
+    built at once, so that callbacks after them find it; what cannot be built yet is
+    tried again when all have been told.
+
+    Parameters
+    ----------
+    net : estimator
+    split : Split
+        The rows that it is going to be trained on.
+    goes_on : bool
+        Whether the network was trained before, so that it must stay as it is.
+    unbuilt : Exception, default=None
+        Why there is no network yet.
+    """
+
+    def __init__(
+        self, net: Any, split: Any, *, goes_on: bool, unbuilt: Exception | None = None
+    ) -> None:
+        self.net, self.split, self.goes_on = net, split, goes_on
+        self.unbuilt = unbuilt
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Let callbacks be told, and have what they set built when it ends.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no network then, or one that cannot be trained.
+        """
+        net = self.net
+        net._beginning = self
+        try:
+            yield
+        except AttributeError as error:
+            if self.unbuilt is None:
+                raise
+            self.unbuilt.add_note(
+                "A callback's on_train_begin might have set what is missing, but one "
+                f"before it needed the network: {error}. Let callbacks that set "
+                "parameters come first."
+            )
+            raise self.unbuilt from error
+        finally:
+            del net._beginning
+        if self.unbuilt is not None:
+            self._build()
+        self._renew_schedules()
+
+    def note(self, names: Iterable[str]) -> None:
+        """Build anew what callbacks have set, if it can be built already."""
+        changed = {} if self.unbuilt else self.net._changed()
+        if self.goes_on:
+            self.net._check_changed(changed)
+            return
+        kinds = {name.partition("__")[0] for name in changed or names}
+        if not kinds & {*_BUILT_ANEW}:
+            return
+        try:
+            self._build()
+        except (TypeError, ValueError) as error:
+            self.unbuilt = error
+
+    def _build(self) -> None:
+        with self.net._unchanged_on_error():
+            self.net._build_anew(self.split)
+        self.unbuilt = None
+
+    def _renew_schedules(self) -> None:
+        """Begin schedules again whose optimizer has been replaced since."""
+        begun = begun_schedules(self.net)
+        for name, callback in self.net.callbacks_:
+            if name in begun and begun[name].optimizer is not self.net.optimizer_:
+                callback.on_train_begin(self.net)
+
+
+def sets_parameters(net: Any) -> bool:
+    """Whether a callback of the user's, or the estimator's own, may set parameters."""
+    own = getattr(type(net), "on_train_begin", None)
+    if own is not NeuralNet.on_train_begin:
+        return True
+    return any(
+        getattr(type(callback), "on_train_begin", None) is not Callback.on_train_begin
+        and (
+            type(callback).__module__.partition(".")[0] not in ("skorch", "skvision")
+            or isinstance(callback, InputShapeSetter)
+        )
+        for _, callback in net.callbacks_
+    )

@@ -11,6 +11,7 @@ from functools import partial
 from types import MethodType
 from typing import Any
 
+from sklearn.metrics import check_scoring
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -18,8 +19,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 __all__ = [
     "CallbackCopies",
     "check_monitors",
+    "check_scorers",
     "ends_training",
     "is_callback",
+    "named_scorers",
 ]
 
 #: What skorch's loop calls.
@@ -213,3 +216,58 @@ class _CtrlC:
         # The callback may have set a handler of its own.
         if callable(self._before) and signal.getsignal(signal.SIGINT) == self._note:
             signal.signal(signal.SIGINT, self._before)
+
+
+def check_scorers(estimator):
+    """Check before any training that an estimator has what its scorers call."""
+    for name, scoring in named_scorers(estimator.epoch_scoring):
+        try:
+            scorer = check_scoring(estimator, scoring)
+        except ValueError as error:
+            raise ValueError(f"epoch_scoring has {scoring!r}: {error}") from error
+        methods = getattr(scorer, "_response_method", ())
+        methods = [methods] if isinstance(methods, str) else methods
+        if methods and not any(hasattr(estimator, method) for method in methods):
+            reason = ""
+            try:
+                getattr(estimator, methods[0])
+            except AttributeError as error:
+                reason = f": {error.__cause__}" if error.__cause__ else "."
+            raise ValueError(
+                f"The scorer {name!r} of epoch_scoring needs {' or '.join(methods)}, "
+                f"which {type(estimator).__name__} does not have{reason}"
+            )
+
+
+def named_scorers(epoch_scoring):
+    """Return (name, scorer) pairs of an `epoch_scoring` parameter."""
+    if isinstance(epoch_scoring, dict):
+        pairs = list(epoch_scoring.items())
+    else:
+        if isinstance(epoch_scoring, str) or callable(epoch_scoring):
+            epoch_scoring = [epoch_scoring]
+        pairs = [(_scorer_name(scoring), scoring) for scoring in epoch_scoring]
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"epoch_scoring has {names.count(name)} scorers called {name!r}. Give "
+                "a dict of names and scorers."
+            )
+        if name == "loss":
+            raise ValueError(
+                "epoch_scoring has a scorer called 'loss', as the loss that is "
+                "recorded anyway. Give a dict with another name for it."
+            )
+    return pairs
+
+
+def _scorer_name(scorer):
+    if scorer is None:
+        return "score"  # Of the estimator's own method.
+    if isinstance(scorer, str):
+        return scorer
+    function = getattr(scorer, "_score_func", scorer)
+    while isinstance(function, partial) and not hasattr(function, "__name__"):
+        function = function.func
+    return getattr(function, "__name__", type(scorer).__name__)

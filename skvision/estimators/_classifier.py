@@ -14,10 +14,14 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._compat import StrOptions, fit_context
-from skvision.estimators._checks import check_labels, class_weights
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
-from skvision.estimators._targets import has_decisions, has_probabilities
+from skvision.estimators._targets import (
+    check_labels,
+    class_weights,
+    has_decisions,
+    has_probabilities,
+)
 from skvision.estimators._turns import looking
 from skvision.images._names import warn_if_hidden, warn_if_numbered_otherwise
 from skvision.images._sources import source_of

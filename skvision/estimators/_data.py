@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from skvision._compat import check_sample_weight
 from skvision._random import next_seed
-from skvision.estimators._checks import wrong_order
+from skvision.estimators._parameters import wrong_order
 from skvision.images._arrays import as_numpy
 from skvision.images._names import renamed
 from skvision.images._open import OpenedImages, labels_by_name, open_images

@@ -23,12 +23,12 @@ from skvision._random import isolated_random_state
 from skvision._warnings import warn
 from skvision.estimators._builder import (
     build_network,
+    check_autoencoder,
     network_shape,
     noting_outputs,
     resolve_device,
 )
 from skvision.estimators._changes import UNSET
-from skvision.estimators._checks import check_autoencoder
 from skvision.estimators._schedules import steps_of_schedules
 from skvision.estimators._turns import changing, looking
 from skvision.exceptions import FormatError

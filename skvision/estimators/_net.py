@@ -3,46 +3,70 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring
+from skorch.history import History
 from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import draw_seed, isolated_random_state, next_seed
-from skvision.estimators._augment import AugmentMixin
 from skvision.estimators._builder import (
+    Beginning,
+    begin_with,
+    build_criterion,
+    build_network,
+    build_optimizer,
     copied,
+    encoder_and_head,
+    network_shape,
     resolve_device,
+    sets_parameters,
+    try_loss,
+    try_network,
     warn_about_softmax,
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._callbacks import check_monitors, ends_training
-from skvision.estimators._changes import ChangesMixin
-from skvision.estimators._checks import (
-    check_batches,
-    check_order,
-    check_settings,
-    try_loss,
+from skvision.estimators._callbacks import (
+    CallbackCopies,
+    check_monitors,
+    check_scorers,
+    ends_training,
+    is_callback,
+    named_scorers,
 )
+from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._files import FilesMixin
-from skvision.estimators._initialize import InitializeMixin, check_scorers
-from skvision.estimators._parameters import ParametersMixin, check_names
+from skvision.estimators._parameters import (
+    ParametersMixin,
+    check_names,
+    check_order,
+    nearest,
+)
 from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._run import StopTraining, TrainingRun
+from skvision.estimators._schedules import check_policy
 from skvision.estimators._turns import changing
 from skvision.networks._transfer import train_unfrozen
 from skvision.persistence._checkpoints import Checkpoint
 from skvision.persistence._fit_names import IRRELEVANT
-from skvision.preprocessing._augment import check_transforms, copy_transforms
+from skvision.preprocessing._augment import (
+    apply_transforms,
+    check_transforms,
+    copy_transforms,
+    warn_of_transforms,
+)
+from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._batches import (
     BatchLoader,
     DeviceLoader,
@@ -68,6 +92,8 @@ made_already: ContextVar[Callable[[Any, Any, Any], Any] | None] = ContextVar(
 # three times as long as sixteen times 64, and an MLP nine tenths of the time.
 _FEWEST_ROWS, _MOST_ROWS = 64, 1024
 _BYTES_ON_CPU = 4 * 2**20
+# Images by which it is seen what transforms do.
+_N_TRIED = 4
 
 
 class ImageNet(
@@ -75,8 +101,6 @@ class ImageNet(
     ChangesMixin,
     DataMixin,
     PixelsMixin,
-    AugmentMixin,
-    InitializeMixin,
     PredictionMixin,
     FilesMixin,
 ):
@@ -100,6 +124,10 @@ class ImageNet(
     use_caching: Any = "auto"
     torch_load_kwargs = None
 
+    #: Builds the network of a file that is being loaded.
+    _stored: Callable[[Any, nn.Module | None], nn.Module] | None = None
+    #: While callbacks are told that training begins.
+    _beginning: Beginning | None = None
     # Of an estimator that has been initialized, but never saw data.
     _flat = False
     _scaling_known = False
@@ -199,7 +227,7 @@ class ImageNet(
             self._start_randomness(checkpoint.found["seed"])
             next_seed(self._generator)  # As has been drawn before the data were read.
         split = self._split(data, weighted=sample_weight is not None)
-        check_batches(self, self.get_iterator(split.train, training=True))
+        _check_batches(self, self.get_iterator(split.train, training=True))
         self.get_iterator(split.train)
         self._run = TrainingRun(self, split, checkpoint, goes_on=goes_on)
         if goes_on:
@@ -251,7 +279,230 @@ class ImageNet(
 
     def _check_parameters(self):
         """Check what parameters say together."""
-        check_settings(self)
+        _check_settings(self)
+
+    # --------------------------------------------------- skorch's hooks that build
+
+    @changing
+    def initialize(self):
+        """Build network, criterion, optimizer and callbacks afresh.
+
+        ``fit`` calls it. Before ``load_params`` on a new estimator it needs the
+        parameter ``image_shape`` and, unless the network knows it by itself,
+        ``module__n_outputs``.
+
+        Returns
+        -------
+        self : object
+        """
+        self.check_training_readiness()
+        if not hasattr(self, "_generator"):
+            self.device_ = resolve_device(self.device)
+            self._start_randomness(draw_seed(self.random_state))
+        self.initialized_ = False  # Else skorch prints what it initializes again.
+        with self._building():
+            super().initialize()
+        return self
+
+    @contextlib.contextmanager
+    def _building(self) -> Iterator[None]:
+        """Let parts be made by random numbers of the estimator's own."""
+        seed = next_seed(self._generator)
+        with isolated_random_state(self.device_, seed), self._plain_device():
+            yield
+        self._note_parameters()
+
+    @contextlib.contextmanager
+    def _plain_device(self) -> Iterator[None]:
+        """Let skorch, which reads the parameter, see a device that torch knows."""
+        device, self.device = self.device, str(self.device_)
+        try:
+            yield
+        finally:
+            self.device = device
+
+    def initialize_history(self):
+        self.history_ = History()  # Clearing the old one would change copies of it.
+        return self
+
+    def initialize_callbacks(self):
+        # The user's instances stay as they are; callbacks_ holds those that ran.
+        given = self.callbacks, self._prefixed
+        copies = CallbackCopies()
+        self.callbacks = copies.of(list(self.callbacks or []))
+        self._prefixed = {
+            key: copies.of(value) if key.startswith("callbacks__") else value
+            for key, value in self._prefixed.items()
+        }
+        try:
+            names = [name for name, *_ in self._uniquely_named_callbacks()]
+            for key in self.get_params_for("callbacks"):
+                if (name := key.split("__")[0]) not in names:
+                    raise ValueError(
+                        f"There is no callback {name!r}, which callbacks__{key} is for"
+                        f"{nearest(name, names)}. There are: {', '.join(names)}."
+                    )
+            return super().initialize_callbacks()
+        finally:
+            self.callbacks, self._prefixed = given
+
+    def get_default_callbacks(self):
+        callbacks = dict(super().get_default_callbacks())
+        for name, scoring in named_scorers(self.epoch_scoring):
+            for part in ("train", "valid"):
+                scorer = EpochScoring(
+                    scoring,
+                    name=f"{part}_{name}",
+                    lower_is_better=False,
+                    on_train=part == "train",
+                )
+                callbacks[f"{part}_{name}"] = scorer
+        if self.early_stopping:
+            stopper = EarlyStopping(
+                patience=self.n_iter_no_change, threshold=0, load_best=True
+            )
+            callbacks["early_stopping"] = stopper
+        return list(callbacks.items())
+
+    def _initialize_module(self, reason=None):
+        """Make the network, take it over, and bring it to its device."""
+        with self._current_init_context("module"):
+            own = type(self).initialize_module is not ImageNet.initialize_module
+            if self._stored is None or own:
+                self.initialize_module()
+            self._take_over(own=own)
+            for name in self._modules:
+                part = getattr(self, name + "_").to(self.device_)
+                setattr(self, name + "_", self.torch_compile(part, name=name))
+        return self
+
+    def initialize_module(self):
+        """Set ``module_`` to a new network; subclasses may do so in their own way.
+
+        What every network needs is done afterwards: weights of `pretrained` are put
+        into it, others are frozen, and it is tried on images before it is trained.
+
+        Returns
+        -------
+        self : object
+        """
+        module = self._auto_module() if self.module == "auto" else self.module
+        kwargs = self.get_params_for("module")
+        self.module_ = build_network(module, self._facts(), kwargs)
+        return self
+
+    def _take_over(self, *, own=False):
+        """Make a new network one that is ready to be trained, and its scaler.
+
+        It may be of the subclass's `own` making. That of a file comes from there.
+        """
+        if self._stored is not None:
+            self.module_ = self._stored(self, self.module_ if own else None)
+        network = self.module_
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                f"initialize_module set module_ to an object of type "
+                f"{type(network).__name__}; expected a torch.nn.Module."
+            )
+        if network is self.module:
+            network = copied(network)  # The user's own is not to be trained.
+        spec = getattr(network, "input_spec", None)
+        if self._stored is None:
+            network = network.to(self._dtype)
+            if (shape := self._facts().get("image_shape")) is not None:
+                self.network_shape_ = network_shape(shape, spec)
+                flat = (math.prod(shape),)
+                self._try(network, flat if self._flat else self.network_shape_)
+            self._pretrained_names = begin_with(
+                network, self.pretrained, self.pretrained_mix
+            )
+        self._freeze(network)
+        self.module_ = network
+        scaling = self._known_scaling(spec)
+        self._scaling_known = scaling is not None
+        self.scaler_ = PixelScaler(
+            *(scaling or (None, None)), flat=self._flat, dtype=self._dtype, spec=spec
+        )
+
+    def _auto_module(self):
+        if hasattr(self.pretrained, "encoder_"):
+            return encoder_and_head(self.pretrained)
+        return "mlp" if self._flat else "convnet"
+
+    def _try(self, network, shape):
+        """Try a network on images of a shape, and note what is seen."""
+        self._output_kind, self._n_values, self._channels_last = try_network(
+            network,
+            shape,
+            self._facts().get("n_outputs"),
+            memory_format=self.memory_format,
+            on_cpu=self.device_.type == "cpu",
+            amp=self.amp,
+        )
+
+    def _initialize_for(self, split):
+        """Build all parts, of settings of callbacks too, and check that they fit."""
+        before = dict(vars(self))
+        try:
+            self.initialize()
+        except (TypeError, ValueError) as error:
+            made = [name for name, v in vars(self).items() if before.get(name) is not v]
+            # Callbacks come before the network, and its scaler is its last part.
+            of_network = "callbacks_" in made and "scaler_" not in made
+            if not of_network or not sets_parameters(self):
+                raise
+            for name in ("module_", "scaler_", "criterion_", "optimizer_"):
+                vars(self).pop(name, None)
+            self.initialize_history()
+            self._run.tell_of_beginning(unbuilt=error)
+        else:
+            self._check_parts(split, new=True)
+
+    def _build_anew(self, split):
+        """Build network, criterion and optimizer again, after callbacks set others."""
+        with self._building():
+            self._initialize_module()
+            self._initialize_criterion()
+            self._initialize_optimizer()
+        self.initialized_ = True
+        self._check_parts(split, new=True)
+
+    def _facts(self):
+        """Return what is known of image shape and outputs."""
+        facts = {}
+        if self.image_shape is not None:
+            facts["image_shape"] = tuple(self.image_shape)
+        for name in ("image_shape", "n_outputs"):
+            if hasattr(self, name + "_"):
+                facts[name] = getattr(self, name + "_")
+        return facts
+
+    def torch_compile(self, module, name):
+        if self.compile and name == "module":
+            module.compile(**self.get_params_for("compile"))
+        return module
+
+    def initialize_criterion(self):
+        kwargs = self.get_params_for("criterion")
+        built = build_criterion(self.criterion, kwargs, self.initialized_instance)
+        is_module = isinstance(built, nn.Module)
+        self.criterion_ = built.to(self._dtype) if is_module else built
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        (groups,), kwargs = self.get_params_for_optimizer(
+            "optimizer", self.get_all_learnable_params()
+        )
+        named = self.module_.named_parameters()
+        self.optimizer_ = build_optimizer(
+            self.optimizer,
+            groups,
+            kwargs,
+            self.device_,
+            slower=[p for name, p in named if name in self._pretrained_names],
+            lr_mult=self.pretrained_lr_mult,
+        )
+        return self
 
     # --------------------------------------------------------- skorch's hooks
 
@@ -407,6 +658,32 @@ class ImageNet(
         y_pred = self.infer(X)
         return y_pred, self._loss(y_pred, y, X, weight, training)
 
+    def _check_augmentation(self, data):
+        """Warn of transforms that part training from prediction."""
+        if check_transforms(self.augment):
+            X = data[slice(0, _N_TRIED)][0]
+            X = X if data.images.steps is None else data.images.steps(X)
+            warn_of_transforms(self._to_transform(X), self.augment)
+
+    def _to_transform(self, X):
+        """Return a batch as transforms get it, on the network's device."""
+        images = self.scaler_.to_unit(to_tensor(X, device=self.device_))
+        # Transforms are for values in [0, 1].
+        return self.scaler_.normalised(images) if self.normalize == "range" else images
+
+    def _augmented(self, X):
+        """Return a training batch, transformed on the network's device."""
+        if not (transforms := check_transforms(self.augment)):
+            return X
+        images = apply_transforms(self._to_transform(X), transforms)
+        if tuple(images.shape[1:]) not in (self.image_shape_, self.network_shape_):
+            raise ValueError(
+                f"augment={self.augment!r} makes images of shape "
+                f"{tuple(images.shape[1:])} of those of shape {self.image_shape_}; the "
+                "network needs images of one shape."
+            )
+        return images
+
     def _drawn(self, X, y, training):
         """Return images and what is to be learnt of them, random changes made."""
         return self._augmented(X) if training else X, y
@@ -502,3 +779,73 @@ def _detached(y_pred):
     if isinstance(y_pred, tuple):
         return tuple(_detached(part) for part in y_pred)
     return y_pred.detach() if isinstance(y_pred, torch.Tensor) else y_pred
+
+
+def _check_settings(net: Any) -> None:
+    """Check parameters that more than their types decide about.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is wrong, or contradicts another one.
+    """
+    _check_contradictions(net)
+    shape = net.image_shape
+    if shape is not None and not (
+        len(shape) == 3 and all(isinstance(n, Integral) and int(n) > 0 for n in shape)
+    ):
+        raise ValueError(
+            f"image_shape={shape!r} should be three positive ints, (channels, height, "
+            "width)."
+        )
+    for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"freeze={net.freeze!r} should be 'encoder', 'backbone' or patterns of "
+                "parameter names."
+            )
+    for name in ("augment", "noise"):
+        check_transforms(getattr(net, name, None), name)
+    for callback in () if net.callbacks in (None, "disable") else net.callbacks:
+        one = callback[1] if isinstance(callback, tuple) else callback
+        if not is_callback(one):
+            raise TypeError(
+                f"callbacks should hold skorch's callbacks, or pairs of a name and a "
+                f"callback; got {callback!r}. What is to be one of them needs the "
+                "methods of skorch.callbacks.Callback."
+            )
+        check_policy(one)
+
+
+def _check_contradictions(net: Any) -> None:
+    if net.amp and net.dtype == "float64":
+        raise ValueError(
+            "amp=True computes in bfloat16, dtype='float64' in float64; set one of "
+            "them."
+        )
+    if net.early_stopping and net.train_split:
+        raise ValueError(
+            "early_stopping=True holds out validation_fraction of the rows by "
+            "itself; set either early_stopping or train_split, not both."
+        )
+    if net.early_stopping and net.callbacks == "disable":
+        raise ValueError(
+            "early_stopping=True works by a callback; callbacks='disable' "
+            "contradicts it."
+        )
+
+
+def _check_batches(net: Any, loader: Any) -> None:
+    """Check that there is a batch to train on.
+
+    Raises
+    ------
+    ValueError
+        If all rows are left out.
+    """
+    if hasattr(loader.loader, "__len__") and len(loader) == 0:
+        raise ValueError(
+            f"There is no batch: batch_size={net.batch_size} is more than the rows of "
+            "X, and iterator_train__drop_last=True leaves out what is less. Choose a "
+            "smaller batch_size, or iterator_train__drop_last=False."
+        )

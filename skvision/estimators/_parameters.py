@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -30,7 +30,15 @@ from skvision.training._batches import BatchLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
 from skvision.training._optimizers import group_setting, set_groups
 
-__all__ = ["ParametersMixin", "RoutingMixin", "check_names", "documented", "nearest"]
+__all__ = [
+    "ParametersMixin",
+    "RoutingMixin",
+    "check_names",
+    "check_order",
+    "documented",
+    "nearest",
+    "wrong_order",
+]
 
 #: Parameters in the order in which people need them, by what they are about.
 GROUPS = {
@@ -640,3 +648,30 @@ def _candidates(name: str, own: list[str]) -> list[str]:
         elif name.startswith(prefix) and name.strip("_") != prefix:
             mended.append(f"{prefix}__{name[len(prefix) :].lstrip('_')}")
     return own + mended
+
+
+def check_order(settings: Mapping[str, Any]) -> None:
+    """Check the ``iterator_valid__*`` parameters.
+
+    Raises
+    ------
+    ValueError
+        If predictions would come in another order than the images, or not for all.
+    """
+    for name in ("shuffle", "drop_last"):
+        if settings.get(name):
+            raise ValueError(
+                f"iterator_valid__{name}={settings[name]!r}: predictions must come for "
+                f"each row of X and in the order of X. Set iterator_valid__{name}="
+                f"False; iterator_train__{name} is for training."
+            )
+
+
+def wrong_order(iterator: Any) -> ValueError:
+    """Return the error for an iterator that does not keep to the rows."""
+    return ValueError(
+        f"iterator_valid={getattr(iterator, '__name__', iterator)} does not give each "
+        "row of X once and in the order of X, so that predictions would belong to "
+        "other images. Set its iterator_valid__* parameters so that it does neither "
+        "shuffle, sample nor leave out rows."
+    )

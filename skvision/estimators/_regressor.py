@@ -13,11 +13,11 @@ from torch import nn
 
 from skvision._compat import StrOptions, fit_context
 from skvision._warnings import warn
-from skvision.estimators._checks import check_not_masked
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import (
     check_domain,
+    check_not_masked,
     check_target_scaling,
     normalizes_target,
 )

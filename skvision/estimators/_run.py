@@ -32,7 +32,7 @@ from skvision._random import (
     set_global_states,
 )
 from skvision._warnings import warn
-from skvision.estimators._initialize import Beginning
+from skvision.estimators._builder import Beginning
 from skvision.estimators._schedules import schedules_going_on
 from skvision.exceptions import DivergedError
 from skvision.networks._transfer import train_only, trained_names

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from skvision.training._losses import (
@@ -21,8 +25,11 @@ from skvision.training._losses import (
 
 __all__ = [
     "check_domain",
+    "check_labels",
+    "check_not_masked",
     "check_reconstruction",
     "check_target_scaling",
+    "class_weights",
     "has_decisions",
     "has_probabilities",
     "normalizes_target",
@@ -181,4 +188,129 @@ def check_reconstruction(net: Any, y_pred: torch.Tensor, y_true: torch.Tensor) -
             f"{type(net.criterion_).__name__} takes outputs for logits, logarithms or "
             f"distances, while {name} takes them for pixels. Under criterion='mse', "
             "'l1' or torch.nn.BCELoss, whose network ends in a sigmoid, they are."
+        )
+
+
+def check_not_masked(values: Any, name: str) -> None:
+    """Refuse an array whose mask would be lost."""
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is an array in which {int(np.ma.count_masked(values))} value(s) "
+            "are masked. Leave these rows out."
+        )
+
+
+def check_labels(labels: Any, name: str) -> None:
+    """Check that there are labels, of a kind that can be sorted.
+
+    Parameters
+    ----------
+    labels : array-like
+        As they were given: in an array of text, a number would be text, too.
+    name : str
+        Of the argument.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or if there are others beside text.
+    """
+    check_not_masked(labels, name)
+    is_array = isinstance(labels, np.ndarray)
+    if not isinstance(labels, (list, tuple)):
+        labels = np.asarray(labels)
+        if labels.dtype != object or labels.ndim == 0:
+            return  # What is no array at all, scikit-learn says.
+    labels = list(np.ravel(np.array(labels, dtype=object)))
+    if missing := [row for row, label in enumerate(labels) if _is_missing(label)]:
+        raise ValueError(
+            f"{name} has no label at {len(missing)} place(s), such as {missing[:5]}, "
+            "but None or NaN. Leave these rows out, or name what they have."
+        )
+    kinds = {"str" if isinstance(v, str) else type(v).__name__ for v in labels}
+    if "str" in kinds and len(kinds) > 1:
+        raise ValueError(
+            f"{name} has labels of several types, {sorted(kinds)}; they cannot be "
+            "sorted. Give labels of one type."
+        )
+    if "str" in kinds:
+        return
+    dtype = np.array(labels).dtype
+    if dtype.kind == "O":
+        raise ValueError(
+            f"Unknown label type: {name} has labels of type "
+            f"{', '.join(sorted(kinds))}. Give strings, whole numbers or truth values, "
+            "as [str(label) for label in labels]."
+        )
+    if is_array:
+        # scikit-learn does not look into arrays of objects.
+        raise ValueError(
+            f"Unknown label type: {name} has dtype object. Give {name}.astype("
+            f"'{dtype}')."
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    # pandas has its own; neither is equal to itself.
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, Real) and label != label
+
+
+def class_weights(
+    given: Mapping[Any, Any] | str,
+    classes: np.ndarray,
+    codes: np.ndarray,
+    sample_weight: np.ndarray | None,
+) -> np.ndarray:
+    """Return the weight of each class, by a `class_weight` parameter.
+
+    Parameters
+    ----------
+    given : dict or "balanced"
+    classes : ndarray of shape (k,)
+    codes : ndarray of shape (n,)
+        The class number of each row; some classes may be absent for once.
+    sample_weight : ndarray of shape (n,) or None
+        Of the rows, which count as much.
+
+    Raises
+    ------
+    ValueError
+        If a weight of the dict is not valid.
+    """
+    if isinstance(given, Mapping):
+        _check_class_weight(given, classes)
+        return np.array([float(given.get(label, 1)) for label in classes.tolist()])
+    present = np.unique(codes)
+    weights = np.ones(len(classes))
+    weights[present] = compute_class_weight(
+        "balanced", classes=present, y=codes, sample_weight=sample_weight
+    )
+    return weights
+
+
+def _check_class_weight(weights: Mapping[Any, Any], classes: np.ndarray) -> None:
+    """Check the weights of labels.
+
+    Raises
+    ------
+    ValueError
+        If one is no number or negative, all are zero, or a label is unknown.
+    """
+    for label, weight in weights.items():
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            raise ValueError(
+                f"class_weight gives the label {label!r} the weight {weight!r}; "
+                "expected a number that is not negative."
+            )
+    unknown = [label for label in weights if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(
+            f"class_weight names the label(s) {unknown}, which are not among the "
+            f"classes {classes.tolist()}."
+        )
+    if not any(weights.get(label, 1) for label in classes.tolist()):
+        raise ValueError(
+            "class_weight is zero for every class; give one a positive weight."
         )
