@@ -5,8 +5,9 @@
     python -m benchmarks all [options]
 
 Each runs in a process of its own, with all of the options, such as --data-home DIR. A
-failure stops none of the others. `studies` has names and options of its own: it runs
-alone, and `all` leaves it out; so does it with `summary`, a table of what others wrote.
+failure stops none of the others. `studies` and `mutations` have options of their own:
+they run alone, and `all` leaves them out; so does it with `summary`, a table of what
+others wrote.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import takewhile
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-ALONE = ("studies", "summary")
+ALONE = ("mutations", "studies", "summary")
 
 
 def main(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from skvision_tests import thorough
 from torchvision.tv_tensors import Image
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -241,7 +242,7 @@ fixtures = [HealthCheck.function_scoped_fixture]
 
 
 @quiet
-@settings(max_examples=400, deadline=None, suppress_health_check=fixtures)
+@settings(max_examples=thorough(400), deadline=None, suppress_health_check=fixtures)
 @given(drawn=inputs())
 @example(drawn=("last", "uint8", [(negative, 3)], "array"))
 @example(drawn=("first", "float32", [(broadcast, 1)], "read-only"))
@@ -260,7 +261,7 @@ def test_predictions(drawn, tmp_path):
 @pytest.mark.parametrize(
     "estimator", [ImageClassifier, ImageRegressor, ImageAutoencoder]
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=fixtures)
+@settings(max_examples=thorough(120), deadline=None, suppress_health_check=fixtures)
 @given(drawn=inputs())
 @example(drawn=("grey", "float32", [], "fortran"))
 @example(drawn=("flat", "float32", [], "gradient"))
@@ -281,7 +282,7 @@ def test_weights_of_a_fit(drawn, estimator, tmp_path):
 
 
 @quiet
-@settings(max_examples=80, deadline=None, suppress_health_check=fixtures)
+@settings(max_examples=thorough(80), deadline=None, suppress_health_check=fixtures)
 @given(
     views=views,
     dtype=st.sampled_from(["int8", "uint16", "int64", "float32", ">i4", ">f8"]),

@@ -1,11 +1,15 @@
 """What README.md shows works, and its commands are those that are tested."""
 
+import functools
 import json
 import re
 from pathlib import Path
 
 import pytest
 import torchvision
+
+from skvision import datasets
+from skvision.datasets import load_digits_images
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,14 +29,23 @@ def fake_data(root, download, transform):
 # The images of the stand-in are noise.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_examples(monkeypatch, capsys, tmp_path):
-    pytest.importorskip("distributed")
+    distributed = pytest.importorskip("dask.distributed")
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fake_data)
+    # Fewer images, and no processes, which take seconds to start.
+    few = functools.partial(load_digits_images, n_samples=800, random_state=0)
+    monkeypatch.setattr(datasets, "load_digits_images", few)
+
+    class Client(distributed.Client):
+        def __init__(self, **workers):
+            super().__init__(**workers, processes=False, dashboard_address=None)
+
+    monkeypatch.setattr(distributed, "Client", Client)
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     for code in blocks("python"):
         exec(code, namespace)
     accuracy, setting, scores, *tables = capsys.readouterr().out.splitlines()
-    assert float(accuracy) > 0.9
+    assert float(accuracy) > 0.8
     assert "module__hidden" in setting
     assert len(scores.strip("[]").split()) == 3
     for start in ["layer ", "total ", "label ", "all "]:

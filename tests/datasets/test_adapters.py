@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from skorch.helper import SliceDataset
-from skvision_tests import Items
+from skvision_tests import Items, thorough
 from torch.utils.data import ConcatDataset, Subset, random_split
 from torchvision import datasets
 from torchvision import transforms as v1
@@ -114,7 +114,7 @@ def test_normalisation_by_channel(cifar_arrays, assert_like_items):
     std=st.floats(1e-3, 4),
     kind=st.sampled_from(["list", "tuple", "float64 array", "float64 tensor"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=thorough(60), deadline=None)
 def test_any_normalisation_to_the_last_bit(mean, std, kind, items_of, assert_same_bits):
     dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
     # All values that a pixel may have, one to an image.

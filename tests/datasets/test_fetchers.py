@@ -1,8 +1,6 @@
 """Fetchers: real files where they are present, tiny ones of the same formats."""
 
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -295,11 +293,3 @@ def test_data_home_expands_the_user(home, monkeypatch):
     monkeypatch.setenv("HOME", str(home.parent))
     monkeypatch.setenv("USERPROFILE", str(home.parent))
     assert len(fetch_mnist(data_home=f"~/{home.name}").data) == 40
-
-
-def test_import_is_lazy():
-    code = (
-        "import sys, skvision.datasets._fetchers, skvision.datasets._folder;"
-        "sys.exit('torchvision' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -148,7 +148,6 @@ def test_search(colours):
         convnet(max_epochs=6),
         grid,
         cv=2,
-        n_jobs=2,
         error_score="raise",
     )
     search.fit(*colours)
@@ -168,7 +167,7 @@ def test_compiled_for_this_machine(greys, tmp_path, monkeypatch):
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     # Whole batches, as each other size is compiled anew.
     X, y = greys[0][:160], greys[1][:160]
-    params = {"module__hidden": (8,), "iterator_valid__batch_size": 32}
+    params = {"module__hidden": (8,), "iterator_valid__batch_size": 32, "max_epochs": 1}
     net = build("mlp", **params, compile=True).fit(X, y)
     assert list(tmp_path.rglob("*.so"))
     plain = build("mlp", **params).fit(X, y)

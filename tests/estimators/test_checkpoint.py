@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -141,44 +140,48 @@ def test_searches_go_on(data, tmp_path):
         assert first.cv_results_[key].tolist() == again.cv_results_[key].tolist()
 
 
-def test_killed_process(data, tmp_path):
-    code = textwrap.dedent(
-        """
-        import sys, numpy as np
-        from skvision import ImageClassifier, load
-        X = np.random.RandomState(0).randint(0, 255, (500, 8, 8)).astype(np.uint8)
-        y = np.arange(500) % 5
-        net = ImageClassifier("mlp", max_epochs=12, random_state=0, verbose=1,
-                              checkpoint=sys.argv[1])
-        net.fit(X, y)
-        print("sum", sum(p.double().sum().item() for p in net.module_.parameters()))
-        """
+LONG = """
+import numpy as np
+from skvision import ImageClassifier
+
+X = np.random.RandomState(0).randint(0, 255, (500, 8, 8)).astype(np.uint8)
+y = np.arange(500) % 5
+
+def fit(folder):
+    net = ImageClassifier(
+        "mlp", max_epochs=12, random_state=0, verbose=1, checkpoint=folder
     )
+    return net.fit(X, y)
+"""
 
-    def run(folder, kill_at=None):
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        epochs = 0
-        for line in process.stdout:
-            if line.split() and line.split()[0].isdigit():
-                epochs += 1
-            if epochs == kill_at:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                return None
-            last = line
-        assert process.wait() == 0
-        return last, epochs
 
-    undisturbed, epochs = run(tmp_path / "one")
-    assert epochs == 12
-    assert run(tmp_path / "two", kill_at=5) is None
-    resumed, epochs = run(tmp_path / "two")
-    assert resumed == undisturbed
-    assert epochs <= 8
+def epochs_of(lines):
+    """Yield the lines of epochs."""
+    return (line for line in lines if line.split()[:1] and line.split()[0].isdigit())
+
+
+def test_killed_process(tmp_path, capsys):
+    namespace = {}
+    exec(LONG, namespace)
+    undisturbed = namespace["fit"](tmp_path / "one")
+    assert len([*epochs_of(capsys.readouterr().out.splitlines())]) == 12
+    code = f"{LONG}import sys\nfit(sys.argv[1])"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-W", "ignore", "-c", code, str(tmp_path / "two")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    epochs = epochs_of(process.stdout)
+    for _ in range(5):
+        next(epochs)
+    process.kill()
+    process.communicate()
+    resumed = namespace["fit"](tmp_path / "two")
+    assert len([*epochs_of(capsys.readouterr().out.splitlines())]) <= 8
+    for one, other in zip(
+        undisturbed.module_.parameters(), resumed.module_.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
 
 
 def test_damaged_file(data, tmp_path):

@@ -148,12 +148,12 @@ def test_every_part_is_doubted(trees, number, data, tmp_path, evil):
         if path[0] == "versions" or inner:
             continue
         # All values meet all kinds of parts in the course of time.
-        for value in NASTY[i % 3 :: 3]:
+        for value in NASTY[i % 6 :: 6]:
             if check(changed(tree, path, value), tmp_path / "net", data[0]):
                 n_loaded += 1
             else:
                 n_refused += 1
-    assert n_refused > 200
+    assert n_refused > 100
     assert n_refused > n_loaded
 
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.model_selection import cross_validate
-from skorch.callbacks import Callback, EpochScoring
+from skorch.callbacks import Callback
 from skvision_tests import SMALL, disturb, losses, make_images, same, weights
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -259,20 +258,3 @@ def test_initial_weights_of_instances_do_not_move_the_generators(data):
         **SMALL, image_shape=(1, 8, 8), module__n_outputs=3, normalize=None
     ).initialize()
     assert global_state() == before
-
-
-# ------------------------------------------------------------------ several processes
-
-
-def test_scores_of_several_processes(data):
-    X, y = data
-    estimator = ImageClassifier(
-        **DROPOUT | {"max_epochs": 5},
-        callbacks=[EpochScoring("accuracy", on_train=True)],
-    )
-    scoring = ["neg_log_loss", "accuracy"]
-    alone = cross_validate(estimator, X, y, cv=3, scoring=scoring, n_jobs=1)
-    disturb(5)
-    together = cross_validate(estimator, X, y, cv=3, scoring=scoring, n_jobs=2)
-    assert_allclose(together["test_neg_log_loss"], alone["test_neg_log_loss"])
-    assert_array_equal(together["test_accuracy"], alone["test_accuracy"])

@@ -142,7 +142,9 @@ CLASSIFIERS = {
     ),
 }
 SLOW_CLASSIFIERS = {"flat, float64", "int64", "rgb first, float32", "softmax"}
-SLOW_CLASSIFIERS |= {"convnet, float16", "five channels"}
+SLOW_CLASSIFIERS |= {"convnet, float16", "five channels", "resnet18", "lenet"}
+# Others of the tests below export these kinds.
+SLOW_CLASSIFIERS |= {"flat", "mlp", "compiled"}
 
 
 @pytest.mark.parametrize("name", some_slow(CLASSIFIERS, SLOW_CLASSIFIERS))
@@ -176,7 +178,7 @@ def test_amp_is_exported_in_float32(
 @pytest.mark.parametrize(
     ("size", "resize", "interpolation", "dtype"),
     [
-        ((20, 20), 26, "bilinear", "float32"),
+        pytest.param((20, 20), 26, "bilinear", "float32", marks=pytest.mark.slow),
         ((20, 24), 26, "bicubic", "float32"),
         ((6, 5), None, "bilinear", "float64"),
         pytest.param((7, 9), 8, "bicubic", "float32", marks=pytest.mark.slow),
@@ -206,7 +208,12 @@ def test_sizes_of_pretrained_networks(
 
 
 @pytest.mark.parametrize(
-    ("columns", "dtype"), [((), "float32"), ((1,), "float64"), ((2,), "float32")]
+    ("columns", "dtype"),
+    [
+        pytest.param((), "float32", marks=pytest.mark.slow),
+        ((1,), "float64"),
+        ((2,), "float32"),
+    ],
 )
 def test_regressors(path, columns, dtype, make_data, fitted, outputs_of, exported):
     X, y = make_data()
@@ -245,6 +252,7 @@ AUTOENCODERS = {
     "resized": (GREY, {"module": Resized}),
 }
 SLOW_AUTOENCODERS = {"conv, rgb last", "dense, flat", "normalised", "flat to images"}
+SLOW_AUTOENCODERS |= {"conv"}
 
 
 @pytest.mark.parametrize("name", some_slow(AUTOENCODERS, SLOW_AUTOENCODERS))
@@ -322,7 +330,14 @@ def test_data_sets_stand_for_arrays_with_channels_first(
         assert_probabilities(session_of(path), trained, X[:, None])
 
 
-@pytest.mark.parametrize("kind", [ImageAutoencoder, ImageClassifier, ImageRegressor])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ImageAutoencoder,
+        ImageClassifier,
+        pytest.param(ImageRegressor, marks=pytest.mark.slow),
+    ],
+)
 def test_without_example_the_images_of_fit_are_meant(
     path, kind, make_data, fitted, session_of
 ):
@@ -364,7 +379,7 @@ def any_session(tmp_path_factory, make_data, fitted, exported):
 @pytest.mark.parametrize(
     "labels",
     [
-        np.array([3, 7, 1000]),
+        pytest.param(np.array([3, 7, 1000]), marks=pytest.mark.slow),
         np.array(["cat", "dog", "été"], dtype=object),
         np.array([False, True, True]),
     ],
@@ -396,7 +411,7 @@ def test_the_file_depends_on_the_estimator_alone(trained, path, make_data):
         assert trace not in content
 
 
-@pytest.mark.parametrize("version", [18, 21])
+@pytest.mark.parametrize("version", [pytest.param(18, marks=pytest.mark.slow), 21])
 def test_opset_version(
     version, trained, path, make_data, exported, assert_probabilities
 ):

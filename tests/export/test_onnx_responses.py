@@ -20,8 +20,8 @@ class Own(nn.Module):
     [
         (1e-6, 0, {}),
         (1e6, 3e6, {"dtype": "float64"}),
-        (1, 100, {"module__hidden": (4,)}),
-        (1, 0, {"normalize_target": False}),
+        pytest.param(1, 100, {"module__hidden": (4,)}, marks=pytest.mark.slow),
+        pytest.param(1, 0, {"normalize_target": False}, marks=pytest.mark.slow),
         (1, 0, {"criterion": nn.PoissonNLLLoss}),
         (1, 0, {"criterion": nn.SmoothL1Loss, "predict_nonlinearity": torch.relu}),
     ],
@@ -40,7 +40,7 @@ def test_regressors(
     assert np.ptp(expected) > 0
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_outputs_that_are_no_probabilities(
     path, n_classes, make_data, fitted, outputs_of, exported, assert_probabilities
 ):

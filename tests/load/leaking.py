@@ -38,7 +38,7 @@ def main():
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         step = partial(fit_and_leak, soak, [], Path(folder))
-        print(json.dumps(soak.repeat(step, 50, 10)))
+        print(json.dumps(soak.repeat(step, 25, 5)))
 
 
 if __name__ == "__main__":

@@ -117,12 +117,14 @@ def test_data_are_sent_once(client, data, monkeypatch):
     assert len(pickle.dumps(mapped)) < 1000
 
 
-@pytest.mark.parametrize("kind", ["memory", "map"])
+@pytest.mark.parametrize(
+    "kind", ["memory", pytest.param("map", marks=pytest.mark.slow)]
+)
 def test_a_worker_is_killed(client, data, kind, tmp_path):
     X, mapped, y = data
     images = X if kind == "memory" else mapped
-    slow = net(max_epochs=12, checkpoint=tmp_path / "there")
-    local = GridSearchCV(net(max_epochs=12), GRID, cv=3, refit=False).fit(X, y)
+    slow = net(max_epochs=6, checkpoint=tmp_path / "there")
+    local = GridSearchCV(net(max_epochs=6), GRID, cv=3, refit=False).fit(X, y)
     victims = client.run(os.getpid)
 
     def kill():

@@ -51,11 +51,9 @@ def test_predictions_of_each_fold(images, small):
     assert_array_equal(proba[test], net.predict_proba(images.X[test]))
 
 
-@pytest.mark.parametrize("kind", ["array", "adapters"])
-def test_jobs(images, kind, small):
-    X, y = images.X, images.y
-    if kind == "adapters":
-        X, y = as_Xy(TensorDataset(torch.from_numpy(X), torch.from_numpy(y)))
+def test_jobs(images, small):
+    data = TensorDataset(torch.from_numpy(images.X), torch.from_numpy(images.y))
+    X, y = as_Xy(data)
     scores = [
         cross_val_score(small(), X, y, cv=3, n_jobs=n_jobs, error_score="raise")
         for n_jobs in (1, 2)

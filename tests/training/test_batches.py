@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skvision_tests import thorough
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvision import ImageClassifier
@@ -44,7 +45,7 @@ def assert_equal_batches(actual, expected):
 
 
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=thorough(150), deadline=None)
 def test_in_order_as_torch_does(n, batch_size):
     expected = rows_of(DataLoader(numbered(n), batch_size=batch_size))
     if len(expected) > 1 and len(expected[-1]) == 1 and batch_size > 1:
@@ -57,7 +58,7 @@ def test_in_order_as_torch_does(n, batch_size):
 
 
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=thorough(100), deadline=None)
 def test_each_row_once_per_epoch(n, batch_size, seed):
     generator = torch.Generator().manual_seed(seed)
     loader = BatchLoader(
@@ -71,7 +72,7 @@ def test_each_row_once_per_epoch(n, batch_size, seed):
 
 
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=thorough(100), deadline=None)
 def test_drop_last(n, batch_size):
     batches = rows_of(BatchLoader(numbered(n), batch_size, drop_last=True))
     assert len(batches) == n // batch_size
