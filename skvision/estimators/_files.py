@@ -41,7 +41,12 @@ from skvision.persistence._limits import (
     check_parts,
     outputs_within,
 )
-from skvision.persistence._objects import describe, resolve_name, restore
+from skvision.persistence._objects import (
+    describe,
+    public_name,
+    resolve_name,
+    restore,
+)
 from skvision.persistence._parameters import (
     ESTIMATOR,
     EVERYTHING,
@@ -728,8 +733,8 @@ class _Reader:
 
     def kind(self, name: str) -> Any:
         """Return the class of an estimator by its name."""
-        package, _, last = name.rpartition(".")
-        if f"{package}.".startswith("skvision.estimators.") and last in _own_classes:
+        package, _, last = public_name(name).rpartition(".")
+        if package == "skvision.estimators" and last in _own_classes:
             return _own_classes[last]
         kind = resolve_name(name, self.trusted)
         if not (isinstance(kind, type) and issubclass(kind, FilesMixin)):
@@ -744,7 +749,8 @@ class _Reader:
         stays = module is None and "module" in params
         given = params if stays else {**params, "module": "auto"}
         described = _accepted(kind, given, self.trusted, own)
-        network, pretrained = described["module"], described.get("pretrained")
+        network: Any = described["module"]
+        pretrained: Any = described.get("pretrained")
         if isinstance(network, Made) and network.name == INSTANCE:
             raise FormatError(
                 f"the network was given as an object of the class "

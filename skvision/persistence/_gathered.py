@@ -6,7 +6,7 @@ holds what callbacks have of that if it is numbers, and it is told of all the re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,11 @@ class Gathered:
     Parameters
     ----------
     net : ImageClassifier, ImageRegressor or ImageAutoencoder
-    kept : list
+    kept : sequence
         Generators of random numbers whose states checkpoints have.
     """
 
-    def __init__(self, net: Any, kept: list[Any]) -> None:
+    def __init__(self, net: Any, kept: Sequence[Any]) -> None:
         self.kept = {id(generator) for generator in kept}
         self.names = {place: self.name(value) for place, value in _places(net)}
         self.is_told = False

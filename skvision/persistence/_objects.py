@@ -27,6 +27,7 @@ __all__ = [
     "check_numpy_state",
     "describe",
     "is_harmless",
+    "public_name",
     "register",
     "resolve_name",
     "restore",
@@ -108,10 +109,11 @@ def restore(value: Any, trusted: Collection[str]) -> Any:
         return resolve_name(value.name, trusted)
     if isinstance(value, Made):
         params = {key: restore(item, trusted) for key, item in value.params.items()}
-        if value.name not in _makers():
+        name = public_name(value.name)
+        if name not in _makers():
             raise FormatError(f"The file has an object of the class {value.name!r}.")
         try:
-            return _makers()[value.name](**params)
+            return _makers()[name](**params)
         except (TypeError, ValueError) as error:
             raise FormatError(f"its {value.name} is damaged: {error}") from error
     if isinstance(value, dict):
@@ -130,7 +132,8 @@ def is_harmless(name: str, base: type = object) -> bool:
     base : type, default=object
         Which it has to be derived from.
     """
-    return name in _harmless() and issubclass(_harmless()[name], base)
+    kind = _harmless().get(public_name(name))
+    return kind is not None and issubclass(kind, base)
 
 
 def check_name(name: str, trusted: Collection[str]) -> None:
@@ -161,7 +164,7 @@ def resolve_name(name: str, trusted: Collection[str]) -> Any:
     """
     check_name(name, trusted)
     if is_harmless(name):
-        return _harmless()[name]
+        return _harmless()[public_name(name)]
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
         with contextlib.suppress(AttributeError, ModuleNotFoundError, ValueError):
@@ -197,6 +200,18 @@ def _parts(value: Any) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
+def public_name(name: str) -> str:
+    """Return a name in a file without modules that may have been moved since.
+
+    Classes of skvision's are known by their packages, whichever module they were in
+    when the file was written.
+    """
+    parts = name.split(".")
+    if parts[0] != "skvision":
+        return name
+    return ".".join(part for part in parts if not part.startswith("_"))
+
+
 def _qualified(value: Any) -> str:
     return f"{value.__module__}.{value.__qualname__}"
 
@@ -223,7 +238,8 @@ def _harmless() -> dict[str, type]:
         *_subclasses(preprocessing, BatchTransform),
     ]
     # It would spread its work over all GPUs.
-    return {_qualified(kind): kind for kind in kinds if kind is not nn.DataParallel}
+    kinds.remove(nn.DataParallel)
+    return {public_name(_qualified(kind)): kind for kind in kinds}
 
 
 def _subclasses(package: Any, base: type) -> list[type]:
@@ -237,7 +253,7 @@ def _makers() -> dict[str, Callable[..., Any]]:
         for name, kind in _harmless().items()
         if issubclass(kind, BatchTransform)
     }
-    return {**transforms, **_MAKERS}
+    return {**transforms, **{public_name(name): make for name, make in _MAKERS.items()}}
 
 
 def _transform(kind: type[BatchTransform], **params: Any) -> BatchTransform:

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvision import preprocessing
 from skvision._warnings import warn
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
@@ -28,6 +27,7 @@ from skvision.persistence._objects import (
     check_name,
     describe,
     is_harmless,
+    public_name,
 )
 from skvision.persistence._tree import Made, Name
 from skvision.preprocessing._base import BatchTransform
@@ -123,9 +123,10 @@ def missed(params: Mapping[str, Any]) -> list[str]:
 def _is_default(name: str, value: Any) -> bool:
     if "__" in name:
         return False
-    kind = f"{BatchLoader.__module__}.{BatchLoader.__qualname__}"
+    if isinstance(value, Name):
+        return public_name(value.name) == "skvision.training.BatchLoader"
     empty = isinstance(value, (list, tuple)) and not value
-    return empty or value is None or value is BatchLoader or value == Name(kind)
+    return empty or value is None or value is BatchLoader
 
 
 def described_parameters(
@@ -150,7 +151,7 @@ def described_parameters(
     TypeError
         If one is no data; the message names it.
     """
-    described = {}
+    described: dict[str, Any] = {}
     for name, value in params.items():
         if is_run_time(name, value):
             continue
@@ -355,12 +356,8 @@ def _is_shape(value: Any, trusted: Collection[str]) -> bool:
 
 def _is_transform(value: Any, trusted: Collection[str]) -> bool:
     if isinstance(value, Made):
-        own = {
-            f"{kind.__module__}.{kind.__qualname__}"
-            for kind in vars(preprocessing).values()
-            if isinstance(kind, type) and issubclass(kind, BatchTransform)
-        }
-        return value.name in own and _is_plain(value.params, trusted)
+        known = is_harmless(value.name, BatchTransform)
+        return known and _is_plain(value.params, trusted)
     return value is None or _is_trusted(value, trusted)
 
 

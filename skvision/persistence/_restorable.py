@@ -309,7 +309,7 @@ def unstorable(callback: Any) -> list[str]:
 
 def set_callback_value(callback: Any, key: str, value: Any) -> None:
     """Give a callback an attribute, or a part of it its state."""
-    own = getattr(callback, key, None)
+    own: Any = getattr(callback, key, None)
     if hasattr(own, "load_state_dict"):
         own.load_state_dict(value)
     else:

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 import resource
 import sys
 import time
@@ -99,6 +100,34 @@ def changed(tree, path, value):
         return tuple(changed(list(tree), path, value))
     tree[key] = changed(tree[key], rest, value)
     return tree
+
+
+def renamed(tree, rename):
+    """Return a tree whose classes have other names."""
+    if isinstance(tree, Name):
+        return Name(rename(tree.name))
+    if isinstance(tree, Made):
+        return Made(rename(tree.name), renamed(tree.params, rename))
+    if isinstance(tree, dict):
+        return {key: renamed(value, rename) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(renamed(value, rename) for value in tree)
+    return tree
+
+
+@pytest.mark.parametrize("module", ["_elsewhere.", ""])
+def test_classes_are_known_by_their_packages(module, trees, data, tmp_path):
+    """Modules may have been moved since a file was written."""
+
+    def rename(name):
+        return re.sub(r"(?<=^skvision\.)(\w+)\._\w+\.", rf"\1.{module}", name)
+
+    path = tmp_path / "net"
+    for tree in trees:
+        other = renamed(tree, rename)
+        assert other["class"] != tree["class"]
+        assert check(other, path, data[0])
+    assert not check(renamed(tree, lambda name: f"{name}_elsewhere"), path, data[0])
 
 
 NASTY = [
