@@ -158,7 +158,7 @@ def _item_reader(
         return whole  # Which errors an unsuitable transform raises is not known.
 
 
-def _agrees(reader, whole):
+def _agrees(reader: Reader, whole: Reader) -> bool:
     """Whether a reader gives the items of a data set, by three of them."""
     if (reader.image_shape, reader.dtype) != (whole.image_shape, whole.dtype):
         return False

@@ -127,7 +127,9 @@ class _ProbabilityScorer(BaseScorer):
     #: For saved estimators: a name, and the parameters of what goes by it.
     made_by: tuple[str, dict[str, Any]]
 
-    def __init__(self, metric, sign, name, shown):
+    def __init__(
+        self, metric: Callable[..., float], sign: int, name: str, shown: str
+    ) -> None:
         metric.__name__ = name  # By which it is recorded in a history.
         super().__init__(metric, sign, {}, "predict_proba")
         self._shown = shown
@@ -141,12 +143,26 @@ class _ProbabilityScorer(BaseScorer):
     def __hash__(self) -> int:
         return hash(self._shown)
 
-    def __call__(self, estimator, X, y_true=None, sample_weight=None, **kwargs):
+    def __call__(
+        self,
+        estimator: Any,
+        X: Any,
+        y_true: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> float:
         return super().__call__(
             estimator, X, y_true, sample_weight=sample_weight, **kwargs
         )
 
-    def _score(self, method_caller, estimator, X, y_true=None, **kwargs):
+    def _score(
+        self,
+        method_caller: Any,
+        estimator: Any,
+        X: Any,
+        y_true: Any = None,
+        **kwargs: Any,
+    ) -> float:
         check_is_fitted(estimator)
         if not hasattr(estimator, "classes_") or not hasattr(
             estimator, "predict_proba"

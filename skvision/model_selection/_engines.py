@@ -206,7 +206,9 @@ class Grouped(_Engine):
         self.cumulative = frozenset(found)
         self.programs: dict[Any, tuple[WideNetwork, bool]] = {}
 
-    def __call__(self, params, buffers, x, masks=()):
+    def __call__(
+        self, params: Tensors, buffers: Tensors, x: Any, masks: Any = ()
+    ) -> Any:
         modes = tuple(layer.training for layer in self.template.modules())
         key = x.shape[1:], x.dtype, x.device, modes
         if key not in self.programs:
@@ -257,7 +259,9 @@ class Vmapped(_Engine):
     decisions by numbers.
     """
 
-    def __call__(self, params, buffers, x, masks=()):
+    def __call__(
+        self, params: Tensors, buffers: Tensors, x: Any, masks: Any = ()
+    ) -> Any:
         if self.channels_last and x.ndim == 5:
             x = x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
         # Not all of torch's operations heed how weights lie in memory.

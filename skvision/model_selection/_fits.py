@@ -127,7 +127,9 @@ class StackedFits:
             self.trainer.net(one).max_epochs if outcome is None else outcome.n_epochs
             for one, outcome in self.waiting
         ]
-        self.seconds += [outcome and outcome.seconds for _, outcome in self.waiting]
+        self.seconds += [
+            None if outcome is None else outcome.seconds for _, outcome in self.waiting
+        ]
         self.has_stacked = True
         return True
 

@@ -38,11 +38,15 @@ class FixedSplits:
         self.splits = splits
         self.cv = cv
 
-    def split(self, X=None, y=None, groups=None, **params):
+    def split(
+        self, X: Any = None, y: Any = None, groups: Any = None, **params: Any
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Return them."""
         return iter(self.splits)
 
-    def get_n_splits(self, X=None, y=None, groups=None, **params):
+    def get_n_splits(
+        self, X: Any = None, y: Any = None, groups: Any = None, **params: Any
+    ) -> int:
         """Return how many there are."""
         return len(self.splits)
 

@@ -198,7 +198,9 @@ class _Calls(TorchFunctionMode):
         #: Names of functions, and numbers that they got.
         self.made: list[Any] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         given = *enumerate(args), *kwargs.items()
         self.made.append((name, [(k, v) for k, v in given if isinstance(v, _NUMBERS)]))

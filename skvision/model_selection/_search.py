@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +47,7 @@ class StackedSearchMixin:
     _get_routed_params_for_fit: Any
     _continuing = False
 
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Run the search.
 
         Parameters
@@ -111,10 +112,17 @@ class StackedSearchMixin:
             continuing=self._continuing,
         )
 
-    def _run_search(self, evaluate_candidates, *, callback_ctx=None):
+    def _run_search(
+        self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any = None
+    ) -> Any:
         if "_fits" not in vars(self):
 
-            def evaluate_alone(candidate_params, cv=None, more_results=None, **kwargs):
+            def evaluate_alone(
+                candidate_params: Iterable[dict[str, Any]],
+                cv: Any = None,
+                more_results: Any = None,
+                **kwargs: Any,
+            ) -> Any:
                 candidates = list(map(_clonable, candidate_params))
                 if more_results is not None:
                     more_results = {**more_results, **self._costs(len(candidates))}
@@ -122,7 +130,12 @@ class StackedSearchMixin:
 
             return super()._run_search(evaluate_alone, callback_ctx=callback_ctx)
 
-        def evaluate(candidate_params, cv=None, more_results=None, **kwargs):
+        def evaluate(
+            candidate_params: Iterable[dict[str, Any]],
+            cv: Any = None,
+            more_results: Any = None,
+            **kwargs: Any,
+        ) -> Any:
             candidates = list(map(_clonable, candidate_params))
             X, y = self._data
             cv = cv or self._checked_cv_orig
@@ -152,7 +165,9 @@ class StackedSearchMixin:
         """Return columns of `cv_results_` that an evaluation adds."""
         return {}
 
-    def _format_results(self, candidate_params, n_splits, out, more_results=None):
+    def _format_results(
+        self, candidate_params: Any, n_splits: int, out: Any, more_results: Any = None
+    ) -> dict[str, Any]:
         if "_fits" in vars(self):
             # Each fit's part of the time that its stack took.
             seconds = self._fits.seconds
@@ -244,20 +259,20 @@ return_train_score : optional
 
     def __init__(
         self,
-        estimator,
-        param_grid,
+        estimator: Any,
+        param_grid: Any,
         *,
-        scoring=None,
-        n_jobs=None,
-        refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        error_score=np.nan,
-        return_train_score=False,
-        max_stack=None,
-        calibrate=True,
-    ):
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        max_stack: int | None = None,
+        calibrate: bool = True,
+    ) -> None:
         super().__init__(
             estimator,
             param_grid,
@@ -319,22 +334,22 @@ error_score, return_train_score : optional
 
     def __init__(
         self,
-        estimator,
-        param_distributions,
+        estimator: Any,
+        param_distributions: Any,
         *,
-        n_iter=10,
-        scoring=None,
-        n_jobs=None,
-        refit=True,
-        cv=None,
-        verbose=0,
-        pre_dispatch="2*n_jobs",
-        random_state=None,
-        error_score=np.nan,
-        return_train_score=False,
-        max_stack=None,
-        calibrate=True,
-    ):
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: int | np.random.RandomState | None = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        max_stack: int | None = None,
+        calibrate: bool = True,
+    ) -> None:
         super().__init__(
             estimator,
             param_distributions,
@@ -413,24 +428,24 @@ verbose : optional
 
     def __init__(
         self,
-        estimator,
-        param_grid,
+        estimator: Any,
+        param_grid: Any,
         *,
-        factor=3,
-        resource="max_epochs",
-        max_resources="auto",
-        min_resources="exhaust",
-        aggressive_elimination=False,
-        cv=5,
-        scoring=None,
-        refit=True,
-        error_score=np.nan,
-        return_train_score=True,
-        random_state=None,
-        n_jobs=None,
-        verbose=0,
-        max_stack=None,
-    ):
+        factor: float = 3,
+        resource: str = "max_epochs",
+        max_resources: int | str = "auto",
+        min_resources: int | str = "exhaust",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        max_stack: int | None = None,
+    ) -> None:
         super().__init__(
             estimator,
             param_grid,
@@ -450,7 +465,7 @@ verbose : optional
         )
         self.max_stack = max_stack
 
-    def _check_input_parameters(self, X, y, split_params):
+    def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
         automatic = self.resource == "max_epochs" and self.max_resources == "auto"
         if automatic:
             # scikit-learn says what is wrong with an estimator that has none.
@@ -461,7 +476,7 @@ verbose : optional
             if automatic:
                 self.max_resources = "auto"
 
-    def _costs(self, n_candidates):
+    def _costs(self, n_candidates: int) -> dict[str, Any]:
         if self.resource != "max_epochs":
             return {}
         if "_fits" not in vars(self):

@@ -203,7 +203,9 @@ def _few_parts(allowance: Allowance) -> Iterator[None]:
 class _SmallNumbers(TorchFunctionMode):
     """Has lists and short ranges of numbers as they are, not without memory."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         short = func is torch.arange and all(abs(n) < _NUMBERS for n in args)
         if short or func is torch.tensor:
@@ -216,7 +218,9 @@ class _Work(TorchDispatchMode):
 
     n_bytes = n_steps = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         given = {memory_key(storage) for storage in _storages(args)}

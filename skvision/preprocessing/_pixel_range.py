@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def pixel_range(
     return min(lows), max(highs)
 
 
-def _parts(images, rows):
+def _parts(images: ImageSequence, rows: Any) -> Iterator[torch.Tensor]:
     """Yield all values of some images, not too many at once."""
     n_images = max(1, _CHUNK // math.prod(images.image_shape))
     every = len(rows) == len(images)

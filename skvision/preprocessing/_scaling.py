@@ -201,7 +201,9 @@ class PixelScaler(nn.Module):
         """Take the divisors from a ``state_dict``."""
         self.divisors = Divisors(*state.tolist()) if len(state) else None
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
         # What was learnt fits into a scaler that has learnt nothing yet.
         for name in ("mean", "std"):
             value = state_dict.get(prefix + name)

@@ -318,7 +318,14 @@ class DeviceLoader:
 class _BatchRows(Sampler):
     """The rows of each batch: slices in order, index arrays when shuffled."""
 
-    def __init__(self, n, batch_size, shuffle, drop_last, generator):
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        shuffle: bool,
+        drop_last: bool,
+        generator: torch.Generator | None,
+    ) -> None:
         self.n = n
         self.shuffle = shuffle
         self.generator = generator
@@ -350,5 +357,5 @@ def _affordable(num_workers: int) -> int:
     return num_workers
 
 
-def _identity(batch):
+def _identity(batch: Any) -> Any:
     return batch

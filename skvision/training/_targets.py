@@ -107,7 +107,9 @@ class TargetScaler(nn.Module):
             return outputs
         return outputs.double() * self.std + self.mean
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
         # Files from before targets were scaled have none, and a scaler that has learnt
         # nothing yet takes any number of columns.
         for name, value in (("mean", 0.0), ("std", 1.0)):
