@@ -35,7 +35,7 @@ def as_numpy(X: Any, where: str = "X") -> Any:
     """
     if not isinstance(X, torch.Tensor):
         return X
-    check_tensor(X, where)
+    check_tensor(X, lambda: where)
     tensor = X.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 

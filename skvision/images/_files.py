@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
@@ -68,38 +68,56 @@ def read_image(
     OtherSize
         If `size` is not that of the image, and the file is not damaged.
     """
-    with open_image(path) as image:
-        fits = size is None or sorted(size) == sorted(image.size)
-        if fits or image.height * image.width <= _MODERATE:
-            with errors_of(path):
-                pixels = pixels_of(image, mode, where=os.fspath(path))
-        if not fits:
-            raise OtherSize((image.height, image.width))
+    try:
+        with _regular_file(path) as file, _identified(file, path) as image:
+            fits = size is None or sorted(size) == sorted(image.size)
+            if not fits and image.height * image.width > _MODERATE:
+                raise OtherSize((image.height, image.width))
+            pixels = pixels_of(image, mode, where=os.fspath(path))
+    except OtherSize:
+        raise
+    except Exception as error:
+        _raise_named(path, error)
+    if not fits:
+        raise OtherSize((image.height, image.width))
     return pixels
 
 
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Open an image file as a PIL image that is not decoded yet."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(_regular_file(path))
+            image = stack.enter_context(_identified(file, path))
+        except Exception as error:
+            _raise_named(path, error)
+        yield image
+
+
+def _regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Return a file opened for reading; others than regular ones are errors."""
+    # To open a pipe would wait for somebody who writes.
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError("it is a directory")
+    if not stat.S_ISREG(mode):
+        raise OSError("it is no regular file")
+    return open(path, "rb")
+
+
+def _identified(file: IO[bytes], path: str | os.PathLike[str]) -> Any:
+    """Return the PIL image in a file, not decoded yet."""
     # Pillow, which torchvision depends on, is needed only here.
     from PIL import Image
 
-    with contextlib.ExitStack() as stack:
-        with errors_of(path):
-            # To open a pipe would wait for somebody who writes.
-            mode = os.stat(path).st_mode
-            if stat.S_ISDIR(mode):
-                raise OSError("it is a directory")
-            if not stat.S_ISREG(mode):
-                raise OSError("it is no regular file")
-            file = stack.enter_context(open(path, "rb"))
-            image = stack.enter_context(Image.open(file))
-            if image.format in _DRAWINGS:
-                raise UnsuitableImage(
-                    f"{os.fspath(path)} is a drawing ({image.format}), for which "
-                    "another program would have to be run. Save it as a PNG file."
-                )
-        yield image
+    image = Image.open(file)
+    if image.format in _DRAWINGS:
+        raise UnsuitableImage(
+            f"{os.fspath(path)} is a drawing ({image.format}), for which another "
+            "program would have to be run. Save it as a PNG file."
+        )
+    return image
 
 
 def other_depth(
@@ -124,20 +142,25 @@ def other_depth(
 @contextlib.contextmanager
 def errors_of(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name the file in whatever is raised."""
-    path = os.fspath(path)
     try:
         yield
-    except FileNotFoundError as error:
+    except Exception as error:
+        _raise_named(path, error)
+
+
+def _raise_named(path: str | os.PathLike[str], error: Exception) -> NoReturn:
+    """Raise an error of reading an image file again, with the name of the file."""
+    path = os.fspath(path)
+    if isinstance(error, FileNotFoundError):
         raise FileNotFoundError(
             f"{path} cannot be read as an image: {error.strerror}."
         ) from error
-    except Exception as error:
-        if is_shortage(error) or isinstance(error, UnsuitableImage):
-            raise  # The file may be as it should be.
-        # Which exception Pillow raises depends on the format and on the damage.
-        raise OSError(
-            f"{path} cannot be read as an image: {error}. Delete or replace it."
-        ) from error
+    if is_shortage(error) or isinstance(error, UnsuitableImage):
+        raise error  # The file may be as it should be.
+    # Which exception Pillow raises depends on the format and on the damage.
+    raise OSError(
+        f"{path} cannot be read as an image: {error}. Delete or replace it."
+    ) from error
 
 
 def is_shortage(error: Exception) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -173,26 +174,30 @@ class _ItemReader:
         return torch.stack([self._checked(int(row)) for row in rows])
 
     def _checked(self, row: int) -> torch.Tensor:
+        """Return an image that one array with the others holds as it is."""
         image = self._image(row)
-        where = self._where(row)
         if tuple(image.shape) != self.image_shape:
-            raise self._wrong_shape(where, tuple(image.shape))
+            raise self._wrong_shape(self._where(row), tuple(image.shape))
         if image.is_floating_point() and not torch.isfinite(image).all():
-            raise ValueError(f"Input X contains NaN or infinity, in {where}.")
+            raise ValueError(
+                f"Input X contains NaN or infinity, in {self._where(row)}."
+            )
         dtype = image.numpy().dtype
-        one_type = self._cache.enabled or self.steps is not None
-        differs = dtype != self.stored
-        if differs and (one_type or kind_of(dtype) != kind_of(self.stored)):
+        if dtype != self.stored and (
+            self._cache.enabled
+            or self.steps is not None
+            or kind_of(dtype) != kind_of(self.stored)
+        ):
             # A batch of both would be of one type, which decides how it is scaled.
             raise ValueError(
-                f"{where[0].upper()}{where[1:]} holds {dtype} values, the first one "
+                f"{_capitalised(self._where(row))} holds {dtype} values, the first one "
                 f"{self.stored}. Give all images one type."
             )
         return image
 
     def _wrong_shape(self, where: str, shape: tuple[int, ...]) -> ValueError:
         return ValueError(
-            f"{where[0].upper()}{where[1:]} has shape {shape}, the first one "
+            f"{_capitalised(where)} has shape {shape}, the first one "
             f"{self.image_shape}. {self.advice}"
         )
 
@@ -242,27 +247,25 @@ class DatasetReader(_ItemReader):
         return len(self.dataset) if self.rows is None else len(self.rows)
 
     def _image(self, row: int) -> torch.Tensor:
+        number = row if self.rows is None else int(self.rows[row])
         try:
-            item = self.dataset[self._item(row)]
+            item = self.dataset[number]
         except Exception as error:
             where = self._where(row)
             if isinstance(error, OSError) and error.errno is None:
                 # Pillow names no file, as the system does.
                 missing = isinstance(error, FileNotFoundError)
                 raise (FileNotFoundError if missing else OSError)(
-                    f"{where[0].upper()}{where[1:]} cannot be read: {error}. Replace "
-                    "it, or leave it out with torch.utils.data.Subset."
+                    f"{_capitalised(where)} cannot be read: {error}. Replace it, or "
+                    "leave it out with torch.utils.data.Subset."
                 ) from error
             error.add_note(f"This came of reading {where}.")
             raise
         image = item[0] if isinstance(item, (tuple, list)) else item
-        return to_chw(image, self._where(row), self.channels)
-
-    def _item(self, row: int) -> int:
-        return row if self.rows is None else int(self.rows[row])
+        return to_chw(image, partial(self._where, row), self.channels)
 
     def _where(self, row: int) -> str:
-        item = self._item(row)
+        item = row if self.rows is None else int(self.rows[row])
         where = f"item {item} of the {type(self.dataset).__name__} data set"
         # As torchvision's data sets of image files have them.
         samples = getattr(self.dataset, "samples", None)
@@ -327,7 +330,7 @@ class PathReader(_ItemReader):
 
 
 def to_chw(
-    image: Any, where: str = "the image", channels: Channels = AUTO
+    image: Any, where: Callable[[], str] = str, channels: Channels = AUTO
 ) -> torch.Tensor:
     """Return one image as a tensor of shape (channels, height, width).
 
@@ -336,8 +339,8 @@ def to_chw(
     image : PIL.Image.Image, torch.Tensor or ndarray
         PIL images are turned as their EXIF data say. Tensors and arrays are taken as
         (C, H, W), (H, W, C) or (H, W).
-    where : str, default="the image"
-        What error messages call it.
+    where : callable, default=str
+        Returns what error messages call it, "the image" if that is empty.
     channels : Channels, default=AUTO
         Which axis of tensors and arrays is that of the channels.
 
@@ -345,16 +348,16 @@ def to_chw(
     -------
     image : torch.Tensor of shape (C, H, W)
     """
-    if is_pil(image):
-        return _channels_first(_to_tensor(pixels_of(image, alpha=True, where=where)))
     if isinstance(image, torch.Tensor):
         check_tensor(image, where)
         # Subclasses, such as torchvision's, make every operation slow.
-        plain = image.detach().cpu().as_subclass(torch.Tensor)
-        tensor = _to_tensor(plain)
+        tensor = _to_tensor(image.detach().cpu().as_subclass(torch.Tensor))
+    elif not isinstance(image, np.ndarray) and is_pil(image):
+        pixels = pixels_of(image, alpha=True, where=where())
+        return _channels_first(_to_tensor(pixels))
     elif isinstance(image, Mapping):
         raise TypeError(
-            f"Expected an image (PIL image, tensor or array) in {where}; got "
+            f"Expected an image (PIL image, tensor or array) in {_named(where)}; got "
             f"{type(image).__name__} with the keys {[*image]}. Give images, or (image, "
             "label) pairs."
         )
@@ -363,18 +366,28 @@ def to_chw(
             tensor = _to_tensor(np.asarray(image))
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"Expected an image (PIL image, tensor or array) in {where}; got "
-                f"{type(image).__name__}: {error}"
+                f"Expected an image (PIL image, tensor or array) in {_named(where)}; "
+                f"got {type(image).__name__}: {error}"
             ) from error
     if tensor.ndim == 2:
         return tensor.unsqueeze(0)
-    if tensor.ndim != 3:
-        raise (FlatItemError if tensor.ndim == 1 else ValueError)(
-            f"Expected an image with 2 or 3 axes in {where}; got shape "
-            f"{tuple(tensor.shape)}."
+    shape = tuple(tensor.shape)
+    if len(shape) != 3:
+        raise (FlatItemError if len(shape) == 1 else ValueError)(
+            f"Expected an image with 2 or 3 axes in {_named(where)}; got shape {shape}."
         )
-    last = channels.of_image(tuple(tensor.shape)) == "last"
+    if channels.where == "auto" and shape == channels.expected:
+        return tensor
+    last = channels.of_image(shape) == "last"
     return _channels_first(tensor) if last else tensor
+
+
+def _named(where: Callable[[], str]) -> str:
+    return where() or "the image"
+
+
+def _capitalised(where: str) -> str:
+    return where[0].upper() + where[1:]
 
 
 def _channels_first(image: torch.Tensor) -> torch.Tensor:
@@ -436,8 +449,14 @@ def _to_tensor(array: np.ndarray | torch.Tensor) -> torch.Tensor:
     return tensor.to(_WIDENED.get(tensor.dtype, torch.float64))
 
 
-def check_tensor(tensor: torch.Tensor, where: str = "X") -> None:
+def check_tensor(tensor: torch.Tensor, where: Callable[[], str]) -> None:
     """Refuse tensors that hold no real numbers which could be read.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+    where : callable
+        Returns what error messages call it, "the image" if that is empty.
 
     Raises
     ------
@@ -461,7 +480,7 @@ def check_tensor(tensor: torch.Tensor, where: str = "X") -> None:
         got, remedy = f"has values of {tensor.dtype}", "Give tensor.float()."
     else:
         return
-    raise TypeError(f"The tensor in {where} {got}. {remedy}")
+    raise TypeError(f"The tensor in {_named(where)} {got}. {remedy}")
 
 
 def kind_of(dtype: np.dtype) -> str:

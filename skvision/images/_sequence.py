@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +87,27 @@ class ImageSequence(Sequence):
         self.rows = rows
         self.labels = labels
         self._leaves_unit = leaves_unit
+        #: (channels, height, width).
+        self.image_shape: tuple[int, int, int] = reader.image_shape
+        #: Whether batches are rows of features instead of images.
+        self.flat: bool = reader.flat
+        #: Data type of the values that indexing gives.
+        self.dtype: np.dtype = reader.dtype
+        self._item_shape = self.image_shape[-1:] if self.flat else self.image_shape
+        n_images = len(reader) if rows is None else len(rows)
+        #: (n, channels, height, width), or (n, n_features) of flat rows.
+        self.shape: tuple[int, ...] = (n_images, *self._item_shape)
+        #: The number of axes, 4, or 2 of flat rows.
+        self.ndim = len(self.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {"reader": self.reader, "rows": self.rows, "labels": self.labels}
+        return state | {"_leaves_unit": self._leaves_unit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        leaves_unit = state.pop("_leaves_unit")
+        vars(self).update(vars(type(self)(**state, leaves_unit=leaves_unit)))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -97,34 +117,6 @@ class ImageSequence(Sequence):
             f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype}, "
             f"reading={self.reading!r})"
         )
-
-    # What follows from the reader is asked for many times in a fit.
-
-    @cached_property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        return self.reader.image_shape
-
-    @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """(n, channels, height, width), or (n, n_features) of flat rows."""
-        n_rows = len(self.reader) if self.rows is None else len(self.rows)
-        return n_rows, *(self.image_shape[-1:] if self.flat else self.image_shape)
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes, 4, or 2 of flat rows."""
-        return len(self.shape)
-
-    @cached_property
-    def flat(self) -> bool:
-        """Whether batches are rows of features instead of images."""
-        return self.reader.flat
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Data type of the values that indexing gives."""
-        return self.reader.dtype
 
     @property
     def reading(self) -> str:
