@@ -17,8 +17,8 @@ from skvision.estimators._builder import check_autoencoder
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import check_reconstruction
-from skvision.estimators._turns import looking
 from skvision.preprocessing._augment import apply_transforms, check_transforms
+from skvision.training._turns import looking
 
 __all__ = ["ImageAutoencoder"]
 

@@ -24,7 +24,6 @@ from torch import nn
 from skvision._compat import gradient_hooks
 from skvision._warnings import warn
 from skvision.estimators._parameters import check_names
-from skvision.estimators._schedules import begun_schedules
 from skvision.networks import EncoderClassifier, get_network
 from skvision.networks._transfer import encoder_names, load_pretrained, split_groups
 from skvision.training._losses import (
@@ -36,6 +35,7 @@ from skvision.training._losses import (
     resolve,
 )
 from skvision.training._optimizers import group_setting, set_groups
+from skvision.training._schedules import begun_schedules
 
 __all__ = [
     "Beginning",

@@ -16,11 +16,11 @@ from skvision._compat import forget_compiled, maps_at_once
 from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.estimators._builder import resolve_device, warn_about_softmax
-from skvision.estimators._schedules import begun_schedules
 from skvision.networks._transfer import frozen_names
 from skvision.persistence._pickles import moved_parts
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 from skvision.training._optimizers import forget_unfit_state
+from skvision.training._schedules import begun_schedules
 
 __all__ = ["UNSET", "ChangesMixin"]
 

@@ -22,10 +22,10 @@ from skvision.estimators._targets import (
     has_decisions,
     has_probabilities,
 )
-from skvision.estimators._turns import looking
 from skvision.images._names import warn_if_hidden, warn_if_numbered_otherwise
 from skvision.images._sources import source_of
 from skvision.training._losses import class_response, identity
+from skvision.training._turns import looking
 
 __all__ = ["ImageClassifier"]
 

@@ -29,8 +29,6 @@ from skvision.estimators._builder import (
     resolve_device,
 )
 from skvision.estimators._changes import UNSET
-from skvision.estimators._schedules import steps_of_schedules
-from skvision.estimators._turns import changing, looking
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
 from skvision.networks._weights import check_file, check_weights, state_of
@@ -84,6 +82,8 @@ from skvision.persistence._weight_files import (
     written_note,
 )
 from skvision.preprocessing._scaling import PixelScaler
+from skvision.training._schedules import steps_of_schedules
+from skvision.training._turns import changing, looking
 
 __all__ = ["FilesMixin", "load"]
 
@@ -475,7 +475,8 @@ def _described(net: Any, title: str = "") -> dict[str, Any]:
             f"This {type(net).__name__} has a network, but has never seen all that a "
             "file is to tell of images and targets: call fit before save."
         )
-    attributes = {**vars(net), "_schedule_steps": steps_of_schedules(net)}
+    steps = net._schedule_steps | steps_of_schedules(net)
+    attributes = {**vars(net), "_schedule_steps": steps}
     tree = {
         "class": describe(type(net), "class"),
         "versions": {

@@ -35,14 +35,6 @@ from skvision.estimators._builder import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._callbacks import (
-    CallbackCopies,
-    check_monitors,
-    check_scorers,
-    ends_training,
-    is_callback,
-    named_scorers,
-)
 from skvision.estimators._changes import ChangesMixin
 from skvision.estimators._data import DataMixin, read_files
 from skvision.estimators._files import FilesMixin
@@ -50,13 +42,12 @@ from skvision.estimators._parameters import (
     ParametersMixin,
     check_names,
     check_order,
+    check_policy,
     nearest,
 )
 from skvision.estimators._pixels import PixelsMixin
 from skvision.estimators._prediction import PredictionMixin
 from skvision.estimators._run import StopTraining, TrainingRun
-from skvision.estimators._schedules import check_policy
-from skvision.estimators._turns import changing
 from skvision.networks._transfer import train_unfrozen
 from skvision.persistence._checkpoints import Checkpoint
 from skvision.persistence._fit_names import IRRELEVANT
@@ -78,6 +69,15 @@ from skvision.training._losses import (
     reduce_loss,
 )
 from skvision.training._optimizers import separate_first_steps
+from skvision.training._turns import changing
+from skvision.training._users_callbacks import (
+    CallbackCopies,
+    check_monitors,
+    check_scorers,
+    ends_training,
+    is_callback,
+    named_scorers,
+)
 
 __all__ = ["ImageNet", "made_already"]
 
@@ -712,12 +712,14 @@ class ImageNet(
     def _unreduced_loss(self, y_pred, y, X=None, training=True):
         """Return the criterion's values, one or more for each row."""
         losses = torch.empty(())
-        if (reduction := getattr(self.criterion_, "reduction", None)) is not None:
-            self.criterion_.reduction = "none"
-            try:
-                losses = self.get_loss(y_pred, y, X=X, training=training)
-            finally:
-                self.criterion_.reduction = reduction
+        if getattr(self.criterion_, "reduction", None) is not None:
+            # Others may use the criterion meanwhile.
+            criterion = _twin(self.criterion_)
+            criterion.reduction = "none"
+            twin = _twin(self, criterion_=criterion)
+            losses = twin.get_loss(y_pred, y, X=X, training=training)
+            _take_over(twin, self, but="criterion_")
+            _take_over(criterion, self.criterion_, but="reduction")
         if losses.ndim == 0 or len(losses) != len(y):
             raise ValueError(
                 "rows have weights (sample_weight or class_weight), so that the loss "
@@ -773,6 +775,20 @@ class ImageNet(
         for callback in self._stoppers():
             if getattr(callback, "best_epoch_", 0) != but:
                 callback.best_epoch_ = 0
+
+
+def _twin(value, **attributes):
+    """Return an object of the same attributes, but for some."""
+    twin = object.__new__(type(value))
+    vars(twin).update(vars(value), **attributes)
+    return twin
+
+
+def _take_over(twin, value, *, but):
+    """Set the attributes that a twin has been given since, such as numbers of calls."""
+    own = vars(value)
+    changed = {k: v for k, v in vars(twin).items() if own.get(k) is not v}
+    own.update({k: v for k, v in changed.items() if k != but})
 
 
 def _detached(y_pred):

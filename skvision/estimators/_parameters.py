@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from skorch.callbacks import LRScheduler
+from skorch.callbacks import lr_scheduler as skorchs
 from skorch.utils import params_for
 from torch import nn
+from torch.optim import lr_scheduler
 
 from skvision._compat import (
     Interval,
@@ -25,16 +28,17 @@ from skvision._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
-from skvision.estimators._turns import looking
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
 from skvision.training._optimizers import group_setting, set_groups
+from skvision.training._turns import looking
 
 __all__ = [
     "ParametersMixin",
     "RoutingMixin",
     "check_names",
     "check_order",
+    "check_policy",
     "documented",
     "nearest",
     "wrong_order",
@@ -629,6 +633,32 @@ def check_names(
 def _is_prefixed(name: str) -> bool:
     prefix, _, rest = name.partition("__")
     return prefix in PREFIXES and rest != ""
+
+
+def check_policy(callback: Any) -> None:
+    """Check that a schedule's kind is known, if it is given by name.
+
+    Raises
+    ------
+    ValueError
+        If skorch knows none of that name.
+    """
+    policy = getattr(callback, "policy", None)
+    known = {k for k, v in vars(skorchs).items() if isinstance(v, type)}
+    known &= lr_scheduler.__dict__.keys() | {"WarmRestartLR"}
+    if not isinstance(callback, LRScheduler) or not isinstance(policy, str):
+        return
+    if policy not in known:
+        there = f"torch.optim.lr_scheduler.{policy}"
+        remedy = (
+            f"Give the class {there}"
+            if hasattr(lr_scheduler, policy)
+            else "Give a class of torch.optim.lr_scheduler"
+        )
+        raise ValueError(
+            f"callbacks: LRScheduler(policy={policy!r}): skorch knows no schedule of "
+            f"that name{nearest(policy, known)}. {remedy}."
+        )
 
 
 def nearest(name: str, valid: Iterable[str], prefix: str = "") -> str:

@@ -9,9 +9,9 @@ from torch import nn
 
 from skvision._random import isolated_random_state
 from skvision._warnings import warn
-from skvision.estimators._turns import looking
 from skvision.images._open import labels_by_name
 from skvision.training._losses import NONLINEARITIES, identity
+from skvision.training._turns import looking
 
 __all__ = ["PredictionMixin"]
 

@@ -21,10 +21,10 @@ from skvision.estimators._targets import (
     check_target_scaling,
     normalizes_target,
 )
-from skvision.estimators._turns import looking
 from skvision.images._names import warn_if_codes
 from skvision.training._losses import NONLINEARITIES, regression_response
 from skvision.training._targets import TargetScaler
+from skvision.training._turns import looking
 
 __all__ = ["ImageRegressor"]
 

@@ -33,7 +33,6 @@ from skvision._random import (
 )
 from skvision._warnings import warn
 from skvision.estimators._builder import Beginning
-from skvision.estimators._schedules import schedules_going_on
 from skvision.exceptions import DivergedError
 from skvision.networks._transfer import train_only, trained_names
 from skvision.persistence._checkpoints import Checkpoint
@@ -46,6 +45,7 @@ from skvision.persistence._restorable import (
 from skvision.persistence._state import part_states, set_part_states
 from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
+from skvision.training._schedules import schedules_going_on
 
 __all__ = ["StopTraining", "TrainingRun"]
 
@@ -204,8 +204,9 @@ class TrainingRun:
         net = self.net
         beginning = Beginning(net, self.split, goes_on=self.goes_on, unbuilt=unbuilt)
         try:
-            with schedules_going_on(net), beginning.telling():
+            with schedules_going_on(net, net._schedule_steps), beginning.telling():
                 net.notify("on_train_begin", X=self.split.train, y=None)
+            vars(net).pop("_schedule_steps", None)  # They are the schedules' own now.
         except StopTraining:
             if beginning.unbuilt is not None:
                 raise beginning.unbuilt from None

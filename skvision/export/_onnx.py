@@ -22,8 +22,8 @@ from torch import nn
 from skvision._compat import Interval, validate_params
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
-from skvision.estimators._turns import look
 from skvision.persistence._atomic import write_atomically
+from skvision.training._turns import look
 
 __all__ = ["export_onnx"]
 

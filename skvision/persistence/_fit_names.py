@@ -20,7 +20,7 @@ from skvision.images._adapters import images_of
 from skvision.images._files import is_path
 from skvision.images._identity import file_digest
 from skvision.images._labels import labels_of
-from skvision.training._callbacks import policy_name
+from skvision.training._schedules import policy_name
 
 __all__ = [
     "IRRELEVANT",

@@ -7,12 +7,12 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback
 from torch import nn
 
 from skvision._compat import Interval, validate_parameter_constraints
 
-__all__ = ["GradientRecorder", "policy_name"]
+__all__ = ["GradientRecorder"]
 
 
 class GradientRecorder(Callback):
@@ -121,11 +121,3 @@ class GradientRecorder(Callback):
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def policy_name(callback: Any) -> str:
-    """Return the name of a schedule's kind, nothing of what is no schedule."""
-    if not isinstance(callback, LRScheduler):
-        return ""
-    policy = callback.policy
-    return policy if isinstance(policy, str) else getattr(policy, "__name__", "")

@@ -4,50 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from skorch.callbacks import LRScheduler
-from skorch.callbacks import lr_scheduler as skorchs
-from skorch.history import History
-from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from skvision.estimators._parameters import nearest
-from skvision.training._callbacks import policy_name
+from skvision._compat import note_step
 
 __all__ = [
     "begun_schedules",
-    "check_policy",
+    "policy_name",
     "schedules_going_on",
     "steps_of_schedules",
 ]
 
 
-def check_policy(callback: Any) -> None:
-    """Check that a schedule's kind is known, if it is given by name.
-
-    Raises
-    ------
-    ValueError
-        If skorch knows none of that name.
-    """
-    policy = getattr(callback, "policy", None)
-    known = {k for k, v in vars(skorchs).items() if isinstance(v, type)}
-    known &= lr_scheduler.__dict__.keys() | {"WarmRestartLR"}
-    if not isinstance(callback, LRScheduler) or not isinstance(policy, str):
-        return
-    if policy not in known:
-        there = f"torch.optim.lr_scheduler.{policy}"
-        remedy = (
-            f"Give the class {there}"
-            if hasattr(lr_scheduler, policy)
-            else "Give a class of torch.optim.lr_scheduler"
-        )
-        raise ValueError(
-            f"callbacks: LRScheduler(policy={policy!r}): skorch knows no schedule of "
-            f"that name{nearest(policy, known)}. {remedy}."
-        )
+def policy_name(callback: Any) -> str:
+    """Return the name of a schedule's kind, nothing of what is no schedule."""
+    if not isinstance(callback, LRScheduler):
+        return ""
+    policy = callback.policy
+    return policy if isinstance(policy, str) else getattr(policy, "__name__", "")
 
 
 def begun_schedules(net: Any) -> dict[str, Any]:
@@ -62,15 +40,16 @@ def begun_schedules(net: Any) -> dict[str, Any]:
 
 def steps_of_schedules(net: Any) -> dict[str, tuple[str, int]]:
     """Return kinds of schedules and how many steps they have taken, by their names."""
-    own = {
+    return {
         name: (policy_name(dict(net.callbacks_)[name]), _n_steps(schedule))
         for name, schedule in begun_schedules(net).items()
     }
-    return net._schedule_steps | own
 
 
 @contextlib.contextmanager
-def schedules_going_on(net: Any) -> Iterator[None]:
+def schedules_going_on(
+    net: Any, known: Mapping[str, tuple[str, int]]
+) -> Iterator[None]:
     """Let schedules go on from where they are where a training that goes on begins.
 
     skorch makes them anew there, at the number of epochs even if they count batches,
@@ -78,29 +57,36 @@ def schedules_going_on(net: Any) -> Iterator[None]:
     they are; where the rate that they begin at has become another, they take their
     steps once more from there. One that has not run yet is at its beginning, and so is
     a cycle that had come to its end.
+
+    Parameters
+    ----------
+    net : estimator
+    known : dict of (str, int)
+        Kinds of schedules that are not there any more, such as those of a network that
+        comes out of a file, and how many steps they had taken, by their names.
     """
-    going_on = _GoingOn(net)
+    going_on = _GoingOn(net, known)
     callbacks = [(k, c) for k, c in net.callbacks_ if isinstance(c, LRScheduler)]
-    for name, callback in callbacks:
-        # It asks when callbacks before it may have read weights and rates from files.
-        vars(callback)["_get_scheduler"] = going_on.maker(name, callback)
+    policies = [callback.policy_ for _, callback in callbacks]
+    for (name, callback), policy in zip(callbacks, policies, strict=True):
+        # It is asked when callbacks before it may have read weights and rates.
+        callback.policy_ = going_on.maker(name, callback, policy)
     try:
         yield
         if net.history:
             for callback in going_on.too_early:
                 callback.on_train_begin(net)
     finally:
-        for _, callback in callbacks:
-            del vars(callback)["_get_scheduler"]
+        for (_, callback), policy in zip(callbacks, policies, strict=True):
+            callback.policy_ = policy
     going_on.settle()
-    vars(net).pop("_schedule_steps", None)  # They are the schedules' own now.
 
 
 class _GoingOn:
     """The schedules of a training that goes on, made one after the other."""
 
-    def __init__(self, net: Any) -> None:
-        self.net = net
+    def __init__(self, net: Any, known: Mapping[str, tuple[str, int]]) -> None:
+        self.net, self.known = net, known
         self.begun = begun_schedules(net)
         #: Whether they are as they were; None until the first is asked for.
         self.stay: bool | None = None
@@ -109,32 +95,29 @@ class _GoingOn:
         self.too_early: list[Any] = []
         self.begin: dict[str, Callable[[], Any]] = {}
 
-    def maker(self, name: str, callback: Any) -> Callable[..., Any]:
-        """Return what makes the schedule of a callback."""
-        make = callback._get_scheduler
+    def maker(self, name: str, callback: Any, policy: Any) -> Callable[..., Any]:
+        """Return what makes the schedule of a callback, in the place of its policy."""
+        begins_itself = "last_epoch" in callback.kwargs
 
-        def schedule(net: Any, policy: Any, **kwargs: Any) -> Any:
-            # skorch hands on whatever is an attribute.
-            kwargs.pop("_get_scheduler", None)
-            if not net.history:
+        def schedule(optimizer: Any, last_epoch: int = -1, **kwargs: Any) -> Any:
+            history = self.net.history
+            if not history:
                 self.too_early.append(callback)
-            if not net.history or "last_epoch" in kwargs:
-                return make(net, policy, **kwargs)
+
+            def begin(last_epoch: int = -1) -> Any:
+                if policy is ReduceLROnPlateau and not begins_itself:
+                    return policy(optimizer, **kwargs)
+                return policy(optimizer, last_epoch=last_epoch, **kwargs)
+
+            if not history or begins_itself:
+                return begin(last_epoch)
             if self.stay is None:
                 self.decide()
             if self.stay and name in self.begun:
                 return self.begun[name]
-
-            def begin() -> Any:
-                history, net.history_ = net.history_, History()
-                try:
-                    return make(net, policy, **kwargs)
-                finally:
-                    net.history_ = history
-
             self.begin[name] = begin
             made = begin()
-            for _ in range(self.n_steps(name, callback)):
+            for _ in range(self.n_steps(name, callback, policy)):
                 if _is_at_its_end(made):
                     return begin()
                 made.step()
@@ -157,20 +140,20 @@ class _GoingOn:
             for schedule in begun
         )
         # Steps that have been taken before are no sign of a wrong order.
-        optimizer._opt_called = True
+        note_step(optimizer)
         if not self.stay:
             _to_the_start(optimizer)
 
-    def n_steps(self, name: str, callback: Any) -> int:
+    def n_steps(self, name: str, callback: Any, policy: Any) -> int:
         """Return how many steps a schedule has taken that is made again."""
         if name in self.begun:
             return 0 if _is_at_its_end(self.begun[name]) else _n_steps(self.begun[name])
         if self.begun or "initial_lr" not in self.settings[0]:
             return 0
-        if callback.policy_ is ReduceLROnPlateau:
+        if policy is ReduceLROnPlateau:
             return 0
-        if name in self.net._schedule_steps:
-            kind, n_steps = self.net._schedule_steps[name]
+        if name in self.known:
+            kind, n_steps = self.known[name]
             return n_steps if kind == policy_name(callback) else 0
         self.guessed = True
         by_epoch = callback.step_every == "epoch"
