@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     cross_val_score,
 )
+from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
 from skorch.dataset import ValidSplit
 from skvision_tests import small
@@ -255,13 +256,13 @@ def as_mask(rows):
 
 @pytest.mark.parametrize("form", [counted_from_the_end, as_mask])
 def test_rows_in_other_forms(form, compare, stack_sizes, monkeypatch):
-    fits, train = [], ImageClassifier._train
+    fits, fit_loop = [], NeuralNet.fit_loop
 
-    def noted(net, split):
+    def noted(net, *args, **kwargs):
         fits.append(net)
-        return train(net, split)
+        return fit_loop(net, *args, **kwargs)
 
-    monkeypatch.setattr(ImageClassifier, "_train", noted)
+    monkeypatch.setattr(NeuralNet, "fit_loop", noted)
     rows = np.arange(120)
     splits = [(form(rows[:50]), rows[50:]), (form(rows[30:100]), rows[:30])]
     compare(small(), RATES, cv=lambda: splits, refit=False)
