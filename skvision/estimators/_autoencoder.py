@@ -294,12 +294,6 @@ class ImageAutoencoder(
     def _by_name(self, X, y):
         return X, y
 
-    def _check_target(self, y):
-        return None
-
-    def _encode_target(self, y, weight, *, reset, classes=None):
-        return None, weight
-
     def _try(self, network, shape):
         check_autoencoder(network)
         super()._try(network, shape)

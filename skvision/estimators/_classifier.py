@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from skorch import NeuralNetClassifier
 from skorch.utils import to_tensor
 from torch import nn
@@ -17,7 +15,7 @@ from skvision._compat import StrOptions, fit_context
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import (
-    check_labels,
+    LabelCodec,
     class_weights,
     has_decisions,
     has_probabilities,
@@ -229,8 +227,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         """
         X = source_of(X)
         warn_if_numbered_otherwise(X, self)
-        best = self._raw_predict(X).argmax(axis=1)
-        return self.classes_[best]
+        outputs = self._raw_predict(X)
+        return LabelCodec(self.classes_).decode(outputs)
 
     @property
     def classes_(self):
@@ -241,6 +239,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     # ------------------------------------------------------------------ hooks
 
+    _codec = LabelCodec
+
     def _set_class_names(self, names):
         """Keep the names of all classes, or none."""
         vars(self).pop("class_names_", None)
@@ -249,62 +249,13 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
             self.class_names_ = np.array([names[label] for label in labels])
             warn_if_hidden(self.class_names_.tolist())
 
-    def _check_target(self, y):
-        check_labels(y, "y")
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        return y
-
     def _encode_target(self, y, weight, *, reset, classes=None):
-        if classes is not None and (np.ndim(classes) != 1 or len(classes) < 2):
-            raise ValueError(
-                f"classes={classes!r} should be an array of all labels, at least 2."
-            )
-        if classes is not None:
-            check_labels(classes, "classes")
-        if reset:
-            self._set_classes(np.unique(y if classes is None else classes))
-            if self.n_outputs_ < 2:
-                raise ValueError(
-                    f"{type(self).__name__} needs at least 2 classes; y has 1 class, "
-                    f"{self.classes_.tolist()}."
-                )
-        elif classes is not None and not np.array_equal(
-            np.unique(classes), self.classes_
-        ):
-            raise ValueError(
-                f"classes={classes!r} differs from that of the first call, "
-                f"{self.classes_.tolist()}."
-            )
-        known = np.isin(y, self.classes_)
-        if not known.all():
-            raise ValueError(
-                f"y contains the label(s) {np.unique(y[~known]).tolist()}, which are "
-                f"not among the classes {self.classes_.tolist()}. Give all labels to "
-                "the first call by classes=."
-            )
-        codes = np.searchsorted(self.classes_, y)
+        codes, weight = super()._encode_target(y, weight, reset=reset, classes=classes)
         if self.class_weight is not None:
-            weights = class_weights(self.class_weight, self.classes_, codes, weight)
-            by_row = weights[codes]
-            weight = by_row if weight is None else weight * by_row
-        return torch.from_numpy(codes), weight
-
-    def _assume_targets(self, n_outputs):
-        if n_outputs > 1:
-            self._set_classes(np.arange(n_outputs))
-
-    def _set_classes(self, classes):
-        self.classes_inferred_ = classes
-        self.n_outputs_ = len(classes)
-        self._labels_are_codes = np.array_equal(classes, np.arange(len(classes)))
-
-    def _strata(self, y):
-        return y.numpy()
-
-    def _shown(self, batch):
-        X, y = batch[:2]  # Scorers compare with what predict returns, labels.
-        return X, y if self._labels_are_codes else self.classes_[y.cpu().numpy()]
+            rows = codes.numpy()
+            weights = class_weights(self.class_weight, self.classes_, rows, weight)
+            weight = weights[rows] if weight is None else weight * weights[rows]
+        return codes, weight
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred

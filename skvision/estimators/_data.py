@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from skvision._compat import check_sample_weight
 from skvision._random import next_seed
 from skvision.estimators._parameters import wrong_order
+from skvision.estimators._targets import NoTarget
 from skvision.images._arrays import as_numpy
 from skvision.images._names import renamed
 from skvision.images._open import OpenedImages, labels_by_name, open_images
@@ -40,6 +41,9 @@ class Split(NamedTuple):
 
 class DataMixin:
     """Checks X, y and weights, learns their shapes, and holds rows out."""
+
+    #: What encodes targets.
+    _codec: type[NoTarget] = NoTarget
 
     def get_dataset(self, X, y=None):
         """Return images and targets as skorch's data sets hold them.
@@ -73,7 +77,7 @@ class DataMixin:
         X, y = self._by_name(source_of(data), None)
         images = self._checked_scale(self._opened(X))
         if y is not None:
-            y, _ = self._encode_target(self._check_target(y), None, reset=False)
+            y, _ = self._encode_target(self._codec.check(y), None, reset=False)
         return ImageDataset(images, y)
 
     def _to_predict(self, X):
@@ -152,7 +156,7 @@ class DataMixin:
         source, given = source_of(X), y is not None
         y = self._labels_of(source, y)
         names = source.names_for(y, given=given) if is_classifier(self) else None
-        y = self._check_target(y if reset else renamed(y, names, self))
+        y = self._codec.check(y if reset else renamed(y, names, self))
         images = self._opened(source, reset=reset).images
         check_consistent_length(images, y)
         weight = None
@@ -168,6 +172,21 @@ class DataMixin:
         # Classes may have a weight of zero as well.
         images, y, weight = _without_zeros(images, y, weight, "class_weight")
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
+
+    @property
+    def _targets(self):
+        """What was learnt of targets, None before there were any."""
+        return self._codec.of(vars(self))
+
+    def _encode_target(self, y, weight, *, reset, classes=None):
+        """Return checked targets as the loss gets them, and weights of the rows."""
+        targets = None if reset else self._targets
+        if targets is None:
+            targets = self._codec.learnt(y, classes, type(self).__name__)
+        else:
+            targets.check_same(y, classes)
+        vars(self).update(targets.facts())
+        return targets.encode(y), weight
 
     def _labels_of(self, source, y):
         """Return y, or the labels that X carries."""
@@ -228,7 +247,7 @@ class DataMixin:
     def _hold_out(self, data):
         n = len(data)
         n_valid = math.ceil(self.validation_fraction * n)
-        strata = self._strata(data.y)
+        strata = self._targets.strata(data.y)
         if strata is not None:
             counts = np.unique(strata, return_counts=True)[1]
             if counts.min() < 2 or n < 2 * len(counts):
@@ -260,7 +279,7 @@ class DataMixin:
         kept = data.subset(rows)
         if data.y is not None and getattr(unwrap(part)[0], "source", None) is not data:
             # Images go with other targets than they had.
-            y = self._check_target(self._labels_of(source_of(part), None))
+            y = self._codec.check(self._labels_of(source_of(part), None))
             kept.y, _ = self._encode_target(y, None, reset=False)
         return self._balanced(kept)
 

@@ -391,7 +391,8 @@ class FilesMixin:
                 if entry.key in note.entries:
                     entry.put(self, note.entries[entry.key])
         if "n_outputs_" not in vars(self) and (n_outputs := self._count_outputs()):
-            self._assume_targets(n_outputs)
+            assumed = self._codec.assumed(n_outputs)
+            vars(self).update(assumed.facts() if assumed else {})
 
     def _compare_facts(self, facts):
         """Refuse weights that are for something else."""
@@ -421,10 +422,10 @@ class FilesMixin:
 
     def _set_facts(self, facts):
         """Take over the plain attributes of a fitted estimator."""
-        vars(self).update({k: v for k, v in facts.items() if k != "classes_inferred_"})
+        vars(self).update(facts)
         self.n_features_in_ = math.prod(self.image_shape_)
-        if "classes_inferred_" in facts:
-            self._set_classes(facts["classes_inferred_"])
+        if (targets := self._targets) is not None:
+            vars(self).update(targets.facts())
 
     def _count_outputs(self):
         """Return the number of the network's outputs, None if it is not known."""

@@ -106,8 +106,8 @@ class ImageNet(
 ):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
-    Stands left of a skorch net among an estimator's bases. Subclasses say how
-    targets are encoded (`_encode_target`).
+    Stands left of a skorch net among an estimator's bases. Subclasses say what
+    encodes targets (`_codec`).
     """
 
     # skorch keeps its state in attributes that its __init__ sets. scikit-learn
@@ -574,12 +574,13 @@ class ImageNet(
 
     def _shown_dataset(self, data):
         """Return rows as the user has them."""
-        y = None if data.y is None else np.asarray(self._shown((None, data.y))[1])
+        y = None if data.y is None else np.asarray(self._targets.shown(data.y))
         return ShownDataset(data.images, y, source=data)
 
     def _shown(self, batch):
         """Return a batch as callbacks see it: images and targets in user's terms."""
-        return batch[0], batch[1]
+        X, y = batch[:2]
+        return X, self._targets.shown(y)
 
     def _constant_loss(self, data):
         """Return the least loss of a constant prediction, None if it is not known."""
@@ -687,13 +688,6 @@ class ImageNet(
     def _drawn(self, X, y, training):
         """Return images and what is to be learnt of them, random changes made."""
         return self._augmented(X) if training else X, y
-
-    def _strata(self, y):
-        """Return what a hold-out has its share of, for each row, or None."""
-        return None
-
-    def _assume_targets(self, n_outputs):
-        """Take targets to be such as weights without a fit are for."""
 
     def _target(self, target):
         """Return what outputs are compared with."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import torch
-from sklearn.utils import check_array
 from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._compat import StrOptions, fit_context
-from skvision._warnings import warn
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
 from skvision.estimators._targets import (
+    NumberCodec,
     check_domain,
-    check_not_masked,
     check_target_scaling,
+    learn_target_scale,
     normalizes_target,
 )
 from skvision.images._names import warn_if_codes
@@ -90,10 +87,6 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     >>> bool(net.fit(X, brightness).score(X, brightness) > 0.5)
     True
     """
-
-    # Of an estimator that has been initialized, but never saw targets.
-    _target_shape: tuple[int, ...] | None = None
-    _target_dtype: Any = np.dtype(np.float64)
 
     _parameter_constraints: dict[str, Any] = {
         **ImageNet._parameter_constraints,
@@ -187,11 +180,8 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
             a fit, with weights of a file alone, (n,) where the network has one output.
         """
         outputs = self._raw_predict(X)
-        outputs = outputs.astype(self._target_dtype, copy=False)
-        shape = self._target_shape
-        if shape is None:
-            shape = outputs.shape[1:] if outputs[0].size > 1 else ()
-        return outputs.reshape(len(outputs), *shape)
+        targets = self._targets or NumberCodec.assumed(outputs[0].size)
+        return targets.decode(outputs)
 
     @property
     def predict_proba(self):
@@ -214,44 +204,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     # ------------------------------------------------------------------ hooks
 
+    _codec = NumberCodec
+
     def _labels_of(self, source, y):
         if y is None:
             warn_if_codes(source, self)
         return super()._labels_of(source, y)
-
-    def _check_target(self, y):
-        check_not_masked(y, "y")
-        dtypes = [np.float64, np.float32]
-        y = check_array(y, ensure_2d=False, dtype=dtypes, input_name="y")
-        if y.ndim not in (1, 2):
-            raise ValueError(
-                f"Expected y of shape (n,) or (n, k); got shape {y.shape}."
-            )
-        return y
-
-    def _encode_target(self, y, weight, *, reset, classes=None):
-        shape = y.shape[1:]
-        if reset or self._target_shape is None:
-            self._set_targets(shape, y.dtype)
-        elif shape != self._target_shape:
-            raise ValueError(
-                f"y has shape {y.shape}, but the targets of the first fit had "
-                f"{self.n_outputs_} column(s), shape {('n', *self._target_shape)}."
-            )
-        # Two axes always: the difference of (b, 1) and (b,) would be (b, b).
-        targets = np.array(y, order="C").reshape(len(y), self.n_outputs_)
-        return torch.from_numpy(targets), weight
-
-    def _assume_targets(self, n_outputs):
-        shape = () if n_outputs == 1 else (n_outputs,)
-        self._set_targets(shape, np.dtype(np.float64))
-
-    def _set_targets(self, shape, dtype):
-        self._target_shape, self._target_dtype = shape, dtype
-        self.n_outputs_ = int(np.prod(shape))
-
-    def _shown(self, batch):
-        return batch[0], batch[1].reshape(len(batch[1]), *self._target_shape)
 
     def _take_over(self, *, own=False):
         super()._take_over(own=own)
@@ -266,51 +224,30 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
                 "normalised targets. Build a new one: call fit with warm_start=False."
             )
 
-    def _prepare(self, *args):
-        run = super()._prepare(*args)
-        for part in run.split:
-            if part is None:
-                continue
-            check_domain(self.criterion_, part.y)
-            if not self._compared(part.y).isfinite().all():
-                raise ValueError(
-                    f"y contains a value too large for {self.dtype}: "
-                    f"{part.y.abs().max():.4g}. Scale y, or set dtype='float64'."
-                )
-        return run
-
     def _fit_scaling(self, train, valid, *, anew):
         all_read = super()._fit_scaling(train, valid, anew=anew)
         check_target_scaling(self)
-        target = self.scaler_.target
-        if target.mean is None:
-            self._learn_target_scale(train)
-        elif not target.suits(train.y):
-            warn(
-                f"y goes from {train.y.min():.6g} to {train.y.max():.6g}, far from the "
-                f"targets of the first fit, of mean {target.mean.tolist()} and "
-                f"standard deviation {target.std.tolist()}, whose scale is kept while "
-                "training goes on. Give y on that scale, or call fit with "
-                "warm_start=False."
-            )
+        whole = self._pretrained_names >= self.module_.state_dict().keys()
+        pretrained = getattr(self.pretrained, "scaler_", None) if whole else None
+        learn_target_scale(
+            self.scaler_.target,
+            train,
+            normalizes=normalizes_target(self),
+            trained=getattr(pretrained, "target", None),
+            device=self.device_,
+        )
+        for part in (train, valid):
+            if part is not None:
+                check_domain(self.criterion_, part.y)
+                self._check_size_of_targets(part.y)
         return all_read
 
-    def _learn_target_scale(self, data):
-        target, found = self.scaler_.target, None
-        if not normalizes_target(self):
-            found = np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
-        elif self._pretrained_names >= self.module_.state_dict().keys():
-            # Its head gives what was on this scale.
-            trained = getattr(getattr(self.pretrained, "scaler_", None), "target", None)
-            known = trained is not None and trained.mean is not None
-            if known and trained.suits(data.y):
-                found = trained.mean, trained.std
-        if found is not None:
-            target.set_statistics(*found, device=self.device_)
-            return
-        weight = data.sample_weight
-        weight = None if weight is None else weight.numpy()
-        target.learn(data.y.numpy(), weight, device=self.device_)
+    def _check_size_of_targets(self, y):
+        if not self._compared(y).isfinite().all():
+            raise ValueError(
+                f"y contains a value too large for {self.dtype}: "
+                f"{y.abs().max():.4g}. Scale y, or set dtype='float64'."
+            )
 
     def _compared(self, y):
         """Return targets, or outputs on their scale, as the loss compares them."""

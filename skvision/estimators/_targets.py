@@ -1,4 +1,9 @@
-"""What outputs of a network are, by its loss, and what predictions are made of them."""
+"""Targets: how they are encoded, compared and decoded, and which a loss is made for.
+
+`LabelCodec`, `NumberCodec` and `NoTarget` have the same methods. One of them holds what
+was learnt of the targets of a fit; its `facts` are the attributes of the estimator
+that tell it, from which `of` makes it again.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
+from skvision._warnings import warn
 from skvision.training._losses import (
     CRITERIA,
     OF_DIFFERENCES,
@@ -22,8 +30,12 @@ from skvision.training._losses import (
     regression_response,
     resolve,
 )
+from skvision.training._targets import TargetScaler
 
 __all__ = [
+    "LabelCodec",
+    "NoTarget",
+    "NumberCodec",
     "check_domain",
     "check_labels",
     "check_not_masked",
@@ -32,6 +44,7 @@ __all__ = [
     "class_weights",
     "has_decisions",
     "has_probabilities",
+    "learn_target_scale",
     "normalizes_target",
 ]
 
@@ -49,6 +62,236 @@ _DOMAINS: dict[type[nn.Module], tuple[float, float, str]] = {
 }
 # What rounding may leave beyond them.
 _ROUNDING = 1e-5
+
+
+class NoTarget:
+    """Of estimators that compare images with themselves."""
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> NoTarget | None:
+        """Return what a fitted estimator's attributes tell, None before a fit."""
+        return cls()
+
+    @classmethod
+    def check(cls, y: Any) -> Any:
+        """Return targets of the user's as an array, if they may be such.
+
+        Raises
+        ------
+        ValueError
+            If they may not.
+        """
+        return None
+
+    @classmethod
+    def learnt(cls, y: Any, classes: Any, title: str) -> NoTarget:
+        """Return what is to be learnt of checked targets of a fit.
+
+        Parameters
+        ----------
+        y : ndarray or None
+        classes : array-like or None
+            All labels that may come, where the user names them.
+        title : str
+            Of the estimator, for errors.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be learnt.
+        """
+        return cls()
+
+    @classmethod
+    def assumed(cls, n_outputs: int) -> NoTarget | None:
+        """Return what targets are taken to be for weights without a fit, if anything.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Of the network that has the weights.
+        """
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the attributes of an estimator that tell what was learnt."""
+        return {}
+
+    def check_same(self, y: Any, classes: Any) -> None:
+        """Check that targets of a later call are like those of the first.
+
+        Raises
+        ------
+        ValueError
+            If they are others.
+        """
+
+    def encode(self, y: Any) -> torch.Tensor | None:
+        """Return checked targets as losses get them."""
+        return None
+
+    def strata(self, targets: Any) -> np.ndarray | None:
+        """Return what a hold-out has its share of, for each row, or None."""
+        return None
+
+    def shown(self, targets: Any) -> Any:
+        """Return encoded targets as the user has them."""
+        return targets
+
+
+class LabelCodec(NoTarget):
+    """Numbers the labels of a classification.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (k,)
+        The labels, sorted.
+    """
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self.classes = classes
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> LabelCodec | None:
+        classes = attributes.get("classes_inferred_")
+        return None if classes is None else cls(classes)
+
+    @classmethod
+    def check(cls, y: Any) -> np.ndarray:
+        check_labels(y, "y")
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        return y
+
+    @classmethod
+    def learnt(cls, y: Any, classes: Any, title: str) -> LabelCodec:
+        found = np.unique(y if classes is None else _checked_classes(classes))
+        if len(found) < 2:
+            raise ValueError(
+                f"{title} needs at least 2 classes; y has 1 class, {found.tolist()}."
+            )
+        return cls(found)
+
+    @classmethod
+    def assumed(cls, n_outputs: int) -> LabelCodec | None:
+        return cls(np.arange(n_outputs)) if n_outputs > 1 else None
+
+    def facts(self) -> dict[str, Any]:
+        return {"classes_inferred_": self.classes, "n_outputs_": len(self.classes)}
+
+    def check_same(self, y: Any, classes: Any) -> None:
+        if classes is None:
+            return
+        if not np.array_equal(np.unique(_checked_classes(classes)), self.classes):
+            raise ValueError(
+                f"classes={classes!r} differs from that of the first call, "
+                f"{self.classes.tolist()}."
+            )
+
+    def encode(self, y: Any) -> torch.Tensor:
+        known = np.isin(y, self.classes)
+        if not known.all():
+            raise ValueError(
+                f"y contains the label(s) {np.unique(y[~known]).tolist()}, which are "
+                f"not among the classes {self.classes.tolist()}. Give all labels to "
+                "the first call by classes=."
+            )
+        return torch.from_numpy(np.searchsorted(self.classes, y))
+
+    def strata(self, targets: torch.Tensor) -> np.ndarray:
+        return targets.numpy()
+
+    def shown(self, targets: torch.Tensor) -> Any:
+        if np.array_equal(self.classes, np.arange(len(self.classes))):
+            return targets
+        # Scorers compare with what predict returns, labels.
+        return self.classes[targets.cpu().numpy()]
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the label of the greatest output in each row."""
+        return self.classes[outputs.argmax(axis=1)]
+
+
+class NumberCodec(NoTarget):
+    """Brings the targets of a regression into columns, and back.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the targets of a row: () or (k,).
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any = np.float64) -> None:
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> NumberCodec | None:
+        if "_target_shape" not in attributes:
+            return None
+        return cls(attributes["_target_shape"], attributes["_target_dtype"])
+
+    @classmethod
+    def check(cls, y: Any) -> np.ndarray:
+        check_not_masked(y, "y")
+        dtypes = [np.float64, np.float32]
+        y = check_array(y, ensure_2d=False, dtype=dtypes, input_name="y")
+        if y.ndim not in (1, 2):
+            raise ValueError(
+                f"Expected y of shape (n,) or (n, k); got shape {y.shape}."
+            )
+        return y
+
+    @classmethod
+    def learnt(cls, y: Any, classes: Any, title: str) -> NumberCodec:
+        return cls(y.shape[1:], y.dtype)
+
+    @classmethod
+    def assumed(cls, n_outputs: int) -> NumberCodec:
+        return cls(() if n_outputs == 1 else (n_outputs,))
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of targets of a row."""
+        return math.prod(self.shape)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "_target_shape": self.shape,
+            "_target_dtype": self.dtype,
+            "n_outputs_": self.n_outputs,
+        }
+
+    def check_same(self, y: Any, classes: Any) -> None:
+        if y.shape[1:] != self.shape:
+            raise ValueError(
+                f"y has shape {y.shape}, but the targets of the first fit had "
+                f"{self.n_outputs} column(s), shape {('n', *self.shape)}."
+            )
+
+    def encode(self, y: Any) -> torch.Tensor:
+        # Two axes always: the difference of (b, 1) and (b,) would be (b, b).
+        columns = np.array(y, order="C").reshape(len(y), self.n_outputs)
+        return torch.from_numpy(columns)
+
+    def shown(self, targets: torch.Tensor) -> torch.Tensor:
+        return targets.reshape(len(targets), *self.shape)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs in the shape and type of the targets."""
+        outputs = outputs.astype(self.dtype, copy=False)
+        return outputs.reshape(len(outputs), *self.shape)
+
+
+def _checked_classes(classes: Any) -> Any:
+    """Return labels that the user announces, if they may be such."""
+    if np.ndim(classes) != 1 or len(classes) < 2:
+        raise ValueError(
+            f"classes={classes!r} should be an array of all labels, at least 2."
+        )
+    check_labels(classes, "classes")
+    return classes
 
 
 def has_probabilities(net: Any) -> bool:
@@ -129,6 +372,49 @@ def check_target_scaling(net: Any) -> None:
             f"{title} compares the columns of y, probabilities of classes, but y has "
             "only one. Use criterion='mse', or ImageClassifier for labels."
         )
+
+
+def learn_target_scale(
+    scaler: TargetScaler,
+    data: Any,
+    *,
+    normalizes: bool,
+    trained: TargetScaler | None,
+    device: torch.device,
+) -> None:
+    """Let a regressor's scaler learn of training rows, or compare it with them.
+
+    It warns of rows that are far from those that it has learnt of before.
+
+    Parameters
+    ----------
+    scaler : TargetScaler
+    data : ImageDataset
+        Training rows.
+    normalizes : bool
+        Whether the loss is to compare normalised targets.
+    trained : TargetScaler or None
+        That of a pretrained network, whose head is taken over.
+    device : torch.device
+    """
+    y, weight = data.y, data.sample_weight
+    if scaler.mean is not None and scaler.std is not None:
+        if not scaler.suits(y):
+            warn(
+                f"y goes from {y.min():.6g} to {y.max():.6g}, far from the targets of "
+                f"the first fit, of mean {scaler.mean.tolist()} and standard deviation "
+                f"{scaler.std.tolist()}, whose scale is kept while training goes on. "
+                "Give y on that scale, or call fit with warm_start=False."
+            )
+    elif not normalizes:
+        n_columns = y.shape[1]
+        scaler.set_statistics(np.zeros(n_columns), np.ones(n_columns), device=device)
+    elif trained is not None and trained.mean is not None and trained.suits(y):
+        # The head gives what was on this scale.
+        scaler.set_statistics(trained.mean, trained.std, device=device)
+    else:
+        weight = None if weight is None else weight.numpy()
+        scaler.learn(y.numpy(), weight, device=device)
 
 
 def check_domain(criterion: nn.Module, y: torch.Tensor) -> None:

@@ -307,7 +307,7 @@ class _Regressor(_Model):
     def __init__(self, estimator: ImageRegressor, look: _Look) -> None:
         super().__init__(estimator, look)
         self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
-        self.target_shape = estimator._target_shape or ()
+        self.target_shape = vars(estimator).get("_target_shape", ())
         self.target = copy.deepcopy(estimator.scaler_.target).cpu().double()
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
