@@ -85,8 +85,6 @@ from skvision.preprocessing._scaling import PixelScaler
 from skvision.training._schedules import steps_of_schedules
 from skvision.training._turns import changing, looking
 
-__all__ = ["FilesMixin", "load"]
-
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 #: The classes that a file may name without being trusted. They enter themselves below,

@@ -17,7 +17,6 @@ try:
 except ImportError:  # On Windows, where nothing that was left is removed.
     fcntl = None
 
-__all__ = ["check_target", "write_atomically"]
 
 _SUFFIX = ".tmp"
 

@@ -25,8 +25,6 @@ from skvision.persistence._restorable import (
     unstorable,
 )
 
-__all__ = ["Checkpoint"]
-
 
 class Checkpoint:
     """The file of a fit, one for each pair of parameters and data.

@@ -22,15 +22,6 @@ from skvision.images._identity import file_digest
 from skvision.images._labels import labels_of
 from skvision.training._schedules import policy_name
 
-__all__ = [
-    "IRRELEVANT",
-    "FitName",
-    "as_built",
-    "name_of_fit",
-    "set_by_hand",
-    "was_built_alike",
-]
-
 #: What has no influence on the weights that a fit ends with.
 IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
 #: Schedules that are made for a number of steps, and what their lengths are called.

@@ -36,8 +36,6 @@ from skvision.exceptions import FormatError
 from skvision.persistence._atomic import check_target, write_atomically
 from skvision.persistence._tree import decode, encode
 
-__all__ = ["read_file", "read_sized", "write_file"]
-
 _KEY, _TREE = "skvision", "tree"
 #: Rises when files are written that older releases cannot read.
 VERSION = 1

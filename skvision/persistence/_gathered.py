@@ -21,8 +21,6 @@ from skvision._random import GENERATORS, generator_state
 from skvision.persistence._fit_names import set_by_hand
 from skvision.persistence._restorable import is_fitted
 
-__all__ = ["Gathered", "is_small"]
-
 _OF_TORCH = {*vars(nn.Module()), "_compiled_call_impl"}
 # What callbacks and methods may hold, a reference to which is no state of theirs.
 _LOOKED_AT_ELSEWHERE = NeuralNet, nn.Module, torch.optim.Optimizer, Dataset, History

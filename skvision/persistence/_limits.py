@@ -27,8 +27,6 @@ from skvision._compat import TorchDispatchMode, memory_key, tree_leaves
 from skvision.exceptions import FormatError
 from skvision.persistence._state import check_finite
 
-__all__ = ["Allowance", "build_within", "check_parts", "outputs_within"]
-
 # How many estimators one may be pretrained on, one after the other.
 _GENERATIONS = 50
 # Layers and weights that a small file may ask for, and bytes for each one more. Each

@@ -21,18 +21,6 @@ from skvision.exceptions import FormatError
 from skvision.persistence._tree import Made, Name, encode
 from skvision.preprocessing._base import BatchTransform
 
-__all__ = [
-    "GENERATOR",
-    "check_name",
-    "check_numpy_state",
-    "describe",
-    "is_harmless",
-    "public_name",
-    "register",
-    "resolve_name",
-    "restore",
-]
-
 #: The name of NumPy's generators.
 GENERATOR = "numpy.random.RandomState"
 

@@ -39,22 +39,6 @@ from skvision.training._losses import (
     NameOptions,
 )
 
-__all__ = [
-    "ACCEPTED",
-    "ACCEPTED_PREFIXES",
-    "ESTIMATOR",
-    "EVERYTHING",
-    "INSTANCE",
-    "RUN_TIME",
-    "RUN_TIME_PREFIXES",
-    "accepted_parameters",
-    "described_parameters",
-    "is_own_module",
-    "is_run_time",
-    "missed",
-    "shown",
-]
-
 #: What stands in the place of a network, which only code can make again.
 INSTANCE = "torch.nn.Module"
 #: What stands in the place of a fitted estimator that gave its weights.

@@ -15,8 +15,6 @@ from torch import nn
 
 from skvision.persistence._state import OF_A_RUN, PARTS
 
-__all__ = ["from_pickle", "move_parts", "moved_parts", "to_pickle"]
-
 _VERSION = "_sklearn_version"
 
 

@@ -23,25 +23,12 @@ from skvision.exceptions import FormatError
 from skvision.networks._transfer import trained_names
 from skvision.networks._weights import check_weights
 from skvision.persistence._state import (
-    LEFT,
     PARTS,
     check_history,
-    check_optimizer_states,
+    check_optimizer,
     check_trained,
 )
 from skvision.persistence._tree import encode
-
-__all__ = [
-    "NotRestorable",
-    "callback_states",
-    "check_parts",
-    "check_state",
-    "is_fitted",
-    "restored",
-    "set_callback_value",
-    "storable",
-    "unstorable",
-]
 
 _KEYS = {
     *("seed", "stopped", "n_steps", "epoch_began", "history", "untrained_loss"),
@@ -150,22 +137,8 @@ def _check_weights(name: str, found: Any, fresh: Mapping[str, Any]) -> None:
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, found: Any) -> None:
-    fresh = optimizer.state_dict()["param_groups"]
     try:
-        groups = found["param_groups"]
-        names = [(g.keys() - LEFT, g["params"]) for g in groups]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise FormatError("its optimizer has no state") from error
-    if names != [(g.keys() - LEFT, g["params"]) for g in fresh]:
-        raise FormatError("its optimizer is that of other weights")
-    for group, own in zip(groups, fresh, strict=True):
-        for key, value in group.items():
-            try:
-                _like(own.get(key, 0.0), value)
-            except NotRestorable as error:
-                raise FormatError(f"its optimizer has {key}={value!r}") from error
-    try:
-        check_optimizer_states(optimizer, found)
+        check_optimizer(optimizer, found)
     except FormatError:
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -34,29 +34,6 @@ from skvision.persistence._tree import encode
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.training._optimizers import missing_state
 
-__all__ = [
-    "ENTRIES",
-    "FACTS",
-    "LEFT",
-    "OF_A_RUN",
-    "PARTS",
-    "REMADE",
-    "check_facts",
-    "check_finite",
-    "check_history",
-    "check_optimizer",
-    "check_optimizer_states",
-    "check_trained",
-    "facts_of",
-    "kind_of",
-    "missing_facts",
-    "part_states",
-    "read_entries",
-    "set_optimizer_state",
-    "set_part_states",
-    "written_entries",
-]
-
 #: Attributes of skorch's callbacks that training goes on from; all others come from
 #: the parameters.
 _REMEMBERED = ("best_epoch_", "best_score_", "dynamic_threshold_", "misses_")
@@ -65,8 +42,8 @@ _REMEMBERED = ("best_epoch_", "best_score_", "dynamic_threshold_", "misses_")
 # keep what has other shapes.
 _SCALARS = ("step", "eta", "mu", "mu_product")
 _FREE = (torch.optim.Adafactor, torch.optim.LBFGS)
-#: What schedules leave in the groups of an optimizer.
-LEFT = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
+# What schedules leave in the groups of an optimizer.
+_LEFT = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
 
 
 # What an entry writes that is to be left out.
@@ -193,8 +170,11 @@ def check_facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**40
+def _is_int(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value < high
+
+
+_is_size = _is_int(1, 2**40)
 
 
 def _is_shape(value: Any) -> bool:
@@ -205,8 +185,8 @@ def _is_one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in values
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
+def _is_a(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
 
 
 def _is_names(value: Any) -> bool:
@@ -243,18 +223,6 @@ def _is_range(value: Any) -> bool:
     )
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_seed(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**32
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, float)
-
-
 _ALL = ("classifier", "regressor", "autoencoder")
 
 FACTS = (
@@ -264,13 +232,13 @@ FACTS = (
     Fact("class_names_", _is_class_names),
     Fact("n_outputs_", _is_size, ("regressor",)),
     Fact("pixel_range_", _is_range),
-    Fact("_flat", _is_bool, _ALL),
-    Fact("_scaling_known", _is_bool, _ALL),
+    Fact("_flat", _is_a(bool), _ALL),
+    Fact("_scaling_known", _is_a(bool), _ALL),
     Fact("_output_kind", _is_one_of("logits", "Softmax", "LogSoftmax")),
-    Fact("_channels_last", _is_bool),
-    Fact("_n_values", _is_count),
-    Fact("_seed", _is_seed, _ALL, with_weights=False),
-    Fact("_untrained_loss", _is_float, with_weights=False),
+    Fact("_channels_last", _is_a(bool)),
+    Fact("_n_values", _is_int(0, 2**62)),
+    Fact("_seed", _is_int(0, 2**32), _ALL, with_weights=False),
+    Fact("_untrained_loss", _is_a(float), with_weights=False),
     Fact("_target_shape", _is_target_shape, ("regressor",)),
     Fact("_target_dtype", _is_one_of("float32", "float64"), ("regressor",)),
     Fact("_layout", _is_one_of("grey", "first", "last", "flat"), _ALL),
@@ -336,17 +304,17 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
     if len(groups) != len(fresh["param_groups"]):
         raise FormatError("its optimizer has another number of groups")
     for group, expected in zip(groups, fresh["param_groups"], strict=True):
-        if not expected.keys() <= group.keys() <= {*expected, *LEFT}:
+        if not expected.keys() <= group.keys() <= {*expected, *_LEFT}:
             raise FormatError("its optimizer has other settings")
         if group["params"] != expected["params"]:
-            raise FormatError("its optimizer is that of other weights")
+            raise FormatError("its optimizer was made for other weights")
         for name, value in group.items():
             if not _is_like(value, expected.get(name, 0.0)):
                 raise FormatError(f"its optimizer has {name}={shown(value)}")
-    check_optimizer_states(optimizer, state)
+    _check_optimizer_states(optimizer, state)
 
 
-def check_optimizer_states(optimizer: torch.optim.Optimizer, state: Any) -> None:
+def _check_optimizer_states(optimizer: torch.optim.Optimizer, state: Any) -> None:
     """Check what an optimizer remembers of its weights, in groups like its own."""
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     for group in state["param_groups"]:
@@ -394,7 +362,7 @@ def _is_like(value: Any, expected: Any) -> bool:
     return float(value) >= 0 or expected < 0
 
 
-def check_history(epochs: Any) -> list[dict[str, Any]]:
+def check_history(epochs: Any, of: Any = None) -> list[dict[str, Any]]:
     """Return the rows of a history if they are such rows."""
     rows = [epochs] if not isinstance(epochs, list) else epochs
     for epoch in rows:
@@ -571,10 +539,6 @@ def _put_generator(net: Any, state: Any) -> None:
     vars(net)["_generator"].set_state(state)
 
 
-def _take_history(epochs: Any, of: Mapping[str, Any]) -> Any:
-    return check_history(epochs)
-
-
 def _put_history(net: Any, epochs: Any) -> None:
     net.history_ = History(epochs)
 
@@ -660,7 +624,7 @@ ENTRIES = (
         with_weights=True,
     ),
     Entry("generator", "_generator", generator_state, _check_generator, _put_generator),
-    Entry("history", "history_", History.to_list, _take_history, _put_history),
+    Entry("history", "history_", History.to_list, check_history, _put_history),
     Entry("callbacks", "callbacks_", _remembered, _check_remembered, _put_remembered),
     Entry("pretrained_names", "_pretrained_names", sorted, _take_names, _put_names),
     Entry(

@@ -13,8 +13,6 @@ import torch
 
 from skvision.exceptions import FormatError
 
-__all__ = ["Made", "Name", "decode", "encode"]
-
 # Key of the objects that stand for what JSON does not have.
 _TAG = "$"
 # NumPy evaluates other descriptions of types.

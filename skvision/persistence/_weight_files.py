@@ -29,9 +29,6 @@ from skvision.persistence._state import (
 )
 from skvision.persistence._tree import decode, encode
 
-__all__ = ["Note", "checked_note", "read_state", "write_history", "write_state"]
-__all__ += ["written_note"]
-
 _ATTRIBUTE, _ENTRY = "_skvision", "skvision"
 _DTYPES = {"torch.float32": torch.float32, "torch.float64": torch.float64}
 
