@@ -72,8 +72,12 @@ class ChangesMixin:
         self._made_with = self._tracked()
 
     def _tracked(self) -> dict[str, Any]:
-        params = self.get_params(deep=False)
-        return {k: _copied(v) for k, v in params.items() if _kind(k) in _TRACKED}
+        """Return the parameters that parts are made with, as they are now."""
+        return {
+            name: _copied(value) if isinstance(value, (dict, list)) else value
+            for name, value in self.get_params(deep=False).items()
+            if name.partition("__")[0] in _TRACKED
+        }
 
     def _changed(self) -> dict[str, tuple[Any, Any]]:
         """Return (before, now) of parameters that the parts were not made with."""

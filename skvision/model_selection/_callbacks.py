@@ -22,6 +22,7 @@ from skorch.callbacks import (
 )
 from torch.optim import lr_scheduler
 
+from skvision._compat import n_changes
 from skvision._identity import Unidentified
 from skvision.estimators._run import TrainingRun
 from skvision.model_selection._purity import hooks_of, plain_values, state_of
@@ -161,7 +162,7 @@ class UntouchedNetwork:
         yield "the network", (id(net.module_), structure(self.member))
         yield "hooks of the network", hooks_of(net.module_)
         for name, weight in net.module_.named_parameters():
-            yield f"the weight {name}", (id(weight), weight._version)
+            yield f"the weight {name}", (id(weight), n_changes(weight))
         for name, layer in net.module_.named_modules():
             yield f"dropout of {name}", getattr(layer, "p", None)
         yield "the criterion", (id(net.criterion_), criterion_key(self.member))
