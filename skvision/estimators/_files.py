@@ -128,11 +128,13 @@ class FilesMixin:
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         TypeError
-            If a parameter is no data, such as a callback or a lambda; the message names
-            it.
+            If a parameter is no data, such as a callback or a lambda, or if labels are
+            neither numbers nor strings; the message names it.
         ValueError
-            If a parameter is wrong, or larger than files may have it, or a network of
-            skvision's has far more layers than weights.
+            If `skvision.load` would refuse the file: if a parameter is wrong, or larger
+            than files may have it, if weights or what the optimizer knows of them are
+            no finite numbers, or if a network of skvision's has far more layers than
+            weights.
         OSError
             If the file cannot be written.
 
@@ -209,11 +211,19 @@ class FilesMixin:
         Parameters
         ----------
         f_params, f_optimizer, f_criterion, f_history : path or file, default=None
-            Where weights, states and the history are written; None leaves them out.
+            Where weights, states and the history are written; None leaves them out. An
+            older file is replaced in one step.
         use_safetensors : bool, default=False
             Whether the files are written by safetensors, which takes tensors alone.
         **kwargs : dict
             ``f_name`` for other parts of the estimator, of the attribute ``name_``.
+
+        Raises
+        ------
+        ValueError
+            If safetensors is to write the state of an optimizer.
+        OSError
+            If a file cannot be written.
 
         See Also
         --------
