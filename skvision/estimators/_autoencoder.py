@@ -16,8 +16,11 @@ from skvision._random import isolated_random_state
 from skvision.estimators._builder import check_autoencoder
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
-from skvision.estimators._targets import check_reconstruction
 from skvision.preprocessing._augment import apply_transforms, check_transforms
+from skvision.training._losses import (
+    identity,
+    regression_response,
+)
 from skvision.training._turns import looking
 
 __all__ = ["ImageAutoencoder"]
@@ -319,7 +322,7 @@ class ImageAutoencoder(
         return self.scaler_(target)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        check_reconstruction(self, y_pred, y_true)
+        _check_reconstruction(self, y_pred, y_true)
         loss = self.criterion_(y_pred, y_true)
         # The sum over pixels of an image, as a mean over images, where asked for.
         return loss * y_true[0].numel() if self.reduction == "sum" else loss
@@ -368,3 +371,26 @@ def _mean_image_loss(net: Any, data: Any) -> float:
         shares = weight[0].cpu() if weight else None
         mean = torch.from_numpy(np.average(images.cpu(), 0, shares)).to(images)
         return float(net._loss(mean.expand_as(images), images, X, weight, True))
+
+
+def _check_reconstruction(net: Any, y_pred: torch.Tensor, y_true: torch.Tensor) -> None:
+    """Check that a loss compares images with images.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or the loss takes outputs for something else than pixels.
+    """
+    name = type(net).__name__
+    if y_pred.shape != y_true.shape:
+        raise ValueError(
+            f"{name} compares images with images; got outputs of shape "
+            f"{tuple(y_pred.shape)} and targets of shape {tuple(y_true.shape)}. Its "
+            "score compares images with themselves."
+        )
+    if regression_response(net.criterion_) is not identity:
+        raise ValueError(
+            f"{type(net.criterion_).__name__} takes outputs for logits, logarithms or "
+            f"distances, while {name} takes them for pixels. Under criterion='mse', "
+            "'l1' or torch.nn.BCELoss, whose network ends in a sigmoid, they are."
+        )

@@ -14,18 +14,63 @@ from torch import nn
 from skvision._compat import StrOptions, fit_context
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
-from skvision.estimators._targets import (
-    LabelCodec,
-    class_weights,
-    has_decisions,
-    has_probabilities,
-)
 from skvision.images._names import warn_if_hidden, warn_if_numbered_otherwise
 from skvision.images._sources import source_of
-from skvision.training._losses import class_response, identity
+from skvision.training._losses import (
+    CRITERIA,
+    OVER_CLASSES,
+    class_response,
+    identity,
+    resolve,
+)
+from skvision.training._targets import LabelCodec, class_weights
 from skvision.training._turns import looking
 
 __all__ = ["ImageClassifier"]
+
+
+def _has_probabilities(net: Any) -> bool:
+    """Whether it is known what makes probabilities of a classifier's outputs.
+
+    Raises
+    ------
+    AttributeError
+        If it is not; the message says what to do.
+    """
+    chosen, kind = net.predict_nonlinearity, net._output_kind
+    criterion = getattr(net, "criterion_", net.criterion)
+    if chosen is None:
+        known = kind == "Softmax"
+    elif chosen != "auto":
+        known = True
+    elif hasattr(net, "criterion_"):
+        known = class_response(criterion, kind) is not None
+    else:
+        known = _is_over_classes(net)
+    if not known:
+        title = getattr(criterion, "__name__", type(criterion).__name__)
+        raise AttributeError(
+            f"it is not known what makes probabilities of outputs under the criterion "
+            f"{title} and predict_nonlinearity={chosen!r}. Set predict_nonlinearity to "
+            "'softmax' if the network returns logits, to 'exp' if it returns "
+            "logarithms of probabilities, or to a function. decision_function returns "
+            "outputs as they are."
+        )
+    return True
+
+
+def _has_decisions(net: Any) -> bool:
+    """Whether a classifier's outputs may be of a kind that is not known."""
+    chosen = net.predict_nonlinearity
+    return chosen is None or (
+        isinstance(chosen, str) and chosen == "auto" and not _is_over_classes(net)
+    )
+
+
+def _is_over_classes(net: Any) -> bool:
+    criterion = resolve(net.criterion, CRITERIA)
+    kind = criterion if isinstance(criterion, type) else type(criterion)
+    return issubclass(kind, OVER_CLASSES)
 
 
 @documented
@@ -167,7 +212,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         """
         return self._fit(X, y, sample_weight, partial=True, classes=classes)
 
-    @available_if(has_probabilities)
+    @available_if(_has_probabilities)
     @looking
     def predict_proba(self, X):
         """Return the probability of each class.
@@ -190,7 +235,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         warn_if_numbered_otherwise(X, self)
         return self._as_probabilities(self._raw_predict(X))
 
-    @available_if(has_decisions)
+    @available_if(_has_decisions)
     @looking
     def decision_function(self, X):
         """Return the network's outputs, of which the greatest is predicted.

@@ -22,13 +22,13 @@ from torch import nn
 from skvision._random import isolated_random_state
 from skvision._warnings import warn
 from skvision.estimators._builder import (
+    UNSET,
     build_network,
     check_autoencoder,
     network_shape,
     noting_outputs,
     resolve_device,
 )
-from skvision.estimators._changes import UNSET
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
 from skvision.networks._weights import check_file, check_weights, state_of

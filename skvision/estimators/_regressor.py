@@ -11,16 +11,19 @@ from torch import nn
 from skvision._compat import StrOptions, fit_context
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, documented
-from skvision.estimators._targets import (
-    NumberCodec,
-    check_domain,
-    check_target_scaling,
-    learn_target_scale,
-    normalizes_target,
-)
 from skvision.images._names import warn_if_codes
-from skvision.training._losses import NONLINEARITIES, regression_response
-from skvision.training._targets import TargetScaler
+from skvision.training._losses import (
+    NONLINEARITIES,
+    OF_DIFFERENCES,
+    OF_THEIR_OWN_SCALE,
+    regression_response,
+)
+from skvision.training._targets import (
+    NumberCodec,
+    TargetScaler,
+    check_domain,
+    learn_target_scale,
+)
 from skvision.training._turns import looking
 
 __all__ = ["ImageRegressor"]
@@ -217,7 +220,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     def _renew_parts(self, changed):
         super()._renew_parts(changed)
-        if self.scaler_.target.changes and not normalizes_target(self):
+        if self.scaler_.target.changes and not _normalizes_target(self):
             raise ValueError(
                 f"criterion={self.criterion!r} wants y on its own scale, and cannot "
                 "take effect on a training that goes on: the network has learnt "
@@ -226,13 +229,13 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
 
     def _fit_scaling(self, train, valid, *, anew):
         all_read = super()._fit_scaling(train, valid, anew=anew)
-        check_target_scaling(self)
+        _check_target_scaling(self)
         whole = self._pretrained_names >= self.module_.state_dict().keys()
         pretrained = getattr(self.pretrained, "scaler_", None) if whole else None
         learn_target_scale(
             self.scaler_.target,
             train,
-            normalizes=normalizes_target(self),
+            normalizes=_normalizes_target(self),
             trained=getattr(pretrained, "target", None),
             device=self.device_,
         )
@@ -273,3 +276,39 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
                 "means and variances."
             )
         return self.criterion_(*pair, others[0].reshape(y_true.shape))
+
+
+def _normalizes_target(net: Any) -> bool:
+    """Whether the loss of a regressor is to compare normalised targets."""
+    if net.normalize_target == "auto":
+        return type(net.criterion_) in OF_DIFFERENCES
+    return bool(net.normalize_target)
+
+
+def _check_target_scaling(net: Any) -> None:
+    """Check what a regressor's criterion and the scale of its targets say together.
+
+    Raises
+    ------
+    ValueError
+        If the criterion needs targets as they are, but they are normalised, or if it
+        cannot tell what a prediction is.
+    """
+    criterion = net.criterion_
+    title = type(criterion).__name__
+    if isinstance(criterion, OF_THEIR_OWN_SCALE) and _normalizes_target(net):
+        raise ValueError(
+            f"normalize_target=True, but {title} needs targets as they are. Set "
+            "normalize_target='auto' or False."
+        )
+    if regression_response(criterion) is None and net.predict_nonlinearity == "auto":
+        raise ValueError(
+            f"{title} compares distances, so that it cannot be told what "
+            f"{type(net).__name__} is to predict. Choose another criterion, or set "
+            "predict_nonlinearity."
+        )
+    if isinstance(criterion, nn.CrossEntropyLoss) and net.n_outputs_ == 1:
+        raise ValueError(
+            f"{title} compares the columns of y, probabilities of classes, but y has "
+            "only one. Use criterion='mse', or ImageClassifier for labels."
+        )
