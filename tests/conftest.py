@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 
 # scipy and torch read these once, when they are first imported: some of
@@ -33,6 +34,13 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    # What libraries and the tests themselves consist of stays: to look through it for
+    # garbage, again and again, takes its time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

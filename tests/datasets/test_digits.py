@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
-from skvision.datasets._digits import load_digits_images
+from skvision.datasets import load_digits_images
 
 
 def test_content():

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageFile
 
-from skvision.datasets._folder import load_image_folder
+from skvision.datasets import load_image_folder
 
 CLASSES = ["Äpfel 🍎", "cats", "日本"]
 

@@ -13,9 +13,8 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from skvision import ImageClassifier
-from skvision.datasets import as_Xy
+from skvision.datasets import ImageSequence, as_Xy
 from skvision.images._readers import ArrayReader
-from skvision.images._sequence import ImageSequence
 from skvision.training import BatchLoader, ImageDataset, _batches
 from skvision.training._batches import DeviceLoader, ResidentDataset
 

@@ -21,9 +21,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
 from skvision import ImageClassifier
-from skvision.datasets import as_Xy
+from skvision.datasets import ImageSequence, as_Xy
 from skvision.images._readers import ArrayReader
-from skvision.images._sequence import ImageSequence
 
 STATUS = Path("/proc/self/status")
 
@@ -32,9 +31,9 @@ pytestmark = pytest.mark.skipif(
     reason="Anonymous memory is read from Linux's /proc.",
 )
 
-# Of images with 64x64 pixels in three colours: 40 and 160 MB.
+# Of images with 64x64 pixels in three colours: 20 and 80 MB, and 40 MB for workers.
 SHAPE = (64, 64, 3)
-N_SMALL, N_LARGE = 3256, 13024
+N_SMALL, N_LARGE, N_OF_WORKERS = 1628, 6512, 3256
 # Of image files with 256x256 pixels: 20 and 80 MB, when they are decoded.
 SIDE = 256
 N_FEW, N_MANY = 102, 407
@@ -163,7 +162,7 @@ def fits_in_workers(X, y):
 
 def measure_workers(folder):
     """Return what two workers see, by what X is and what they do."""
-    X, y = make_map(folder, N_SMALL), labels(N_SMALL)
+    X, y = make_map(folder, N_OF_WORKERS), labels(N_OF_WORKERS)
     tensors = torch.from_numpy(np.array(X)).permute(0, 3, 1, 2)
     data_set = as_Xy(TensorDataset(tensors, torch.from_numpy(y)))
     tiny = np.array(X[:N_TINY]), y[:N_TINY]

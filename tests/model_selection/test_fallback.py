@@ -95,7 +95,7 @@ def test_no_reasons():
 
 
 @pytest.mark.parametrize(
-    "net", [small(Clipping), small(optimizer=torch.optim.LBFGS), small(Halved)]
+    "net", [small(Clipping), small(optimizer=torch.optim.LBFGS, max_epochs=1)]
 )
 def test_all_one_by_one(net, compare, stack_sizes):
     with pytest.warns(UserWarning, match=ONE_BY_ONE):

@@ -128,7 +128,7 @@ def test_epochs_of_fits_made_one_by_one(some_stacked, small_digits):
 )
 def test_what_goes_on(params, compare):
     grid = {"lr": [1e-3, 0.02, 0.1, 0.5], "optimizer": ["adam"]}
-    options = {"max_resources": 8, "factor": 2, "cv": 2}
+    options = {"max_resources": 4, "factor": 2, "cv": 2}
     stacked, ordinary = compare(small(**params), grid, **options)
     lengths = [len(s.best_estimator_.history) for s in (stacked, ordinary)]
     assert lengths[0] == lengths[1]

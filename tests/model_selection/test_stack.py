@@ -94,7 +94,8 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("make", [mlp, convnet, autoencoder])
 def test_optimizers(make, check):
-    found, expected, data = check(make(), OPTIMIZERS)
+    folds = FOLDS if make is mlp else FOLDS[:1]
+    found, expected, data = check(make(), OPTIMIZERS, folds=folds)
     # What optimizers remember is theirs again.
     for one, other, (X, y) in zip(found, expected, data, strict=True):
         one.partial_fit(X, y), other.partial_fit(X, y)
@@ -138,9 +139,10 @@ def test_lenet_on_clothes(check, fashion_mnist):
 def test_regressor(check, small_digits):
     y = np.stack([small_digits[1], small_digits[1] ** 2], 1) / 10
     candidates = [{}, {"lr": 0.1}, {"criterion__reduction": "sum", "lr": 1e-3}]
-    check(convnet(ImageRegressor), candidates, y=y)
+    check(convnet(ImageRegressor), candidates, y=y, folds=FOLDS[::2])
     for criterion in ["l1", "smooth_l1", nn.HuberLoss]:
-        check(mlp(ImageRegressor, criterion=criterion), [{}, {"lr": 0.1}], y=y[:, 0])
+        net = mlp(ImageRegressor, criterion=criterion)
+        check(net, [{}, {"lr": 0.1}], y=y[:, 0], folds=FOLDS[:1])
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_weights_of_rows_and_classes(check):
         {"class_weight": {label: 1 + label for label in range(10)}},
         {},
     ]
-    check(convnet(), candidates, weight)
+    check(convnet(), candidates, weight, folds=FOLDS[::2])
     check(mlp(), candidates[:2])
 
 
@@ -182,7 +184,7 @@ def test_augmentation(check):
         {"augment": [RandomShift(2), UniformNoise(0, 0.2)]},
         {"augment": shuffled_rows},
     ]
-    check(convnet(), candidates)
+    check(convnet(), candidates, folds=FOLDS[::2])
     noises = [{"noise": None}, {"noise": [UniformNoise(-0.5, 0.5)]}]
     check(autoencoder(reduction="sum", lr=1e-4), noises)
 
@@ -232,31 +234,32 @@ def test_scores_of_each_epoch(check, small_digits):
 def test_frozen_and_pretrained_parts(check, small_digits):
     first = convnet(module__conv_dropout=0.4).fit(*small_digits)
     net = clone(first).set_params(pretrained=first)
-    check(net, [{"lr": 0.1}, {"random_state": 1}])
+    check(net, [{"lr": 0.1}, {"random_state": 1}], folds=FOLDS[:1])
     # Dropout in the part that does not train draws nothing.
-    found, _, _ = check(net.set_params(freeze="encoder"), [{"lr": 0.1}, {}])
+    net.set_params(freeze="encoder")
+    found, _, _ = check(net, [{"lr": 0.1}, {}], folds=FOLDS[::2])
     for name, value in found[0].module_.encoder.state_dict().items():
         assert torch.equal(value, first.module_.encoder.state_dict()[name])
-    check(net.set_params(freeze=None, pretrained_mix=0.5), [{}, {"lr": 0.1}])
+    net.set_params(freeze=None, pretrained_mix=0.5)
+    check(net, [{}, {"lr": 0.1}], folds=FOLDS[:1])
 
 
 @pytest.mark.parametrize(
-    "params",
+    ("make", "params"),
     [
-        {"batch_size": -1},
-        {"batch_size": 100},
-        {"iterator_train__drop_last": True},
-        {"iterator_train__shuffle": False},
-        {"iterator_train": DataLoader, "iterator_train__shuffle": True},
-        {"normalize": None, "warm_start": True},
-        {"normalize": ([0.3], [0.5])},
-        {"memory_format": "contiguous", "module__conv_dropout": 0.3},
-        {"module__batch_norm": "first", "module__pool": "avg"},
+        (mlp, {"batch_size": -1}),
+        (mlp, {"batch_size": 100}),
+        (mlp, {"iterator_train__drop_last": True}),
+        (mlp, {"iterator_train__shuffle": False}),
+        (mlp, {"iterator_train": DataLoader, "iterator_train__shuffle": True}),
+        (mlp, {"normalize": None, "warm_start": True}),
+        (convnet, {"normalize": ([0.3], [0.5])}),
+        (convnet, {"memory_format": "contiguous", "module__conv_dropout": 0.3}),
+        (convnet, {"module__batch_norm": "first", "module__pool": "avg"}),
     ],
-    ids=repr,
 )
-def test_batches_and_images(params, check):
-    check(convnet(**params), [{}, {"lr": 0.1}])
+def test_batches_and_images(make, params, check):
+    check(make(**params), [{}, {"lr": 0.1}], folds=FOLDS[::2])
 
 
 class Cumulative(nn.Module):
@@ -309,7 +312,8 @@ def test_flat_rows(check, small_digits):
     frame = pd.DataFrame(rows, columns=[f"pixel {i}" for i in range(64)])
     found, _, _ = check(mlp(), [{}, {"lr": 0.1}], X=frame)
     assert list(found[0].feature_names_in_) == list(frame.columns)
-    check(convnet(image_shape=(1, 8, 8)), [{}, {"lr": 0.1}], X=rows)
+    net = convnet(image_shape=(1, 8, 8))
+    check(net, [{}, {"lr": 0.1}], X=rows, folds=FOLDS[:1])
 
 
 def test_checkpoints(small_digits, tmp_path, train_together, assert_same_fit):
@@ -399,8 +403,16 @@ def test_diverged_fits_leave_the_others_alone(scoring, small_digits, assert_same
         assert_same_fit(member.finish(), clone(net).set_params(lr=lr).fit(X, y))
 
 
-@pytest.mark.parametrize("make", [mlp, convnet, lenet, autoencoder])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("make", "optimizer"),
+    [
+        *[(mlp, "sgd"), (mlp, "adam"), (convnet, "sgd"), (autoencoder, "adam")],
+        pytest.param(convnet, "adam", marks=pytest.mark.slow),
+        pytest.param(lenet, "sgd", marks=pytest.mark.slow),
+        pytest.param(lenet, "adam", marks=pytest.mark.slow),
+        pytest.param(autoencoder, "sgd", marks=pytest.mark.slow),
+    ],
+)
 def test_a_rate_far_too_high_moves_no_neighbour(make, optimizer, small_digits):
     # In single precision, in which images of several networks share a convolution.
     X, y = (part[:40] for part in small_digits)

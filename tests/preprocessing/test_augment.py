@@ -15,20 +15,19 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from skvision.preprocessing._augment import apply_transforms, check_transforms
-from skvision.preprocessing._base import BatchTransform
-from skvision.preprocessing._geometry import (
+from skvision.preprocessing import (
+    ColorJitter,
+    GaussianNoise,
+    RandomErasing,
     RandomHorizontalFlip,
     RandomResizedCrop,
     RandomRotation,
     RandomShift,
-)
-from skvision.preprocessing._pixels import (
-    ColorJitter,
-    GaussianNoise,
-    RandomErasing,
     UniformNoise,
+    apply_transforms,
 )
+from skvision.preprocessing._augment import check_transforms
+from skvision.preprocessing._base import BatchTransform
 
 ALL = [
     RandomHorizontalFlip(),

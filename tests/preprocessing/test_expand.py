@@ -10,13 +10,14 @@ from skvision_tests import some_images
 from torchvision.transforms import v2
 
 from skvision.datasets import as_Xy
-from skvision.preprocessing._augment import expand
-from skvision.preprocessing._geometry import (
+from skvision.preprocessing import (
+    GaussianNoise,
     RandomHorizontalFlip,
     RandomResizedCrop,
     RandomShift,
+    UniformNoise,
+    expand,
 )
-from skvision.preprocessing._pixels import GaussianNoise, UniformNoise
 
 
 def as_given(images, layout, dtype):

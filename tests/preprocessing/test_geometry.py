@@ -10,13 +10,13 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from skvision.preprocessing._base import random_boxes, uniform
-from skvision.preprocessing._geometry import (
+from skvision.preprocessing import (
     RandomHorizontalFlip,
     RandomResizedCrop,
     RandomRotation,
     RandomShift,
 )
+from skvision.preprocessing._base import random_boxes, uniform
 
 
 def test_flip():
