@@ -19,7 +19,7 @@ __all__ = ["OpenedImages", "labels_by_name", "open_images"]
 class OpenedImages(NamedTuple):
     """What `open_images` returns.
 
-    Attributes
+    Parameters
     ----------
     images : ImageSequence
         All images; nothing but the first is read yet of those that are not in memory.
