@@ -35,7 +35,7 @@ from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 from skvision.training._targets import NoTarget
 
-__all__ = ["DataMixin", "Split", "read_files"]
+__all__ = ["DataMixin", "Split", "read_files", "schema_of"]
 
 _FILES_AT_ONCE = 64
 
@@ -141,7 +141,7 @@ class DataMixin:
             labelled=False,
             channels=self.channels,
             image_shape=self.image_shape,
-            fitted=None if reset else self._schema,
+            fitted=None if reset else self.__skvision_schema__,
             estimator=self,
         )
         if self.dtype == "float32":
@@ -154,7 +154,7 @@ class DataMixin:
         return opened
 
     @property
-    def _schema(self):
+    def __skvision_schema__(self):
         """What is known of the images of fit."""
         dtype = np.dtype(self._pixel_dtype)
         return ImageSchema(self.image_shape_, self._layout, dtype, self._flat)
@@ -295,6 +295,23 @@ class DataMixin:
         """Return rows whose weights have a mean of 1 among themselves."""
         weight = _unit_mean(data.sample_weight, self._dtype)
         return ImageDataset(data.images, data.y, weight)
+
+
+def schema_of(net, example=None):
+    """Return what is known of images like those of fit.
+
+    Parameters
+    ----------
+    net : ImageClassifier, ImageRegressor or ImageAutoencoder
+        A fitted one.
+    example : images as in ``fit``, default=None
+        None stands for those of fit.
+    """
+    if example is None:
+        return net.__skvision_schema__
+    opened = net._opened(example)
+    net._check_scale(opened.images)
+    return opened.schema
 
 
 def _rows_in(part, data):

@@ -22,6 +22,7 @@ from torch import nn
 from skvision._compat import Interval, validate_params
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision.estimators._data import schema_of
 from skvision.persistence._atomic import write_atomically
 from skvision.training._turns import look
 
@@ -225,13 +226,8 @@ class _Look(NamedTuple):
     @classmethod
     def of(cls, estimator: Any, example: Any) -> _Look:
         """Return the look of `example`, or else of what the estimator was fitted on."""
-        if example is not None:
-            images, _, schema = estimator._opened(example)
-            layout, dtype = schema.layout, schema.dtype
-            estimator._check_scale(images)
-        else:
-            layout, dtype = estimator._layout, estimator._pixel_dtype
-        return cls(layout, _torch_dtype(dtype))
+        schema = schema_of(estimator, example)
+        return cls(schema.layout, _torch_dtype(schema.dtype))
 
     def shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """Return the shape of one image."""
@@ -266,7 +262,7 @@ class _Model(nn.Module):
             self.scaler.float()
         self.look = look
         self.image_shape = estimator.image_shape_
-        self.flat = estimator._flat
+        self.flat = schema_of(estimator).flat
         self.requires_grad_(False).eval()
 
     def example(self) -> torch.Tensor:

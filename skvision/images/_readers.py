@@ -13,7 +13,7 @@ import torch
 
 from skvision.images._cache import PixelCache
 from skvision.images._decode import is_pil, pixels_of
-from skvision.images._files import OtherSize, is_path, other_depth, read_image
+from skvision.images._files import OtherSize, other_depth, read_image
 from skvision.images._layout import AUTO, Channels
 from skvision.images._maps import MapReference, reference_to
 from skvision.images._steps import PixelSteps
@@ -287,10 +287,12 @@ class PathReader(_ItemReader):
     """
 
     advice = "Resize the files, or use load_image_folder(..., image_size=(H, W))."
+    #: The first image until it is kept, so that it is decoded once.
+    _first: torch.Tensor | None = None
 
     def __init__(self, paths: Any, cache: Cache = "auto") -> None:
         for i, path in enumerate(paths):
-            if not is_path(path):
+            if not isinstance(path, (str, os.PathLike)):
                 raise TypeError(
                     "Expected paths of image files, each a str or os.PathLike; item "
                     f"{i} is {path!r}."
@@ -300,6 +302,8 @@ class PathReader(_ItemReader):
         self._depth: np.dtype | None = None
         self._begin(cache)
         self._grey = self.image_shape[0] == 1
+        if not self._cache.enabled:
+            self._first = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -308,6 +312,9 @@ class PathReader(_ItemReader):
         return f"the image file {os.fspath(self.paths[row])!r}"
 
     def _image(self, row: int) -> torch.Tensor:
+        if row == 0 and self._first is not None:
+            first, self._first = self._first, None
+            return first
         path = self.paths[row]
         known = self._grey is not None
         try:
@@ -324,9 +331,13 @@ class PathReader(_ItemReader):
             self._depth = pixels.dtype
         elif pixels.dtype != self._depth:
             raise other_depth(path, pixels.dtype, self.paths[0], self._depth)
-        tensor = _channels_first(_to_tensor(pixels))
+        tensor = _to_tensor(pixels)
+        tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+        if not known:
+            self._first = tensor
+            return tensor
         # Of grey images among coloured ones.
-        return tensor.expand(self.image_shape[0], -1, -1) if known else tensor
+        return tensor.expand(self.image_shape[0], -1, -1)
 
 
 def to_chw(

@@ -359,6 +359,8 @@ def _(X: torch.utils.data.Dataset) -> Source:
 
 @source_of.register
 def _(X: np.ndarray) -> Source:
+    if X.dtype.kind in "buif" and type(X) is np.ndarray and X.shape != (0,):
+        return Rows(X) if X.ndim <= 2 else Arrays(X)
     if X.dtype == object and X.ndim > 1:
         # scikit-learn would make floats of integers, which are scaled otherwise.
         plain = np.array(X.tolist())

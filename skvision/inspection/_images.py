@@ -95,7 +95,8 @@ def unit_images(
         batch = batch.to(torch.float32)
     if not images.flat:
         return batch
-    if not image_shape and expected and getattr(net, "_layout", None) == "last":
+    schema = getattr(net, "__skvision_schema__", None)
+    if not image_shape and expected and schema is not None and schema.layout == "last":
         # Rows of arrays that had their channels last.
         n_channels, height, width = expected
         return batch.reshape(-1, height, width, n_channels).permute(0, 3, 1, 2)
