@@ -47,7 +47,7 @@ from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
 from skvision.training._schedules import schedules_going_on
 
-__all__ = ["StopTraining", "TrainingRun"]
+__all__ = ["StopTraining", "TrainingRun", "fetches_losses"]
 
 # Mean cross-entropy, relative to the untrained network's or that of equal
 # probabilities, beyond which training does not come back: a learning rate far too high
@@ -555,7 +555,7 @@ class Pass:
     ) -> None:
         self.run, self.net = run, run.net
         self.training, self.prefix = training, prefix
-        self.fetches_losses = _fetches_losses(run.net)
+        self.fetches_losses = fetches_losses(run.net)
         #: Whether callbacks hear of each batch.
         self.is_heard = True
         self.batches, self.n_steps = iter(()), 0
@@ -657,7 +657,7 @@ def _raise_diverged(net: Any, what: str) -> None:
 # ------------------------------------------------------ which callbacks hear of batches
 
 
-def _fetches_losses(net: Any) -> bool:
+def fetches_losses(net: Any) -> bool:
     """Return whether losses are fetched batch by batch.
 
     On a GPU this would make each step wait for the one before, so that all are fetched

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from skorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -167,7 +168,7 @@ class UntouchedNetwork:
             yield f"dropout of {name}", getattr(layer, "p", None)
         yield "the criterion", (id(net.criterion_), criterion_key(self.member))
         states = [
-            (id(value), getattr(value, "_version", value))
+            (id(value), n_changes(value) if torch.is_tensor(value) else value)
             for state in net.optimizer_.state.values()
             for value in state.values()
         ]

@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skvision import ImageClassifier
+from skvision.estimators import _run
 from skvision.exceptions import DivergedError
 from skvision.networks import ConvNet
 
@@ -324,7 +325,7 @@ def late(monkeypatch):
     """Let losses be fetched as on a GPU."""
 
     def switch():
-        monkeypatch.setattr(ImageClassifier, "_losses_at_once", lambda net: False)
+        monkeypatch.setattr(_run, "fetches_losses", lambda net: False)
 
     return switch
 

@@ -11,6 +11,7 @@ from skvision_tests import make_ordered_images
 from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier, ImageRegressor
+from skvision.estimators._run import fetches_losses
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
@@ -126,6 +127,6 @@ def test_devices(data):
 def test_what_makes_a_gpu_wait_for_each_batch(data, schedule, expected):
     callbacks = [] if schedule is None else [schedule]
     estimator = ImageClassifier(**SMALL, callbacks=callbacks).fit(*data)
-    assert estimator._losses_at_once()
+    assert fetches_losses(estimator)
     estimator.device_ = torch.device("cuda")
-    assert estimator._losses_at_once() is expected
+    assert fetches_losses(estimator) is expected
