@@ -115,6 +115,7 @@ def _enter(device: torch.device, alone: bool) -> dict[str, Any]:
 
 
 def _leave(before: dict[str, Any], device: torch.device, alone: bool) -> None:
+    """Put the global generators back, unless other sections still need them."""
     with _overlap.lock:
         if _here.n_alone:
             set_global_states(before, device)

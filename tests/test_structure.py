@@ -172,6 +172,33 @@ def test_functions_are_short(path):
     assert too_long == {}
 
 
+def undocumented(trees):
+    """Return long private functions of a package that nothing says what they return.
+
+    One docstring is enough for a method and what overrides it.
+    """
+    functions = [
+        node
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("_")
+        and not node.name.endswith("__")
+    ]
+    told = {node.name for node in functions if ast.get_docstring(node)}
+    return [
+        node.name
+        for node in functions
+        if node.end_lineno - node.lineno >= 10
+        and node.name.strip("_")
+        and node.name not in told
+    ]
+
+
+def test_long_private_functions_have_a_line_each():
+    assert undocumented([ast.parse(path.read_text()) for path in SOURCES]) == []
+
+
 def test_code_lines():
     code = 'def f(\n    x,\n):\n    """One.\n\n    Two.\n    """\n    return x\n'
     assert code_lines(ast.parse(code).body[0]) == 4

@@ -253,6 +253,7 @@ def _identities_above(folder: str) -> set[tuple[int, int]]:
 
 
 def _check_image_size(image_size: Any) -> None:
+    """Raise an error unless this is None or (height, width)."""
     if image_size is not None and not (
         len(image_size) == 2
         and all(
@@ -312,6 +313,7 @@ def _difference(one: str, size: Any, other: str, expected: Any) -> ValueError:
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Return an image of another size, in the data type that it had."""
     if size is None:
         return pixels
     from PIL import Image

@@ -84,6 +84,7 @@ def read_torchvision(
 
 
 def _read(dataset: Any, root: Path, train: bool, download: bool, **split: str) -> Any:
+    """Return a data set of torchvision's, whose files are known to be whole."""
     folder, files = _needed_files(dataset, root, train, **split)
     for file, md5 in files.items():
         if (folder / file).is_file():

@@ -298,6 +298,7 @@ class ImageAutoencoder(
         return X, y
 
     def _try(self, network, shape):
+        """Check that the network returns images of the shape that it gets."""
         check_autoencoder(network)
         super()._try(network, shape)
         images = torch.zeros((1, *shape), dtype=self._dtype)
@@ -343,6 +344,7 @@ class ImageAutoencoder(
         return self._finite(torch.cat(parts), X.images)
 
     def _as_given(self, images, layout, dtype):
+        """Return images in the layout and data type that the user's have."""
         if dtype.kind in "iu":
             native = torch.from_numpy(np.empty(0, dtype.newbyteorder("="))).dtype
             images = self.scaler_.from_unit(images, native)

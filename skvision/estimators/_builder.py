@@ -873,6 +873,7 @@ class ChangesMixin:
             self.callbacks = kept
 
     def _change_optimizer(self, kinds, *, anew):
+        """Make a new optimizer if what it is made of is other; what fits is kept."""
         old = self.optimizer_
         held = {id(p) for group in old.param_groups for p in group["params"]}
         wanted = {id(p) for _, p in self.get_all_learnable_params()}

@@ -253,6 +253,7 @@ class DataMixin:
         return Split(data, None)
 
     def _hold_out(self, data):
+        """Return the rows to train on and those to validate on, by early stopping."""
         n = len(data)
         n_valid = math.ceil(self.validation_fraction * n)
         strata = self._targets.strata(data.y)
@@ -423,6 +424,7 @@ class PixelsMixin:
         return all_read
 
     def _learn_scaling(self, data):
+        """Learn the scaling of these rows; return whether all images have been read."""
         images, scaler, stored = data.images, self.scaler_, data.images.dtype
         by_range = self.normalize == "range" and not self._scaling_known
         if by_range or self._scaling_known:

@@ -359,6 +359,7 @@ class FilesMixin:
         return part if isinstance(part, (nn.Module, torch.optim.Optimizer)) else None
 
     def _load_optimizer(self, name, source, use_safetensors):
+        """Load an optimizer's state, once it has been checked against its weights."""
         optimizer = getattr(self, name[2:] + "_")
         with _damaged(name, source):
             title = f"{name}={source!r}"
@@ -371,6 +372,7 @@ class FilesMixin:
             set_optimizer_state(optimizer, state)
 
     def _load_weights(self, source, use_safetensors, epoch):
+        """Load a network's weights, and take over what the file notes beside them."""
         title = f"f_params={source!r}"
         state, text = read_state(source, title, use_safetensors, self.device_)
         state = state_of(state, title)

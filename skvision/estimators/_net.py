@@ -274,6 +274,7 @@ class ImageNet(
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
+        """Leave the estimator as it was if an error is raised inside."""
         before = dict(vars(self))
         drawn = self._generator.get_state() if "_generator" in before else None
         try:
@@ -930,6 +931,7 @@ def _check_settings(net: Any) -> None:
 
 
 def _check_contradictions(net: Any) -> None:
+    """Raise an error if two parameters exclude each other."""
     if net.amp and net.dtype == "float64":
         raise ValueError(
             "amp=True computes in bfloat16, dtype='float64' in float64; set one of "

@@ -228,6 +228,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
             )
 
     def _fit_scaling(self, train, valid, *, anew):
+        """Learn the scaling of pixels and of targets; return whether all were read."""
         all_read = super()._fit_scaling(train, valid, anew=anew)
         _check_target_scaling(self)
         whole = self._pretrained_names >= self.module_.state_dict().keys()

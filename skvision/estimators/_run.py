@@ -156,6 +156,7 @@ class TrainingRun:
         net._enter_mode(training=False)
 
     def _train(self) -> None:
+        """Train what is left, and tell callbacks of the end, however it comes."""
         net = self.net
         try:
             self.begin()

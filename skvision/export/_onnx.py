@@ -157,6 +157,7 @@ def export_onnx(
 
 
 def _check_estimator(estimator: Any) -> None:
+    """Raise an error unless this is one of skvision's, and has seen images."""
     if not isinstance(estimator, (ImageAutoencoder, ImageClassifier, ImageRegressor)):
         hint = ""
         if hasattr(estimator, "best_estimator_"):
@@ -202,6 +203,7 @@ def _check_size(model: nn.Module, title: str) -> None:
 
 
 def _check_opset(proto: Any, opset_version: int | None, title: str) -> None:
+    """Raise an error if the file has another version of operators than was asked."""
     # The converter leaves the model as it is where it does not know the way.
     (found,) = (
         entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
@@ -321,6 +323,7 @@ class _Autoencoder(_Model):
         return codes, self._as_given(self.scaler.undo(self.network(prepared)))
 
     def _as_given(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images in the layout and data type that go in."""
         dtype = self.look.dtype
         if dtype.is_floating_point or dtype == torch.bool:
             images = images.float()

@@ -45,6 +45,7 @@ def labels_at_hand(dataset: Any) -> np.ndarray | None:
 
 
 def _stored_labels(dataset: Any) -> np.ndarray | None:
+    """Return the labels that a data set stores beside its items, if it does."""
     if type(dataset) is ConcatDataset:
         parts = [labels_at_hand(part) for part in dataset.datasets]
         known = [part for part in parts if part is not None and part.ndim == 1]

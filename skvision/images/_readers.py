@@ -247,6 +247,7 @@ class DatasetReader(_ItemReader):
         return len(self.dataset) if self.rows is None else len(self.rows)
 
     def _image(self, row: int) -> torch.Tensor:
+        """Return the image of a row; errors say which it is."""
         number = row if self.rows is None else int(self.rows[row])
         try:
             item = self.dataset[number]
@@ -312,6 +313,7 @@ class PathReader(_ItemReader):
         return f"the image file {os.fspath(self.paths[row])!r}"
 
     def _image(self, row: int) -> torch.Tensor:
+        """Return the image of a row; errors say which it is."""
         if row == 0 and self._first is not None:
             first, self._first = self._first, None
             return first

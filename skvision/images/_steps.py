@@ -73,6 +73,7 @@ class PixelSteps:
         return values.div_(std)
 
     def _on(self, device: torch.device) -> list[torch.Tensor]:
+        """Return the constants of the steps on a device."""
         if device not in self._constants:
             # GPUs multiply by the rounded 1 / 255 if 255 is a plain number.
             self._constants[device] = [torch.tensor(255.0, device=device)] + [

@@ -294,6 +294,7 @@ class AccuracyDisplay:
 
 
 def _checked(name: str, score: Any) -> np.ndarray:
+    """Return a score as an array of one axis."""
     try:
         values = np.atleast_1d(np.asarray(score, dtype=np.float64))
     except (TypeError, ValueError) as error:

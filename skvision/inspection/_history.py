@@ -235,6 +235,7 @@ class HistoryDisplay:
         return self
 
     def _checked_keys(self) -> list[str]:
+        """Return the columns to draw, which all runs must have."""
         keys = [self.keys] if isinstance(self.keys, str) else list(self.keys)
         if not keys:
             raise ValueError("keys is empty; expected names of columns.")
@@ -254,6 +255,7 @@ class HistoryDisplay:
         options: dict[str, Any],
         line_kw: dict[str, Any],
     ) -> Any:
+        """Return the line of a column, drawn."""
         from matplotlib.cbook import normalize_kwargs
         from matplotlib.lines import Line2D
 
@@ -270,6 +272,7 @@ class HistoryDisplay:
         return line
 
     def _draw_marker(self, line: Any, run: Mapping[str, Any]) -> None:
+        """Mark the epoch of the lowest validation loss on a line."""
         losses = np.asarray(run.get("valid_loss", ()), dtype=np.float64)
         if not np.isfinite(losses).any():
             return

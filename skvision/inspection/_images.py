@@ -104,6 +104,7 @@ def unit_images(
 
 
 def _folded(batch: torch.Tensor, image_shape: Any) -> torch.Tensor:
+    """Return flat rows as images of a shape that must be given."""
     n_features = batch.shape[1]
     if image_shape is None or tuple(image_shape) == (1, 1, n_features):
         raise ValueError(

@@ -192,6 +192,7 @@ def _known_shape(found: Any) -> tuple[int, ...]:
 
 
 def _check_shape(shape: Any) -> tuple[int, ...]:
+    """Return the shape of an image or a row as a tuple of ints."""
     if (
         not isinstance(shape, (tuple, list))
         or not shape

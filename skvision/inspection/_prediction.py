@@ -281,6 +281,7 @@ class PredictionDisplay:
         return self
 
     def _titles(self) -> list[str]:
+        """Return what stands above each image."""
         names = self.target_names or {}
         pairs = [
             (str(names.get(predicted, predicted)), str(names.get(true, true)))

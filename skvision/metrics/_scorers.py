@@ -163,6 +163,7 @@ class _ProbabilityScorer(BaseScorer):
         y_true: Any = None,
         **kwargs: Any,
     ) -> float:
+        """Return the score of an estimator that must have probabilities."""
         check_is_fitted(estimator)
         if not hasattr(estimator, "classes_") or not hasattr(
             estimator, "predict_proba"

@@ -159,6 +159,7 @@ class UntouchedNetwork:
         return next((k for k in sorted(names) if now.get(k) != self.parts.get(k)), None)
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield what callbacks might change, with what tells each from another."""
         net = self.member.net
         yield "the network", (id(net.module_), structure(self.member))
         yield "hooks of the network", hooks_of(net.module_)

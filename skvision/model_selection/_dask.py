@@ -101,6 +101,7 @@ def on_dask(client: Any = None) -> Iterator[None]:
 
 
 def _make_backend(client: Any = None, **params: Any) -> Any:
+    """Return joblib's backend for a cluster, whose data go to all workers."""
     from dask.sizeof import sizeof
 
     class Everywhere:

@@ -195,6 +195,7 @@ class StackedFits:
     def _run(
         self, requests: Sequence[Request], stacks: list[list[int]], named: list[int]
     ) -> dict[int, Outcome]:
+        """Return what came of stacks and, by name, of fits made one by one."""
         made: dict[int, Outcome | None] = {}
         data = self.trainer.X, self.trainer.y
         jobs = [

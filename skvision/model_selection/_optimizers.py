@@ -63,6 +63,7 @@ class StackOptimizers:
         self._read_states()
 
     def _optimizer(self, i: int, own: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """Return an optimizer for the joined weights of some networks."""
         groups: list[dict[str, Any]] = []
         numbers: list[int] = []
         for number, group in enumerate(own.param_groups):
@@ -116,6 +117,7 @@ class StackOptimizers:
         return zip(self.blocks.values(), self.parts[i], strict=True)
 
     def _read_states(self) -> None:
+        """Take over the states that the networks' own optimizers have."""
         for i, (a, b) in enumerate(self.ends):
             owns = [
                 (member.net.optimizer_.state, _parameters(member))

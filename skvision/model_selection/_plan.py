@@ -231,6 +231,7 @@ def _batch(member: TrainingRun) -> tuple[Any, ...]:
 
 
 def _ordinary_step(member: TrainingRun) -> Callable[[], None]:
+    """Return a function that makes one step of a fit as ``fit`` does it."""
     net, batch = member.net, _batch(member)
     # A copy trains; what it needs beside the network does not change.
     other = member.copied()
@@ -246,6 +247,7 @@ def _ordinary_step(member: TrainingRun) -> Callable[[], None]:
 
 
 def _stacked_step(members: list[TrainingRun], engine: Any) -> Callable[[], None]:
+    """Return a function that makes one step of a stack, and undoes it."""
     stack = Stack(members, engine)
     device = stack.net.device_
     batches = {}

@@ -281,6 +281,7 @@ def _derived(total: Any, params: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def _check(found: Any, expected: Any, message: str, least: float = 0.0) -> None:
+    """Raise an error with this message if numbers are too far apart."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ValueError(message)
     if not (expected.is_floating_point() or expected.is_complex()):
@@ -304,6 +305,7 @@ def _largest(numbers: torch.Tensor) -> float:
 
 
 def _check_gradients(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise an error that names the first gradient that differs."""
     sizes = [_largest(grad) for grad in expected.values() if grad is not None]
     for name, grad in expected.items():
         message = f"the gradient of {name} differs from the network's"

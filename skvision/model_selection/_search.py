@@ -95,6 +95,7 @@ class StackedSearchMixin:
         return self
 
     def _stack(self, X: Any, y: Any, params: dict[str, Any], n_jobs: Any) -> None:
+        """Prepare the fits that are to be stacked."""
         X, y = indexable(X, y)
         self._data = X, y
         fit_params = check_method_params(X, params=params)
@@ -115,6 +116,7 @@ class StackedSearchMixin:
     def _run_search(
         self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any = None
     ) -> Any:
+        """Evaluate candidates, whose fits have been made before if they stack."""
         if "_fits" not in vars(self):
 
             def evaluate_alone(
@@ -168,6 +170,7 @@ class StackedSearchMixin:
     def _format_results(
         self, candidate_params: Any, n_splits: int, out: Any, more_results: Any = None
     ) -> dict[str, Any]:
+        """Return the results, with each fit's part of its stack's time."""
         if "_fits" in vars(self):
             # Each fit's part of the time that its stack took.
             seconds = self._fits.seconds

@@ -102,6 +102,7 @@ class Stack:
             return self._train_epoch()
 
     def _train_epoch(self) -> dict[TrainingRun, DivergedError]:
+        """Train an epoch; return the members that diverged, with their errors."""
         self.diverged, states = {}, generator_states()
         # Other threads of a process draw from this one, those of a Dask worker do.
         del states["Python's random"]
@@ -196,6 +197,7 @@ class Stack:
             self.diverged[member] = error
 
     def _forward(self, a: int, b: int, images: list[torch.Tensor]) -> torch.Tensor:
+        """Return the outputs of the members from a to b for their batches."""
         whole = (a, b) == (0, len(self.members))
         params, buffers = (
             values if whole else {name: value[a:b] for name, value in values.items()}

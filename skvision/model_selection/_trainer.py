@@ -124,6 +124,7 @@ class Trainer:
     def _train(
         self, requests: list[tuple[int, Request]], made: dict[int, Outcome]
     ) -> None:
+        """Make fits, of each structure as a stack, and put them into `made`."""
         stacks: dict[str, list[tuple[int, TrainingRun]]] = defaultdict(list)
         for i, request in requests:
             member = self.member(request)

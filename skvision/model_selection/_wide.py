@@ -122,6 +122,7 @@ class WideNetwork:
         return [values[node] for node in self.graph.outputs]
 
     def _add(self, node: Any) -> None:
+        """Add the step that does an operation for all networks at once."""
         if not isinstance(node.target, Operator):
             raise ValueError(f"{node.target} is not known to keep networks apart")
         name = operator_name(node.target)
@@ -263,6 +264,7 @@ class WideNetwork:
         return run
 
     def _layer(self, node: Any, name: str, args: dict[str, Any]) -> Step:
+        """Return the step of a layer with weights of each network's own."""
         x, weight, bias = args["input"], args["weight"], args["bias"]
         self._own(weight)
         if bias is not None:
@@ -275,6 +277,7 @@ class WideNetwork:
         return functools.partial(kind, getattr(F, name), args)
 
     def _norm(self, node: Any, name: str, args: dict[str, Any]) -> Step:
+        """Return the step of a normalisation."""
         self._check_wide(node.args[0])
         for key in ("weight", "bias", "running_mean", "running_var"):
             if args.get(key) is not None:
@@ -363,6 +366,7 @@ def _with_bias(outputs: torch.Tensor, values: Values, bias: Any) -> torch.Tensor
 def _convolution(
     convolve: Callable, args: dict[str, Any], n: int, values: Values
 ) -> torch.Tensor:
+    """Return the convolution of all networks' images, as one with groups."""
     x, weight = values[args["input"]], values[args["weight"]]
     groups = n * args["groups"]
     if (n_shared := _n_shared(x, weight, args["groups"])) > 1:
@@ -432,6 +436,7 @@ def _linear(x: Any, weight: Any, bias: Any, n: int, values: Values) -> torch.Ten
 def _batch_norm(
     args: dict[str, Any], count: Any, n: int, values: Values
 ) -> torch.Tensor:
+    """Return all networks' batches normalised, each channel by itself."""
     keys = ("running_mean", "running_var", "weight", "bias")
     mean, var, weight, bias = (_joined_or_none(values, args[key]) for key in keys)
     running = mean, var

@@ -241,6 +241,7 @@ class _EncoderLayers(list):
     def _resize(
         self, n_maps: int, argument: str, kernel: int, stride: int, padding: int = 0
     ) -> None:
+        """Note the size that a layer's outputs have, which must not be empty."""
         height, width = (size + padding for size in self.shape[1:])
         if min(height, width) < kernel:
             raise ValueError(
@@ -309,6 +310,7 @@ def _head(
     activation: str,
     dropout: float | tuple[float, ...],
 ) -> nn.Sequential:
+    """Return the layers from features to outputs."""
     first, *others = spread(dropout, len(hidden) + 1, "dropout", "layer of the head")
     return nn.Sequential(
         *dropout_layers(first),

@@ -255,6 +255,7 @@ def _adapt_first_convolution(
 
 
 def _replace_outputs(network: Any, n_outputs: int) -> None:
+    """Give a network a last layer of so many outputs."""
     if getattr(network, "AuxLogits", None) is not None:
         # The pretrained inception_v3 insists on a second output while it is trained.
         network.aux_logits, network.AuxLogits = False, None

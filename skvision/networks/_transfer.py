@@ -191,6 +191,7 @@ def split_groups(
 
 
 def _state_of(pretrained: Any) -> Mapping[str, torch.Tensor]:
+    """Return the weights that `pretrained` stands for."""
     network = getattr(pretrained, "module_", pretrained)
     if isinstance(network, nn.Module):
         return network.state_dict()

@@ -141,6 +141,7 @@ class Checkpoint:
         _write(self.path, {**state, "built": self.built, "lost": lost})
 
     def _tell_of_lost(self, callbacks: Any, lost: Any, others: Any) -> None:
+        """Warn, once, of what a checkpoint cannot hold."""
         if self._gathered.is_told:
             return
         self._gathered.is_told = bool(lost or others)

@@ -176,6 +176,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _check_digest(data: bytes, digest: Any, title: str) -> None:
+    """Raise an error if the checksum in a file is not that of its bytes."""
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise FormatError(f"{title} has no checksum.")
     place = data.find(digest.encode(), 8)

@@ -249,6 +249,7 @@ def _storages(values: Any) -> list[torch.UntypedStorage]:
 
 
 def _check_state(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Raise an error if weights are not those of a network."""
     expected = {k: (tuple(v.shape), v.dtype) for k, v in network.state_dict().items()}
     if unknown := [k for k, _ in network.named_buffers() if k not in expected]:
         raise FormatError(f"its network has {unknown[0]!r}, which no file holds")

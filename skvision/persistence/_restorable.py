@@ -122,6 +122,7 @@ def check_parts(net: Any, state: Mapping[str, Any]) -> None:
 
 
 def _check_weights(name: str, found: Any, fresh: Mapping[str, Any]) -> None:
+    """Raise an error if a checkpoint's weights are not such as fresh ones."""
     if not isinstance(found, dict) or found.keys() != fresh.keys():
         raise FormatError(f"its {name} is another one")
     for key, value in fresh.items():

@@ -191,6 +191,7 @@ class _Decoder:
         return kinds[tag](items)
 
     def _array(self, dtype: str, shape: list[int], items: list[Any]) -> np.ndarray:
+        """Return an array that a file describes, no larger than the file allows."""
         if not re.fullmatch(_DTYPE, dtype):
             raise FormatError(f"The file has an array of dtype {dtype!r}.")
         kind = np.dtype(dtype)

@@ -332,6 +332,7 @@ def expand(
 def _one_by_one(
     images: torch.Tensor, transform: Callable[[torch.Tensor], Any]
 ) -> torch.Tensor:
+    """Return images each transformed by itself, by a transform of one image."""
     if not isinstance(images, torch.Tensor):
         raise TypeError(
             "Transforms expect a torch.Tensor of shape (b, C, H, W); got "

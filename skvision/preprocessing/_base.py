@@ -91,6 +91,7 @@ class BatchTransform(BaseEstimator):
     def _transform(
         self, images: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
+        """Return a batch, each image changed by itself."""
         raise NotImplementedError
 
 

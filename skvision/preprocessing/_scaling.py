@@ -204,6 +204,7 @@ class PixelScaler(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
+        """Take over statistics, also from files of before there was more to them."""
         # What was learnt fits into a scaler that has learnt nothing yet.
         for name in ("mean", "std"):
             value = state_dict.get(prefix + name)

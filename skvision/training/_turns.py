@@ -91,6 +91,7 @@ def _decorated(method: Callable, turn: Callable) -> Callable:
 
 @contextmanager
 def _change(net: Any, name: str) -> Iterator[None]:
+    """Let this thread alone be at an estimator, until the end."""
     me, uses = threading.get_ident(), _uses()
     with uses.condition:
         use = uses.free(net, name, me)
