@@ -26,6 +26,7 @@ class OpenedImages(NamedTuple):
     labels : array-like or None
         As they were given, or as X carries them.
     schema : ImageSchema
+        What all images are like.
     """
 
     images: ImageSequence
