@@ -7,7 +7,6 @@ at all, since its operations are known. What it does beside computing would be l
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +25,7 @@ from skvision._compat import (
     n_changes,
 )
 from skvision._identity import Unidentified, fingerprint
-from skvision._random import isolated_random_state
+from skvision._random import global_states, isolated_random_state
 from skvision.model_selection._engines import is_dropout
 
 __all__ = [
@@ -50,6 +49,13 @@ _OWN = ("_parameters", "_buffers", "_modules", "training")
 _LIBRARIES = ("torch", "torchvision", "skvision", "builtins")
 # How often a network must be seen to draw.
 _N_DRAWS = 5
+# What the global generators are called in messages.
+_GENERATORS = {
+    "python": "Python's random",
+    "numpy": "numpy.random",
+    "torch": "torch",
+    "cuda": "torch on a GPU",
+}
 # What changes gradients on their way, or goes backward by itself.
 _HOOKS = ("register_hook", "register_post_accumulate_grad_hook", "backward", "grad")
 
@@ -249,16 +255,18 @@ def _history(output: torch.Tensor) -> Iterator[Any]:
 
 
 def generator_states() -> dict[str, Any]:
-    """Return the states of the global generators, for comparison."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    states = {
-        "Python's random": random.getstate(),
-        "numpy.random": (kind, np.asarray(keys).tobytes(), *rest),
-        "torch": torch.get_rng_state().numpy().tobytes(),
-    }
-    if torch.cuda.is_initialized():
-        states["torch on a GPU"] = torch.cuda.get_rng_state().numpy().tobytes()
-    return states
+    """Return the states of the global generators, for comparison, by their names."""
+    on_gpu = torch.cuda.is_initialized()
+    found = global_states(torch.device("cuda" if on_gpu else "cpu"))
+    return {_GENERATORS[name]: _comparable(state) for name, state in found.items()}
+
+
+def _comparable(state: Any) -> Any:
+    if isinstance(state, tuple):
+        return tuple(map(_comparable, state))
+    if isinstance(state, torch.Tensor):
+        state = state.numpy()
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 def drawn_since(states: dict[str, Any]) -> str | None:
