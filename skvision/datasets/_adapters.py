@@ -35,13 +35,14 @@ def as_Xy(
 
     Parameters
     ----------
-    dataset : torch.utils.data.Dataset, ndarray, tensor, list or column of paths
+    dataset : images of any kind that ``fit`` takes
         A torchvision data set or any other whose items are (image, label) pairs,
         a ``Subset`` of one, or skorch's ``SliceDataset``; a list of such pairs, of
-        images, or of paths of image files, or such paths as a column of a table. Of an
-        array, which may be a memory map, or of image files, scikit-learn's tools then
-        share the images instead of copying those of each fold, and other processes
-        open the file of a map instead of getting its contents.
+        images, or of paths of image files, or such paths as a column of a table; an
+        array or tensor of images, or rows of features, also as a frame. Of an array,
+        which may be a memory map, or of image files, scikit-learn's tools then share
+        the images instead of copying those of each fold, and other processes open the
+        file of a map instead of getting its contents.
     y : array-like of shape (n,) or (n, k), default=None
         The labels; None takes those that the data set's items carry.
     cache : {"auto", True, False}, default="auto"
@@ -77,9 +78,9 @@ def as_Xy(
     Raises
     ------
     TypeError
-        If `dataset` is not a data set.
+        If `dataset` holds no images.
     ValueError
-        If its items carry no labels.
+        If it carries no labels and `y` is None, or if it is empty.
     OSError
         If `cache` is True and there is no space when the first batch is read.
 
