@@ -45,6 +45,7 @@ _ELEMENTWISE = (
 _DRIVERS = ("fit", "fit_loop", "initialize_optimizer")
 # What it does for all members at once, as everything that these call.
 _STEPS = ("run_single_epoch", "_prepared", "train_step")
+_LIBRARIES = ("skvision", "skorch", "sklearn", "torch")
 # What only an ordinary fit tells estimators of.
 _HEARD = tuple(name for name in vars(Callback) if "batch" in name or "grad" in name)
 # A stack must be faster by this factor than ordinary fits.
@@ -98,8 +99,13 @@ def reason_not_stackable(net: Any, fit_params: dict[str, Any]) -> str | None:
 def _own_step(kind: type) -> str | None:
     """Return a method of a user's class that a stack would not call, if any."""
     library = next(k for k in kind.__mro__ if k.__module__.startswith("skvision."))
-    for name in (*_DRIVERS, *_HEARD, *sorted(_called_from(library, _STEPS))):
-        if getattr(kind, name) is not getattr(library, name):
+    steps = sorted({*_HEARD, *_called_from(library, _STEPS)})
+    for name in (*_DRIVERS, *steps):
+        method = getattr(kind, name)
+        if method is not getattr(library, name):
+            return name
+        # One may also have been put in the place of a library's.
+        if name in steps and method.__module__.split(".")[0] not in _LIBRARIES:
             return name
     return None
 
