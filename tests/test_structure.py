@@ -103,6 +103,43 @@ def private_names(tree):
     return found
 
 
+def package(path):
+    """Return the package of skvision, or the module at its top, that a file is of."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def own_names(tree):
+    """Return the private attributes that the code of a module makes."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def reaches(tree, own):
+    """Return private attributes that are read of what another package has made."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
+            continue
+        of_python = ast.unparse(node) in (
+            "sys._getframe",
+            "functools._lru_cache_wrapper",
+        )
+        is_mine = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        is_super = ast.unparse(node.value) == "super()"
+        # That of named tuples is public.
+        known = is_documented(node.attr) or node.attr in own or node.attr == "_replace"
+        if not (of_python or is_mine or is_super or known):
+            found.append(ast.unparse(node))
+    return found
+
+
 def code_lines(function):
     """Count the lines of a function from its def on, without its docstring."""
     length = function.end_lineno - function.lineno + 1
@@ -158,6 +195,44 @@ def test_private_names_of_others_are_in_one_place(path):
 )
 def test_private_names_are_found(code, expected):
     assert len(private_names(ast.parse(code))) == expected
+
+
+def test_private_attributes_stay_in_their_package():
+    trees = {path: ast.parse(path.read_text()) for path in SOURCES}
+    own = {package(path): set() for path in SOURCES}
+    for path, tree in trees.items():
+        own[package(path)] |= own_names(tree)
+    found = {
+        str(path.relative_to(ROOT)): reaches(tree, own[package(path)])
+        for path, tree in trees.items()
+        if path != PACKAGE / "_compat.py"
+    }
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("net._seed", ["net._seed"]),
+        ("net.module_._hooks", ["net.module_._hooks"]),
+        ("def f(net):\n return net._f()", ["net._f"]),
+        ("self._seed, cls._seed, super()._seed", []),
+        ("net._own, channels._replace(n=1), net.__dict__", []),
+        ("net._parameter_constraints", []),
+    ],
+)
+def test_reaches_are_found(code, expected):
+    assert reaches(ast.parse(code), {"_own"}) == expected
+
+
+def test_no_object_changes_its_class():
+    stored = [
+        ast.unparse(node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    ]
+    assert [name for name in stored if name.endswith("__class__")] == []
 
 
 @parametrize(ALL_SOURCES)

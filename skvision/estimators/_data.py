@@ -35,7 +35,14 @@ from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 from skvision.training._targets import NoTarget
 
-__all__ = ["DataMixin", "Split", "read_files", "schema_of"]
+__all__ = [
+    "DataMixin",
+    "Split",
+    "answers_of",
+    "knows_scaling",
+    "read_files",
+    "schema_of",
+]
 
 _FILES_AT_ONCE = 64
 
@@ -313,6 +320,22 @@ def schema_of(net, example=None):
     opened = net._opened(example)
     net._check_scale(opened.images)
     return opened.schema
+
+
+def answers_of(net):
+    """Return the function from outputs to predictions, and the shape of each of them.
+
+    Parameters
+    ----------
+    net : ImageClassifier, ImageRegressor or ImageAutoencoder
+        A fitted one.
+    """
+    return net._get_predict_nonlinearity(), vars(net).get("_target_shape", ())
+
+
+def knows_scaling(net):
+    """Whether an estimator can scale pixels, by what it has learnt or was given."""
+    return net._scaling_known or net.scaler_.mean is not None
 
 
 def _rows_in(part, data):

@@ -38,7 +38,7 @@ from skvision.estimators._builder import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._data import DataMixin, PixelsMixin, read_files
+from skvision.estimators._data import DataMixin, PixelsMixin, knows_scaling, read_files
 from skvision.estimators._files import FilesMixin
 from skvision.estimators._parameters import (
     ParametersMixin,
@@ -789,7 +789,7 @@ class ImageNet(
     def _raw_predict(self, X, nonlinearity=None):
         """Return the network's outputs for X, made predictions of: (n, n_outputs)."""
         self.check_is_fitted()
-        if not self._scaling_known and self.scaler_.mean is None:
+        if not knows_scaling(self):
             raise NotFittedError(
                 f"This {type(self).__name__} has never seen the images from which "
                 f"normalize={self.normalize!r} learns. Call fit, or set normalize to "

@@ -22,7 +22,7 @@ from torch import nn
 from skvision._compat import Interval, validate_params
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
-from skvision.estimators._data import schema_of
+from skvision.estimators._data import answers_of, knows_scaling, schema_of
 from skvision.persistence._atomic import write_atomically
 from skvision.training._turns import look
 
@@ -172,8 +172,7 @@ def _check_estimator(estimator: Any) -> None:
     needed = ["image_shape_"]
     if isinstance(estimator, ImageRegressor):
         needed.append("n_outputs_")
-    unscaled = not estimator._scaling_known and estimator.scaler_.mean is None
-    if unscaled or not all(hasattr(estimator, name) for name in needed):
+    if not knows_scaling(estimator) or not all(hasattr(estimator, n) for n in needed):
         raise NotFittedError(
             f"This {type(estimator).__name__} has a network, but has never seen "
             "images: call fit before export_onnx."
@@ -290,7 +289,7 @@ class _Model(nn.Module):
 class _Classifier(_Model):
     def __init__(self, estimator: ImageClassifier, look: _Look) -> None:
         super().__init__(estimator, look)
-        self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
+        self.nonlinearity: Callable = answers_of(estimator)[0]
         known = hasattr(estimator, "predict_proba")
         self.output_names = ("probabilities" if known else "scores", "class_index")
 
@@ -304,8 +303,8 @@ class _Regressor(_Model):
 
     def __init__(self, estimator: ImageRegressor, look: _Look) -> None:
         super().__init__(estimator, look)
-        self.nonlinearity: Callable = estimator._get_predict_nonlinearity()
-        self.target_shape = vars(estimator).get("_target_shape", ())
+        self.nonlinearity: Callable
+        self.nonlinearity, self.target_shape = answers_of(estimator)
         self.target = copy.deepcopy(estimator.scaler_.target).cpu().double()
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:

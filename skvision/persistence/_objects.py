@@ -246,7 +246,7 @@ def _makers() -> dict[str, Callable[..., Any]]:
 
 def _transform(kind: type[BatchTransform], **params: Any) -> BatchTransform:
     transform = kind(**params)
-    transform._validate_params()
+    transform.check_params()
     return transform
 
 

@@ -77,7 +77,7 @@ def check_transforms(
                 f"type {type(transform).__name__}."
             )
         if isinstance(transform, BatchTransform):
-            transform._validate_params()
+            transform.check_params()
     return transforms
 
 

@@ -60,7 +60,7 @@ class BatchTransform(BaseEstimator):
         ValueError
             If a parameter is out of its range, or `images` is no batch of floats.
         """
-        self._validate_params()
+        self.check_params()
         if not isinstance(images, torch.Tensor):
             raise TypeError(
                 f"{type(self).__name__} expects a torch.Tensor of shape (b, C, H, W); "
@@ -73,8 +73,15 @@ class BatchTransform(BaseEstimator):
             )
         return self._transform(images, generator)
 
-    def _validate_params(self) -> None:
-        """Check the parameters as scikit-learn does, which knows no pairs."""
+    def check_params(self) -> None:
+        """Check the parameters, as each call does.
+
+        Raises
+        ------
+        ValueError
+            If one is out of its range; the message names it.
+        """
+        # As scikit-learn does it, which knows no pairs.
         for name, constraints in self._parameter_constraints.items():
             value = getattr(self, name)
             constraints = [

@@ -69,8 +69,8 @@ class UniformNoise(BatchTransform):
         self.high = high
         self.clip = clip
 
-    def _validate_params(self) -> None:
-        super()._validate_params()
+    def check_params(self) -> None:
+        super().check_params()
         if self.low > self.high:
             raise ValueError(
                 "The 'low' parameter of UniformNoise must be at most 'high'. Got "
