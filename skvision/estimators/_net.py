@@ -349,7 +349,7 @@ class ImageNet(
                 if (name := key.split("__")[0]) not in names:
                     raise ValueError(
                         f"There is no callback {name!r}, which callbacks__{key} is for"
-                        f"{nearest(name, names)}. There are: {', '.join(names)}."
+                        f"{nearest(name, names) or '.'} There are: {', '.join(names)}."
                     )
             return super().initialize_callbacks()
         finally:

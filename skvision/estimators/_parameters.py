@@ -370,9 +370,9 @@ class ParametersMixin:
         for name in names:
             if _is_prefixed(name):
                 continue
-            hint = nearest(name, _candidates(name, self._own_names()))
+            hint = nearest(name, _candidates(name, self._own_names())) or "."
             raise error(
-                f"{type(self).__name__} has no parameter {name!r}{hint}. Valid "
+                f"{type(self).__name__} has no parameter {name!r}{hint} Valid "
                 f"parameters: {', '.join(self._own_names())}, and names that begin "
                 f"with {', '.join(p + '__' for p in PREFIXES)}."
             )
@@ -623,9 +623,10 @@ def check_names(
     for name in names:
         if name not in valid:
             title = getattr(target, "__name__", repr(target))
+            hint = nearest(name, valid, prefix + "__") or "."
             raise ValueError(
                 f"{title} takes no argument {name!r}, given as "
-                f"{prefix}__{name}{nearest(name, valid, prefix + '__')}. It takes: "
+                f"{prefix}__{name}{hint} It takes: "
                 f"{', '.join(valid)}."
             )
 
@@ -657,7 +658,7 @@ def check_policy(callback: Any) -> None:
         )
         raise ValueError(
             f"callbacks: LRScheduler(policy={policy!r}): skorch knows no schedule of "
-            f"that name{nearest(policy, known)}. {remedy}."
+            f"that name{nearest(policy, known) or '.'} {remedy}."
         )
 
 
