@@ -41,7 +41,7 @@ class NamedLabels(NamedTuple):
     """
 
     y: np.ndarray
-    names: dict[int, str]
+    names: Mapping[int, str]
 
     def take(self, key: Any) -> NamedLabels:
         """Return those of some images."""

@@ -125,7 +125,7 @@ def open_images(
 def _check_not_single(source: Source, fitted: ImageSchema, name: str) -> None:
     """Refuse one image in the place of several, and say what to give."""
     c, height, width = fitted.shape
-    shapes = {(c, height, width), (height, width, c)}
+    shapes: set[tuple[int, ...]] = {(c, height, width), (height, width, c)}
     if c == 1:
         # (1, H, W) are images as well, of which there is one.
         shapes = {(height, width), (height, width, 1)}
@@ -154,7 +154,8 @@ def _folded(
         shape, layout = fitted.shape, fitted.layout
     if shape is None:
         return images
-    n_channels, height, width = shape = tuple(shape)
+    n_channels, height, width = shape
+    shape = n_channels, height, width
     n_features = reader.image_shape[2]
     if math.prod(shape) != n_features:
         raise ValueError(

@@ -48,18 +48,21 @@ class Source:
 
     #: Whether X is a data set or files, which are read when they are needed.
     is_read_later = False
-    #: What errors say that carries no labels.
-    title = "Arrays and paths carry"
 
     def __init__(self, X: Any, y: Any = None) -> None:
         self.X = X
         self.y = y
 
+    @property
+    def title(self) -> str:
+        """What errors say that carries no labels."""
+        return "Arrays and paths carry"
+
     def labels(self) -> np.ndarray | None:
         """Return the labels that X carries, or None."""
         return None if self.y is None else np.asarray(as_numpy(self.y, "y"))
 
-    def names(self) -> dict[int, str] | None:
+    def names(self) -> Mapping[int, str] | None:
         """Return the names of classes by label that X carries, or None."""
         return None
 
@@ -67,7 +70,7 @@ class Source:
         """Return the labels that names belong to, if no image need be read for it."""
         return None
 
-    def names_for(self, y: Any, *, given: bool) -> dict[int, str] | None:
+    def names_for(self, y: Any, *, given: bool) -> Mapping[int, str] | None:
         """Return the names that X carries if they belong to some labels.
 
         Parameters
@@ -136,7 +139,7 @@ class NoImages(Source):
 class Sequenced(Source):
     """An `ImageSequence`."""
 
-    def names(self) -> dict[int, str] | None:
+    def names(self) -> Mapping[int, str] | None:
         return None if self.X.labels is None else self.X.labels.names
 
     def named_labels(self) -> np.ndarray | None:
@@ -167,7 +170,7 @@ class Stored(Sequenced):
     def labels(self) -> np.ndarray | None:
         return labels_of(self.X) if self.y is None else super().labels()
 
-    def names(self) -> dict[int, str] | None:
+    def names(self) -> Mapping[int, str] | None:
         return names_of(self.X)
 
     def named_labels(self) -> np.ndarray | None:
@@ -203,7 +206,9 @@ class Paths(Source):
 class Listing(Source):
     """Images in a list."""
 
-    title = "Lists carry"
+    @property
+    def title(self) -> str:
+        return "Lists carry"
 
     def images(
         self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
@@ -215,7 +220,8 @@ class Listing(Source):
             check_sizes(self.X)
             # Read as a data set is that has such images.
             first = to_chw(self.X[0], channels=channels)
-            channels = channels._replace(expected=tuple(first.shape))
+            n_channels, height, width = first.shape
+            channels = channels._replace(expected=(n_channels, height, width))
             rest = [to_chw(image, channels=channels) for image in self.X[1:]]
             reader = ArrayReader(stacked([first, *rest]), "first")
         else:
