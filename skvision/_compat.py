@@ -167,7 +167,7 @@ def norms(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 
 def note_step(optimizer: torch.optim.Optimizer) -> None:
     """Let torch's schedules know of a step that an optimizer has not made by itself."""
-    optimizer._opt_called = True
+    optimizer._opt_called = True  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -324,7 +324,8 @@ class ImageNet(
     @contextlib.contextmanager
     def _plain_device(self) -> Iterator[None]:
         """Let skorch, which reads the parameter, see a device that torch knows."""
-        device, self.device = self.device, str(self.device_)
+        device: Any = self.device
+        self.device = str(self.device_)
         try:
             yield
         finally:

@@ -105,6 +105,14 @@ class TrainingRun:
         #: A state within an epoch, until that epoch goes on.
         self.within: dict[str, Any] | None = None
         self._epoch_began: Any = None
+        #: Of a run that is driven step by step: its batches, ...
+        self.loader: Any = None
+        self.valid_loader: Any = None
+        #: ... whether they need random numbers, and those of all generators, ...
+        self.draws = self.draws_all = True
+        #: ... whether callbacks hear of each, and functions of the user's get the
+        #: estimator, and may change it.
+        self.hears_batches = self.shows_itself = True
 
     @classmethod
     def of(cls, net: Any, X: Any, y: Any, sample_weight: Any = None) -> TrainingRun:
@@ -135,7 +143,6 @@ class TrainingRun:
         )
         scorings = [c for _, c in net.callbacks_ if isinstance(c, EpochScoring)]
         run.hears_batches = _hears_batches(net)
-        #: Whether functions of the user's get the estimator, and may change it.
         run.shows_itself = any(_is_users(scoring.scoring) for scoring in scorings)
         run.draws, run.draws_all = _draws(net, run)
         return run
@@ -519,16 +526,17 @@ class TrainingRun:
 
     def rest_of_epoch(self, iterator: Any) -> tuple[Iterator[Any], int]:
         """Return the batches of a training epoch that are left, and how many were."""
-        n_done = 0 if self.within is None else self.within["n_steps"]
+        within: dict[str, Any] = self.within or {"n_steps": 0}
+        n_done = within["n_steps"]
         if self.checkpoint is not None:
             if n_done:
-                self._set_randomness(self.within["epoch_began"])
+                self._set_randomness(within["epoch_began"])
             self._epoch_began = self._randomness()
         batches = iter(iterator)
         for _ in range(n_done):
             next(batches)  # In the order in which they were drawn the first time.
         if n_done:
-            self._set_randomness(self.within["random"])
+            self._set_randomness(within["random"])
             self.within = None
         return batches, n_done
 
@@ -559,6 +567,7 @@ class Pass:
         self.fetches_losses = fetches_losses(run.net)
         #: Whether callbacks hear of each batch.
         self.is_heard = True
+        self.shown: Any = None
         self.batches, self.n_steps = iter(()), 0
         if training:
             self.batches, self.n_steps = run.rest_of_epoch(iterator)
@@ -591,11 +600,11 @@ class Pass:
             self._record([self.losses.pop().item()])
         net.history.record_batch(self.prefix + "_batch_size", self.n_rows)
         net.notify("on_batch_end", batch=self.shown, training=self.training, **step)
-        due = run.checkpoint is not None and run.checkpoint.is_due(self.n_steps)
-        if self.training and due:
+        kept = run.checkpoint
+        if self.training and kept is not None and kept.is_due(self.n_steps):
             self._record([loss.item() for loss in self.losses])
             self.losses.clear()
-            run.checkpoint.write(net, run.state(n_steps=self.n_steps))
+            kept.write(net, run.state(n_steps=self.n_steps))
 
     def end(self, losses: list[float] | None = None) -> None:
         """Record losses that are not yet, and check that the training goes well.

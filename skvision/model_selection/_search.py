@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from joblib import parallel_config
@@ -38,7 +38,14 @@ class _OrdinarySearch(Exception):
     """Nothing is to be stacked."""
 
 
-class StackedSearchMixin:
+if TYPE_CHECKING:
+    # A search of scikit-learn's stands right of the mixin.
+    Search: Any
+else:
+    Search = object
+
+
+class StackedSearchMixin(Search):
     """Evaluates candidates of a search as scikit-learn does, but trains them first."""
 
     estimator: Any
@@ -91,7 +98,9 @@ class StackedSearchMixin:
             search = ordinary
             super(StackedSearchMixin, search).fit(X, y, **params)
         own = {*self.get_params(deep=False), "_params", "_fits", "_data", "_backend"}
-        vars(self).update({k: v for k, v in vars(search).items() if k not in own})
+        found = {k: v for k, v in vars(search).items() if k not in own}
+        for name, value in found.items():
+            setattr(self, name, value)
         return self
 
     def _stack(self, X: Any, y: Any, params: dict[str, Any], n_jobs: Any) -> None:
@@ -469,6 +478,7 @@ verbose : optional
         self.max_stack = max_stack
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        self.max_resources: Any
         automatic = self.resource == "max_epochs" and self.max_resources == "auto"
         if automatic:
             # scikit-learn says what is wrong with an estimator that has none.

@@ -203,7 +203,7 @@ class _CtrlC:
 
     def __enter__(self) -> _CtrlC:
         is_main = threading.current_thread() is threading.main_thread()
-        self._before = signal.getsignal(signal.SIGINT) if is_main else None
+        self._before: Any = signal.getsignal(signal.SIGINT) if is_main else None
         if callable(self._before):
             signal.signal(signal.SIGINT, self._note)
         return self
