@@ -322,10 +322,9 @@ class ImageNet(
         self._note_parameters()
 
     @contextlib.contextmanager
-    def _plain_device(self) -> Iterator[None]:
+    def _plain_device(self: Any) -> Iterator[None]:
         """Let skorch, which reads the parameter, see a device that torch knows."""
-        device: Any = self.device
-        self.device = str(self.device_)
+        device, self.device = self.device, str(self.device_)
         try:
             yield
         finally:

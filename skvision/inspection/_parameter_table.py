@@ -188,7 +188,9 @@ def _known_shape(found: Any) -> tuple[int, ...]:
             f"This {type(net).__name__} does not know the shape of its images: give "
             "image_shape=(channels, height, width)."
         )
-    return (math.prod(shape),) if getattr(net, "_flat", False) else tuple(shape)
+    schema = getattr(net, "__skvision_schema__", None)
+    is_flat = schema is not None and schema.flat
+    return (math.prod(shape),) if is_flat else tuple(shape)
 
 
 def _check_shape(shape: Any) -> tuple[int, ...]:

@@ -478,6 +478,7 @@ verbose : optional
         self.max_stack = max_stack
 
     def _check_input_parameters(self, X: Any, y: Any, split_params: Any) -> None:
+        """Check them with the epochs of the estimator as the most, if that is left."""
         self.max_resources: Any
         automatic = self.resource == "max_epochs" and self.max_resources == "auto"
         if automatic:
