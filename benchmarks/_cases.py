@@ -31,8 +31,6 @@ from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
 from skvision.training import GradientRecorder
 
-__all__ = ["Case", "Configuration", "Data", "build"]
-
 ESTIMATORS: dict[str, Any] = {
     "classifier": ImageClassifier,
     "regressor": ImageRegressor,

@@ -45,8 +45,6 @@ from skvision.preprocessing import (
     UniformNoise,
 )
 
-__all__ = ["configurations"]
-
 
 def part(name: str, value: Any, **options: list[Any]) -> st.SearchStrategy:
     """Return a strategy of a parameter with some of its options."""

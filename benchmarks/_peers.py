@@ -22,8 +22,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-__all__ = ["Task", "installed", "peers"]
-
 
 class Task(NamedTuple):
     """A network, and what it is to be trained on for an epoch."""

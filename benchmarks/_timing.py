@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 
 from skvision.training import keep_freed_memory
 
-__all__ = ["ratios", "take_turns"]
-
 
 def take_turns(
     sides: Mapping[str, Callable[[], object]], n_rounds: int

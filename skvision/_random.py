@@ -13,17 +13,6 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-__all__ = [
-    "GENERATORS",
-    "draw_seed",
-    "generator_state",
-    "global_states",
-    "isolated_random_state",
-    "next_seed",
-    "set_generator_state",
-    "set_global_states",
-]
-
 #: Classes of generators that may be anybody's own.
 GENERATORS = (
     torch.Generator,

@@ -6,8 +6,6 @@ import sys
 import warnings
 from types import FrameType
 
-__all__ = ["warn"]
-
 _LIBRARIES = ("skvision", "skorch", "sklearn", "joblib", "torch", "contextlib")
 
 

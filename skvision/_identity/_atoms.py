@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["ATOMS", "Unidentified", "is_plain", "joined"]
-
 
 class Unidentified(TypeError):
     """An object's state cannot be told, such as that of an open file or a lock.

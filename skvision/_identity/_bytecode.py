@@ -7,8 +7,6 @@ import functools
 import types
 from typing import Any, NamedTuple
 
-__all__ = ["LOOKING_UP", "Used", "texts_of", "used_by"]
-
 #: Functions and attributes by which any name of a module may be used.
 LOOKING_UP = frozenset({"getattr", "vars", "__dict__", "attrgetter", "methodcaller"})
 

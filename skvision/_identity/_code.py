@@ -19,8 +19,6 @@ from skvision._identity._libraries import (
     module_name,
 )
 
-__all__ = ["CodeMixin", "is_found_by_name"]
-
 #: What Python and its libraries put into classes by themselves: names, texts, caches
 #: and numbers that count classes.
 _NO_CODE = {

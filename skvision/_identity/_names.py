@@ -27,8 +27,6 @@ from skvision._identity._code import CodeMixin, is_found_by_name
 from skvision._identity._libraries import library_version, module_name
 from skvision._identity._values import array_values, tensor_values
 
-__all__ = ["Examined", "examine", "fingerprint"]
-
 # Of objects that hold others; more are a sign of something that is no parameter.
 _MOST_OBJECTS = 1_000_000
 

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["array_values", "tensor_values"]
-
 # What is copied at once of an array whose values do not follow each other in memory.
 _BYTES_AT_ONCE = 2**24
 

@@ -15,8 +15,6 @@ from skvision.images._readers import Cache
 from skvision.images._sequence import ImageSequence
 from skvision.images._sources import Sliced, Stored, source_of
 
-__all__ = ["as_Xy"]
-
 #: The name by which pickles of before have it.
 _Listed = Listed
 

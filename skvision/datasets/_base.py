@@ -12,8 +12,6 @@ from sklearn.utils import resample
 from skvision._compat import Interval, RealNotInt
 from skvision._warnings import warn
 
-__all__ = ["CHOICE_CONSTRAINTS", "choose"]
-
 #: Of the parameters that choose samples, for scikit-learn's validate_params.
 CHOICE_CONSTRAINTS = {
     "classes": ["array-like", None],

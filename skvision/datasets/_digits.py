@@ -10,8 +10,6 @@ from sklearn.utils import Bunch
 from skvision._compat import validate_params
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
 
-__all__ = ["load_digits_images"]
-
 
 @validate_params(CHOICE_CONSTRAINTS, prefer_skip_nested_validation=True)
 def load_digits_images(

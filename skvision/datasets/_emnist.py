@@ -11,8 +11,6 @@ from sklearn.utils import Bunch
 from skvision._compat import StrOptions, validate_params
 from skvision.datasets._fetchers import CONSTRAINTS, fetch
 
-__all__ = ["fetch_emnist"]
-
 
 @validate_params(
     {

@@ -12,8 +12,6 @@ from skvision._compat import StrOptions, validate_params
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
 from skvision.datasets._torchvision import read_torchvision
 
-__all__ = ["fetch_cifar10", "fetch_fashion_mnist", "fetch_mnist"]
-
 CONSTRAINTS = {
     "data_home": [str, os.PathLike, None],
     "subset": [StrOptions({"train", "test", "all"})],

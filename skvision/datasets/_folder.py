@@ -21,8 +21,6 @@ from skvision.images._files import (
     read_image,
 )
 
-__all__ = ["load_image_folder"]
-
 # Skipped files that a warning names.
 _N_NAMED = 3
 

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from sklearn import datasets as sklearn_datasets
 
-__all__ = ["get_data_home", "read_torchvision"]
-
 _TRAIN = {"train": [True], "test": [False], "all": [True, False]}
 
 

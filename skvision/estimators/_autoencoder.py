@@ -23,8 +23,6 @@ from skvision.training._losses import (
 )
 from skvision.training._turns import looking
 
-__all__ = ["ImageAutoencoder"]
-
 
 @documented
 class ImageAutoencoder(

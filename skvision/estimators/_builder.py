@@ -48,28 +48,6 @@ from skvision.training._losses import (
 from skvision.training._optimizers import forget_unfit_state, group_setting, set_groups
 from skvision.training._schedules import begun_schedules
 
-__all__ = [
-    "Beginning",
-    "begin_with",
-    "build_criterion",
-    "build_network",
-    "build_optimizer",
-    "check_autoencoder",
-    "copied",
-    "encoder_and_head",
-    "is_convolutional",
-    "network_shape",
-    "noting_outputs",
-    "probe_network",
-    "resolve_device",
-    "sets_parameters",
-    "try_loss",
-    "try_network",
-    "warn_about_softmax",
-    "with_channels_first",
-    "with_channels_last",
-]
-
 #: Facts that are inferred at fit and given to networks that name them.
 FACTS = ("image_shape", "n_outputs")
 

@@ -26,8 +26,6 @@ from skvision.training._losses import (
 from skvision.training._targets import LabelCodec, class_weights
 from skvision.training._turns import looking
 
-__all__ = ["ImageClassifier"]
-
 
 def _has_probabilities(net: Any) -> bool:
     """Whether it is known what makes probabilities of a classifier's outputs.

@@ -35,15 +35,6 @@ from skvision.preprocessing._scaling import channel_statistics
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 from skvision.training._targets import NoTarget
 
-__all__ = [
-    "DataMixin",
-    "Split",
-    "answers_of",
-    "knows_scaling",
-    "read_files",
-    "schema_of",
-]
-
 _FILES_AT_ONCE = 64
 
 

@@ -82,8 +82,6 @@ from skvision.training._users_callbacks import (
     named_scorers,
 )
 
-__all__ = ["ImageNet", "made_already"]
-
 #: Asked by ``fit`` in this thread for an estimator that has been fitted so already, as
 #: a search has them that trains many at once; its arguments are the one to fit, X, y.
 made_already: ContextVar[Callable[[Any, Any, Any], Any] | None] = ContextVar(

@@ -33,17 +33,6 @@ from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
 from skvision.training._optimizers import group_setting, set_groups
 from skvision.training._turns import looking
 
-__all__ = [
-    "ParametersMixin",
-    "RoutingMixin",
-    "check_names",
-    "check_order",
-    "check_policy",
-    "documented",
-    "nearest",
-    "wrong_order",
-]
-
 #: Parameters in the order in which people need them, by what they are about.
 GROUPS = {
     "Network": ("module", "criterion", "reduction", "predict_nonlinearity"),

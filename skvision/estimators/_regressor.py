@@ -26,8 +26,6 @@ from skvision.training._targets import (
 )
 from skvision.training._turns import looking
 
-__all__ = ["ImageRegressor"]
-
 
 @documented
 class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):

@@ -47,8 +47,6 @@ from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
 from skvision.training._schedules import schedules_going_on
 
-__all__ = ["StopTraining", "TrainingRun", "fetches_losses"]
-
 # Mean cross-entropy, relative to the untrained network's or that of equal
 # probabilities, beyond which training does not come back: a learning rate far too high
 # gives 1e5 and then ln(k) for ever.

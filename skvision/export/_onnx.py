@@ -26,8 +26,6 @@ from skvision.estimators._data import answers_of, knows_scaling, schema_of
 from skvision.persistence._atomic import write_atomically
 from skvision.training._turns import look
 
-__all__ = ["export_onnx"]
-
 #: Name of the input, and of the axis of its rows.
 _INPUT, _ROWS = "X", "n"
 # A file is one protocol buffer, which holds no more. What is not a weight is small.

@@ -32,8 +32,6 @@ from skvision.images._vision import (
     with_transform,
 )
 
-__all__ = ["Listed", "images_of"]
-
 _CPU = torch.device("cpu")
 
 

@@ -16,17 +16,6 @@ from skvision.images._readers import ArrayReader, check_tensor, kind_of
 if TYPE_CHECKING:
     from skvision.images._sequence import ImageSequence
 
-__all__ = [
-    "as_image_array",
-    "as_numpy",
-    "check_finite",
-    "check_not_empty",
-    "check_one_kind",
-    "check_one_shape",
-    "check_sizes",
-    "stacked",
-]
-
 
 def as_numpy(X: Any, where: str = "X") -> Any:
     """Return a tensor, on whatever device, as an array, and anything else as it is.

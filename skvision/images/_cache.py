@@ -20,8 +20,6 @@ from typing import IO, Any, Literal
 import numpy as np
 import torch
 
-__all__ = ["MAX_BYTES", "PixelCache"]
-
 #: Size of the pixels up to which they are kept if the user does not say so.
 MAX_BYTES = 2 << 30
 

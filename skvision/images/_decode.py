@@ -12,8 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["UnsuitableImage", "is_deep", "is_pil", "pixels_of", "upright"]
-
 # Where a number of 16 bits becomes one of 8, Pillow's decoders take one of its two
 # bytes: the first where numbers are said to be big-endian ("B"), else the second ("L").
 # Native order ("N") is one of both.

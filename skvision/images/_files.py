@@ -13,18 +13,6 @@ import numpy as np
 
 from skvision.images._decode import UnsuitableImage, pixels_of
 
-__all__ = [
-    "OtherSize",
-    "errors_of",
-    "is_hidden",
-    "is_path",
-    "is_shortage",
-    "open_image",
-    "other_depth",
-    "read_image",
-]
-
-
 # What systems and programs put into folders, beside names that begin with a dot.
 _NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
 # Formats that are programs; Pillow runs others to draw them.

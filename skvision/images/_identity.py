@@ -23,8 +23,6 @@ from skvision.images._readers import ArrayReader, DatasetReader, PathReader
 if TYPE_CHECKING:
     from skvision.images._sequence import ImageSequence
 
-__all__ = ["file_digest", "identity_of"]
-
 _CPU = torch.device("cpu")
 _BYTES_AT_ONCE = 2**24
 #: Digests of files by all that the system tells of them.

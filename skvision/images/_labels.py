@@ -11,8 +11,6 @@ from torch.utils.data import ConcatDataset, TensorDataset
 from skvision._random import isolated_random_state
 from skvision.images._unwrap import is_own, unwrap
 
-__all__ = ["labels_at_hand", "labels_of"]
-
 _CPU = torch.device("cpu")
 # Items whose labels are compared with those that a data set has on its own.
 _N_COMPARED = 32

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from skvision._warnings import warn
 
-__all__ = ["AUTO", "CHANNELS", "Channels", "layout_of"]
-
 #: Lengths by which an axis is recognised as that of the channels.
 CHANNELS = (1, 3, 4)
 

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["MapReference", "reference_to"]
-
 
 class MapReference(NamedTuple):
     """Where the values of an array lie in a file."""

@@ -15,19 +15,6 @@ from skvision.images._unwrap import is_own, unwrap
 if TYPE_CHECKING:
     from skvision.images._sources import Source
 
-__all__ = [
-    "NamedLabels",
-    "class_names_of",
-    "may_have_names",
-    "nameless",
-    "names_of",
-    "names_of_fitted",
-    "renamed",
-    "warn_if_codes",
-    "warn_if_hidden",
-    "warn_if_numbered_otherwise",
-]
-
 
 class NamedLabels(NamedTuple):
     """Labels of an `ImageSequence` and the names of their classes.

@@ -13,8 +13,6 @@ from skvision.images._schema import ImageSchema, wrong_shape
 from skvision.images._sequence import ImageSequence
 from skvision.images._sources import Rows, Source, source_of
 
-__all__ = ["OpenedImages", "labels_by_name", "open_images"]
-
 
 class OpenedImages(NamedTuple):
     """What `open_images` returns.

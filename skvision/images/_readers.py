@@ -18,17 +18,6 @@ from skvision.images._layout import AUTO, Channels
 from skvision.images._maps import MapReference, reference_to
 from skvision.images._steps import PixelSteps
 
-__all__ = [
-    "ArrayReader",
-    "DatasetReader",
-    "FlatItemError",
-    "PathReader",
-    "Reader",
-    "check_tensor",
-    "kind_of",
-    "to_chw",
-]
-
 Cache = bool | Literal["auto"]
 
 

@@ -8,8 +8,6 @@ from numbers import Integral
 
 import numpy as np
 
-__all__ = ["LAYOUTS", "ImageSchema", "wrong_shape"]
-
 #: How arrays hold images: as rows of features, in one channel, or with an axis for the
 #: channels.
 LAYOUTS = ("flat", "grey", "first", "last")

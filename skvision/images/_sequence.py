@@ -13,8 +13,6 @@ from skvision.images._names import NamedLabels
 from skvision.images._readers import Reader
 from skvision.images._steps import PixelSteps
 
-__all__ = ["ImageSequence"]
-
 
 class ImageSequence(Sequence):
     """Images of a data set, indexed like an array of shape (n, C, H, W).

@@ -32,8 +32,6 @@ from skvision.images._readers import ArrayReader, Cache, PathReader, to_chw
 from skvision.images._sequence import ImageSequence
 from skvision.images._unwrap import held_in, is_slice_dataset
 
-__all__ = ["NoImages", "Rows", "Sliced", "Source", "Stored", "source_of"]
-
 
 class Source:
     """What was given as X.

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["PixelSteps"]
-
 
 class PixelSteps:
     """Scaling and normalisation of stored pixels, as a data set's transform has it.

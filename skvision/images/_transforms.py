@@ -10,8 +10,6 @@ import torch
 from skvision.images._decode import is_pil, upright
 from skvision.images._steps import PixelSteps
 
-__all__ = ["SplitTransform", "Upright", "split_transform"]
-
 #: torchvision's transforms that draw no random numbers.
 DETERMINISTIC = {
     *("CenterCrop", "ConvertImageDtype", "Grayscale", "Identity", "Normalize"),

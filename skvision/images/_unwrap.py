@@ -11,8 +11,6 @@ from torch.utils.data import Dataset, Subset
 
 from skvision._compat import num_samples, safe_indexing
 
-__all__ = ["held_in", "is_own", "is_slice_dataset", "unwrap"]
-
 
 def unwrap(dataset: Any) -> tuple[Any, np.ndarray | None]:
     """Return the innermost data set and the rows of it that are meant."""

@@ -20,8 +20,6 @@ from skvision.images._transforms import (
 )
 from skvision.images._unwrap import is_own
 
-__all__ = ["faithful", "is_unchanged", "visible_split", "with_transform"]
-
 _TRANSFORMS = {"transform", "transforms", "target_transform"}
 
 

@@ -17,8 +17,6 @@ from skvision.inspection._plotting import (
     single_axes,
 )
 
-__all__ = ["AccuracyDisplay"]
-
 _FONT_SIZE = 8.5
 
 

@@ -11,8 +11,6 @@ from sklearn.utils.multiclass import unique_labels
 from skvision.inspection._labels import check_classifier, given_or_carried, names_of
 from skvision.inspection._table import Table
 
-__all__ = ["class_table"]
-
 
 def class_table(
     estimator: Any, X: Any, y: Any = None, *, target_names: Any = None

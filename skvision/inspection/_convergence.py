@@ -12,8 +12,6 @@ from skorch.history import History
 from skvision._compat import Interval, validate_params
 from skvision.inspection._source import history_of
 
-__all__ = ["convergence_epoch"]
-
 
 @validate_params(
     {

@@ -16,8 +16,6 @@ from skvision.inspection._plotting import (
 from skvision.inspection._source import net_of
 from skvision.training import GradientRecorder
 
-__all__ = ["GradientDisplay"]
-
 
 class GradientDisplay:
     """Mean gradients of the first training steps.

@@ -18,8 +18,6 @@ from skvision.inspection._plotting import (
 )
 from skvision.inspection._source import history_of
 
-__all__ = ["HistoryDisplay"]
-
 _DEFAULT_KEYS = ("train_loss", "valid_loss")
 _STYLES = ("-", "--", ":", "-.")
 #: Matplotlib's own colours begin again after as many.

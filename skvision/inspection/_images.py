@@ -14,17 +14,6 @@ from skvision.images._layout import CHANNELS, Channels
 from skvision.images._sources import source_of
 from skvision.preprocessing._pixel_range import divisors_for
 
-__all__ = [
-    "as_drawn",
-    "cell_size",
-    "choose_rows",
-    "draw",
-    "drawn",
-    "limits_of",
-    "take_rows",
-    "unit_images",
-]
-
 # How far values of images in [0, 1] may be beyond, as after a resize.
 _OVERSHOT = 0.25
 

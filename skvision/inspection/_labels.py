@@ -12,8 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 from skvision.images._names import class_names_of
 from skvision.images._open import labels_by_name
 
-__all__ = ["check_classifier", "given_or_carried", "names_of"]
-
 
 def check_classifier(found: Any) -> None:
     """Raise an error unless this is a fitted classifier."""

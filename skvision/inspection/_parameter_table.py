@@ -17,8 +17,6 @@ from skvision.inspection._parameters import count_parameters
 from skvision.inspection._source import net_of, network_of
 from skvision.inspection._table import Table
 
-__all__ = ["ParameterTable", "parameter_table"]
-
 _COLUMNS = ["layer", "type", "output shape", "parameters", "trainable", "MB"]
 
 

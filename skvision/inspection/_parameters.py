@@ -8,8 +8,6 @@ from torch.nn.parameter import is_lazy
 
 from skvision.inspection._source import network_of
 
-__all__ = ["count_parameters"]
-
 
 def count_parameters(estimator_or_module: Any, trainable_only: bool = True) -> int:
     """Count the parameters of a network.

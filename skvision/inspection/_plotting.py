@@ -7,14 +7,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "add_legend",
-    "check_named",
-    "grid_axes",
-    "require_matplotlib",
-    "single_axes",
-]
-
 #: A legend with more entries stands beside the axes.
 _MAX_INSIDE = 5
 #: Width of a letter as a part of the size of its font, a little more than the mean.

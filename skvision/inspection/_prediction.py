@@ -24,8 +24,6 @@ from skvision.inspection._labels import check_classifier, given_or_carried, name
 from skvision.inspection._plotting import grid_axes, n_letters, require_matplotlib
 from skvision.inspection._source import net_of
 
-__all__ = ["PredictionDisplay"]
-
 _CONSTRAINTS: dict[str, Any] = {
     "n_images": [Interval(Integral, 1, None, closed="left")],
     "errors_only": ["boolean"],

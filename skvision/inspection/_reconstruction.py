@@ -30,8 +30,6 @@ from skvision.inspection._plotting import check_named, grid_axes, require_matplo
 from skvision.inspection._source import net_of
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 
-__all__ = ["ReconstructionDisplay"]
-
 _CONSTRAINTS: dict[str, Any] = {
     "n_images": [Interval(Integral, 1, None, closed="left")],
     "noise": [callable, list, tuple, None],

@@ -9,8 +9,6 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from torch import nn
 
-__all__ = ["history_of", "net_of", "network_of"]
-
 
 def net_of(found: Any, expected: str = "an estimator with a network in module_") -> Any:
     """Return the fitted estimator that has a network.

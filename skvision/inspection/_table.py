@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-__all__ = ["Table"]
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

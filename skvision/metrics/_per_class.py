@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import recall_score
 
-__all__ = ["per_class_accuracy"]
-
 
 def per_class_accuracy(
     y_true: ArrayLike, y_pred: ArrayLike, *, labels: ArrayLike | None = None

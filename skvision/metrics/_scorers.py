@@ -17,8 +17,6 @@ from skvision._compat import BaseScorer, Interval, check_sample_weight, validate
 from skvision.images._open import labels_by_name
 from skvision.persistence._objects import register
 
-__all__ = ["cross_entropy_scorer", "top_k_scorer"]
-
 _TOP_K = "skvision.metrics.top_k_scorer"
 _CROSS_ENTROPY = "skvision.metrics.cross_entropy_scorer"
 

@@ -29,15 +29,6 @@ from skvision.estimators._run import TrainingRun
 from skvision.model_selection._purity import hooks_of, plain_values, state_of
 from skvision.model_selection._structure import criterion_key, structure
 
-__all__ = [
-    "UntouchedNetwork",
-    "clippings_of",
-    "has_users_callbacks",
-    "reason_against_callback",
-    "reason_against_callbacks",
-    "schedules_of",
-]
-
 #: Those that do nothing but record and end a training, and what a stack does by itself.
 _KNOWN = (
     EarlyStopping,

@@ -13,8 +13,6 @@ from skvision._compat import dask_backend
 from skvision.images._maps import reference_to
 from skvision.images._sequence import ImageSequence
 
-__all__ = ["on_dask"]
-
 _BACKEND = "skvision-dask"
 # Less goes with each task. More is sent once, to every worker.
 _BYTES_PER_TASK = 1_000_000

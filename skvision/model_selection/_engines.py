@@ -15,18 +15,6 @@ from skvision.estimators._builder import with_channels_last
 from skvision.model_selection._tracing import trace
 from skvision.model_selection._wide import WideNetwork
 
-__all__ = [
-    "ENGINES",
-    "DropoutCall",
-    "Grouped",
-    "Vmapped",
-    "draw_masks",
-    "dropout_calls",
-    "is_dropout",
-    "joined_buffers",
-    "joined_state",
-]
-
 Tensors = Mapping[str, torch.Tensor]
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

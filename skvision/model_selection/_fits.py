@@ -31,8 +31,6 @@ from skvision.model_selection._trainer import (
     warn_of,
 )
 
-__all__ = ["MAX_STACK", "StackedFits"]
-
 #: What the parameter of this name may be.
 MAX_STACK = [Interval(Integral, 1, None, closed="left"), None]
 

@@ -12,8 +12,6 @@ from joblib import parallel_config
 from skvision.estimators._net import made_already
 from skvision.model_selection._fits import StackedFits
 
-__all__ = ["FixedSplits", "handing_out"]
-
 
 @contextmanager
 def handing_out(fits: StackedFits) -> Iterator[None]:

@@ -7,8 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-__all__ = ["free_memory", "is_out_of_memory", "saved_bytes"]
-
 _MEMORY = Path("/proc/meminfo")
 
 

@@ -13,8 +13,6 @@ from torch import nn
 
 from skvision.estimators._run import TrainingRun
 
-__all__ = ["StackOptimizers", "clip_gradients", "optimizer_key", "ranges"]
-
 # What an optimizer has one of for all numbers of a parameter.
 _COMMON_STATE = ("step", "mu_product")
 

@@ -24,14 +24,6 @@ from skvision.model_selection._memory import free_memory, saved_bytes
 from skvision.model_selection._stack import Stack
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
-__all__ = [
-    "Calibration",
-    "largest_stack",
-    "n_steps",
-    "plan_key",
-    "reason_not_stackable",
-]
-
 # Optimizers that treat each number by itself.
 _ELEMENTWISE = (
     *OPTIMIZERS.values(),

@@ -25,8 +25,6 @@ from skvision.model_selection._purity import (
     side_effect,
 )
 
-__all__ = ["NotStackable", "find_engine"]
-
 # Images with which networks are tried.
 _N_TRIED = 8
 # In double precision, relative to the largest number.

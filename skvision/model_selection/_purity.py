@@ -28,21 +28,6 @@ from skvision._identity import Unidentified, fingerprint
 from skvision._random import global_states, isolated_random_state
 from skvision.model_selection._engines import is_dropout
 
-__all__ = [
-    "attributes_of",
-    "classes_of",
-    "drawn_since",
-    "generator_states",
-    "goes_by_autocast",
-    "hooks_of",
-    "leaves_of",
-    "overlap_of",
-    "plain_values",
-    "same_numbers",
-    "side_effect",
-    "state_of",
-]
-
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _NUMBERS = (bool, int, float, str)
 _OWN = ("_parameters", "_buffers", "_modules", "training")

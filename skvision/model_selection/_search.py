@@ -27,12 +27,6 @@ from skvision.model_selection._lookup import FixedSplits, handing_out
 from skvision.model_selection._trainer import Request
 from skvision.preprocessing._augment import clonable_transforms
 
-__all__ = [
-    "StackedGridSearchCV",
-    "StackedHalvingGridSearchCV",
-    "StackedRandomizedSearchCV",
-]
-
 
 class _OrdinarySearch(Exception):
     """Nothing is to be stacked."""

@@ -42,8 +42,6 @@ from skvision.model_selection._purity import (
 )
 from skvision.model_selection._structure import criterion_key
 
-__all__ = ["Stack"]
-
 
 class Stack:
     """Fits that go through the epochs side by side.

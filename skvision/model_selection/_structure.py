@@ -10,8 +10,6 @@ from skvision.estimators._run import TrainingRun
 from skvision.model_selection._engines import is_dropout
 from skvision.model_selection._purity import attributes_of, state_of
 
-__all__ = ["criterion_key", "structure"]
-
 # Losses whose values for rows do not depend on other rows.
 _ROW_LOSSES = (
     nn.CrossEntropyLoss,

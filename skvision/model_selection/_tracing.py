@@ -12,8 +12,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from skvision._compat import memory_key
 
-__all__ = ["Graph", "trace"]
-
 
 class Graph:
     """Operations in their order, and which of their results share memory.

@@ -23,15 +23,6 @@ from skvision.model_selection._proof import NotStackable, find_engine
 from skvision.model_selection._stack import Stack
 from skvision.model_selection._structure import structure
 
-__all__ = [
-    "Outcome",
-    "Request",
-    "Trainer",
-    "fit_alone",
-    "train_stack",
-    "warn_of",
-]
-
 
 class Request(NamedTuple):
     """A fit that a search is going to ask for."""

@@ -22,8 +22,6 @@ from skvision.model_selection._fits import MAX_STACK, StackedFits
 from skvision.model_selection._lookup import FixedSplits, handing_out
 from skvision.model_selection._trainer import Request
 
-__all__ = ["stacked_cross_validate"]
-
 
 @validate_params(
     {

@@ -18,8 +18,6 @@ from torch import fx
 from skvision._compat import Operator, operator_arguments, operator_name, with_types_of
 from skvision.model_selection._tracing import Graph
 
-__all__ = ["WideNetwork"]
-
 Values = dict[fx.Node, Any]
 Step = Callable[[int, Values], Any]
 

@@ -25,8 +25,6 @@ from skvision.networks._layers import (
     spread,
 )
 
-__all__ = ["ConvAutoencoder", "DenseAutoencoder"]
-
 
 class DenseAutoencoder(nn.Module):
     """Autoencoder of fully connected layers.

@@ -22,8 +22,6 @@ from skvision.networks._layers import (
     spread,
 )
 
-__all__ = ["ConvNet", "default_blocks"]
-
 _POOLINGS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 

@@ -15,8 +15,6 @@ from skvision.networks._layers import (
     initialize_weights,
 )
 
-__all__ = ["EncoderClassifier"]
-
 
 class EncoderClassifier(nn.Module):
     """Fully connected layers behind an encoder that is there already.

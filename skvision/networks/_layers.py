@@ -9,22 +9,6 @@ from typing import Any
 
 from torch import nn
 
-__all__ = [
-    "ACTIVATIONS",
-    "activation_layers",
-    "check_choice",
-    "check_image_shape",
-    "check_int",
-    "check_probability",
-    "check_widths",
-    "dropout_layers",
-    "hidden_layers",
-    "initialize_weights",
-    "output_size",
-    "spread",
-    "unknown_network",
-]
-
 ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from skvision.networks._convnet import ConvNet
 
-__all__ = ["LeNet"]
-
 
 class LeNet(ConvNet):
     """LeNet-5: two convolutions of 6 and 16 feature maps, each pooled.

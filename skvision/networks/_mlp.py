@@ -16,8 +16,6 @@ from skvision.networks._layers import (
     spread,
 )
 
-__all__ = ["MLP"]
-
 
 class MLP(nn.Module):
     """Multi-layer perceptron: fully connected layers over the pixels of an image.

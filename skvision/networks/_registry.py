@@ -14,8 +14,6 @@ from skvision.networks._lenet import LeNet
 from skvision.networks._mlp import MLP
 from skvision.networks._torchvision import torchvision_model, torchvision_names
 
-__all__ = ["get_network", "list_networks"]
-
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "conv_autoencoder": ConvAutoencoder,
     "convnet": ConvNet,

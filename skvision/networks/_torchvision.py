@@ -19,8 +19,6 @@ from skvision.networks._layers import (
 from skvision.networks._weights import check_weights
 from skvision.preprocessing._scaling import InputSpec
 
-__all__ = ["torchvision_model", "torchvision_names"]
-
 # torchvision's files of DenseNet's weights have names of layers with one more dot.
 _DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
 

@@ -14,16 +14,6 @@ from skvision._compat import BatchNorm
 from skvision.exceptions import FormatError
 from skvision.networks._weights import check_weights, read_weights
 
-__all__ = [
-    "encoder_names",
-    "frozen_names",
-    "load_pretrained",
-    "split_groups",
-    "train_only",
-    "train_unfrozen",
-    "trained_names",
-]
-
 
 def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]:
     """Put pretrained weights into a network, in place, and return their names.

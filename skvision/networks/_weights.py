@@ -18,15 +18,6 @@ from safetensors import SafetensorError
 from skvision._compat import versions_in, with_versions
 from skvision.exceptions import FormatError
 
-__all__ = [
-    "check_file",
-    "check_weights",
-    "read_safetensors",
-    "read_torch",
-    "read_weights",
-    "state_of",
-]
-
 # Tensors of a small file, and bytes for each one more: to make one takes a while.
 _ENTRIES, _BYTES_PER_ENTRY = 10_000, 1000
 

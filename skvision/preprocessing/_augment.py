@@ -23,15 +23,6 @@ from skvision.images._sources import NoImages, Rows, source_of
 from skvision.preprocessing._base import BatchTransform
 from skvision.preprocessing._pixel_range import is_outside
 
-__all__ = [
-    "apply_transforms",
-    "check_transforms",
-    "clonable_transforms",
-    "copy_transforms",
-    "expand",
-    "warn_of_transforms",
-]
-
 # Values per step of `expand`: 16 MB of float32.
 _CHUNK = 2**22
 # Calls that give one result before a transform is taken for not random.

@@ -11,19 +11,6 @@ from sklearn.base import BaseEstimator
 
 from skvision._compat import Interval, make_constraint
 
-__all__ = [
-    "FINITE",
-    "NON_NEGATIVE",
-    "PROBABILITY",
-    "RATIO",
-    "SCALE",
-    "BatchTransform",
-    "Pair",
-    "as_pair",
-    "random_boxes",
-    "uniform",
-]
-
 
 class BatchTransform(BaseEstimator):
     """Base class of transforms that change a whole batch at once.

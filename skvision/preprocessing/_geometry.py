@@ -22,13 +22,6 @@ from skvision.preprocessing._base import (
     uniform,
 )
 
-__all__ = [
-    "RandomHorizontalFlip",
-    "RandomResizedCrop",
-    "RandomRotation",
-    "RandomShift",
-]
-
 _FILL = [FINITE, StrOptions({"reflect"})]
 _SIZE = Interval(Integral, 1, None, closed="left")
 _SHIFTS = (

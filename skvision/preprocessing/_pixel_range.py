@@ -12,8 +12,6 @@ import torch
 from skvision._warnings import warn
 from skvision.images._sequence import ImageSequence
 
-__all__ = ["Divisors", "divisors_for", "is_outside", "pixel_range", "warn_of_scale"]
-
 # Pixels per step when all images are read.
 _CHUNK = 1 << 20
 # What rounding, in scaling to [0, 1], may leave below 0 and above 1.

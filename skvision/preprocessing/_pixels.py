@@ -19,8 +19,6 @@ from skvision.preprocessing._base import (
     uniform,
 )
 
-__all__ = ["ColorJitter", "GaussianNoise", "RandomErasing", "UniformNoise"]
-
 
 class UniformNoise(BatchTransform):
     """Add a uniform random number to each value [1]_.

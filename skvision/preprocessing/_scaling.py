@@ -14,8 +14,6 @@ from torch import nn
 from skvision.images._sequence import ImageSequence
 from skvision.preprocessing._pixel_range import Divisors, divisors_for
 
-__all__ = ["InputSpec", "PixelScaler", "Statistics", "channel_statistics"]
-
 # Pixels per step when all images are read: 2 MB of float64 values, which stay in the
 # processor's cache and come from memory that the process has already.
 _CHUNK = 1 << 18

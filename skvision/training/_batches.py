@@ -17,8 +17,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from skvision.images._sequence import ImageSequence
 
-__all__ = ["BatchLoader", "DeviceLoader", "ImageDataset", "RowsReader", "ShownDataset"]
-
 # Rows that are on their way to a GPU at once.
 _ROWS_TO_COPY = 4096
 

@@ -12,8 +12,6 @@ from torch import nn
 
 from skvision._compat import Interval, validate_parameter_constraints
 
-__all__ = ["GradientRecorder"]
-
 
 class GradientRecorder(Callback):
     """Record the mean gradients of the first training steps.

@@ -12,25 +12,6 @@ from torch import nn
 
 from skvision._compat import StrOptions
 
-__all__ = [
-    "CRITERIA",
-    "FUSED",
-    "NONLINEARITIES",
-    "OF_DIFFERENCES",
-    "OF_THEIR_OWN_SCALE",
-    "OPTIMIZERS",
-    "OVER_CLASSES",
-    "NameOptions",
-    "check_no_layer",
-    "class_response",
-    "constant_loss",
-    "identity",
-    "output_kind",
-    "reduce_loss",
-    "regression_response",
-    "resolve",
-]
-
 #: What turns the outputs of a network into predictions.
 Response = Callable[[torch.Tensor], torch.Tensor]
 

@@ -10,14 +10,6 @@ from typing import Any
 
 import torch
 
-__all__ = [
-    "forget_unfit_state",
-    "group_setting",
-    "missing_state",
-    "separate_first_steps",
-    "set_groups",
-]
-
 
 def group_setting(name: str) -> tuple[int | None, str] | None:
     """Return (group, setting) that a parameter is for, None if it is for no group.

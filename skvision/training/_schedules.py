@@ -12,13 +12,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvision._compat import note_step
 
-__all__ = [
-    "begun_schedules",
-    "policy_name",
-    "schedules_going_on",
-    "steps_of_schedules",
-]
-
 
 def policy_name(callback: Any) -> str:
     """Return the name of a schedule's kind, nothing of what is no schedule."""

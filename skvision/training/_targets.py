@@ -21,16 +21,6 @@ from torch import nn
 
 from skvision._warnings import warn
 
-__all__ = [
-    "LabelCodec",
-    "NoTarget",
-    "NumberCodec",
-    "TargetScaler",
-    "check_domain",
-    "class_weights",
-    "learn_target_scale",
-]
-
 # What targets of torch's losses are: the least, the greatest, and in words. Beyond, a
 # loss has no least value, or none at all. It is exactly these classes.
 _PROBABILITIES = (0.0, 1.0, "probabilities, from 0 to 1")

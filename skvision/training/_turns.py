@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["changing", "look", "looking"]
-
 
 @dataclass
 class _Use:

@@ -16,15 +16,6 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-__all__ = [
-    "CallbackCopies",
-    "check_monitors",
-    "check_scorers",
-    "ends_training",
-    "is_callback",
-    "named_scorers",
-]
-
 #: What skorch's loop calls.
 _CALLED = ("initialize", "set_params", *(n for n in vars(Callback) if n[:3] == "on_"))
 # What the loop records beside losses, and the packages whose callbacks are known.
