@@ -83,7 +83,9 @@ KINDS = {
 
 @pytest.mark.parametrize("module", [Required, Defaulted])
 @pytest.mark.parametrize(
-    "callback", [Setter(), InputShapeSetter("num_units"), Setter], ids=str
+    "callback",
+    [Setter(), InputShapeSetter("num_units"), Setter],
+    ids=["own", "skorch's", "class"],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_number_of_features_is_set_when_training_begins(
