@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ class ImageAutoencoder(
     # ------------------------------------------------------------------ codes
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Build the network for these images and train it to reconstruct them.
 
         Parameters
@@ -147,7 +147,7 @@ class ImageAutoencoder(
         return self._fit(X, None, sample_weight, partial=False)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train ``max_epochs`` more, from where the network stands.
 
         Parameters
@@ -167,7 +167,7 @@ class ImageAutoencoder(
         return self._fit(X, None, sample_weight, partial=True)
 
     @looking
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Return the codes of images.
 
         Parameters
@@ -183,7 +183,7 @@ class ImageAutoencoder(
         return self._batches(X, self._encode).flatten(1).numpy()
 
     @looking
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> np.ndarray:
         """Return the images of codes.
 
         Parameters
@@ -208,12 +208,12 @@ class ImageAutoencoder(
         with torch.no_grad():
             for start in range(0, len(codes), 1024):
                 part = torch.as_tensor(codes[start : start + 1024], dtype=self._dtype)
-                images = self.module_.decoder(part.to(self.device_))
+                images = self.decoder_(part.to(self.device_))
                 parts.append(self.scaler_.undo(images).cpu())
         return self._as_given(torch.cat(parts), self._layout, self._pixel_dtype)
 
     @looking
-    def reconstruct(self, X):
+    def reconstruct(self, X: Any) -> np.ndarray:
         """Return images as they come back from their codes.
 
         Parameters
@@ -235,7 +235,7 @@ class ImageAutoencoder(
         )
 
     @looking
-    def score(self, X, y=None):
+    def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean squared error of the reconstructions.
 
         Parameters
@@ -259,13 +259,13 @@ class ImageAutoencoder(
         return -float(self._batches(X, errors).double().mean())
 
     @property
-    def encoder_(self):
+    def encoder_(self) -> Any:
         """The part of ``module_`` that makes codes of images."""
         self.check_is_fitted()
         return self.module_.encoder
 
     @property
-    def decoder_(self):
+    def decoder_(self) -> Any:
         """The part of ``module_`` that makes images of codes."""
         self.check_is_fitted()
         return self.module_.decoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -157,7 +157,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         self.class_weight = class_weight
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Build the network for these images and train it.
 
         Parameters
@@ -189,7 +189,9 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         return self._fit(X, y, sample_weight, partial=False)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
         """Train ``max_epochs`` more, from where the network stands.
 
         Parameters
@@ -212,7 +214,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     @available_if(_has_probabilities)
     @looking
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
 
         Only where it is known what makes probabilities of the network's outputs: under
@@ -235,7 +237,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     @available_if(_has_decisions)
     @looking
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the network's outputs, of which the greatest is predicted.
 
         Only where ``predict_proba`` may be missing.
@@ -255,7 +257,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
 
     @looking
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each image.
 
         Parameters
@@ -274,7 +276,7 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         return LabelCodec(self.classes_).decode(outputs)
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """Labels seen in ``fit``, sorted, ndarray of shape (n_classes,)."""
         if "classes_inferred_" in vars(self):
             return self.classes_inferred_

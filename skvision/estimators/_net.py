@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -328,7 +328,7 @@ class ImageNet(
         finally:
             self.device = device
 
-    def initialize_history(self):
+    def initialize_history(self) -> Self:
         self.history_ = History()  # Clearing the old one would change copies of it.
         return self
 
@@ -383,7 +383,7 @@ class ImageNet(
                 setattr(self, name + "_", self.torch_compile(part, name=name))
         return self
 
-    def initialize_module(self):
+    def initialize_module(self) -> Self:
         """Set ``module_`` to a new network; subclasses may do so in their own way.
 
         What every network needs is done afterwards: weights of `pretrained` are put
@@ -484,19 +484,19 @@ class ImageNet(
                 facts[name] = getattr(self, name + "_")
         return facts
 
-    def torch_compile(self, module, name):
+    def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
         if self.compile and name == "module":
             module.compile(**self.get_params_for("compile"))
         return module
 
-    def initialize_criterion(self):
+    def initialize_criterion(self) -> Self:
         kwargs = self.get_params_for("criterion")
         built = build_criterion(self.criterion, kwargs, self.initialized_instance)
         is_module = isinstance(built, nn.Module)
         self.criterion_ = built.to(self._dtype) if is_module else built
         return self
 
-    def initialize_optimizer(self, triggered_directly=None):
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> Self:
         (groups,), kwargs = self.get_params_for_optimizer(
             "optimizer", self.get_all_learnable_params()
         )
@@ -594,7 +594,7 @@ class ImageNet(
         y = self._compared(data.y)
         return constant_loss(self.criterion_, y, data.sample_weight)
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: Any, training: bool = False) -> DeviceLoader:
         """Return batches of images and targets as the network and its loss get them.
 
         Parameters
@@ -846,7 +846,7 @@ class ImageNet(
             return super().score(X, self._required(y), sample_weight)
 
     @property
-    def best_epoch_(self):
+    def best_epoch_(self) -> int:
         """Epoch, counted from 1, whose weights early stopping has put back."""
         best = [getattr(stopper, "best_epoch_", 0) for stopper in self._stoppers()]
         best = [int(epoch) for epoch in best if epoch]

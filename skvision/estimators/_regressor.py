@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from skorch import NeuralNetRegressor
 from skorch.utils import to_tensor
 from torch import nn
@@ -113,7 +114,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         self.normalize_target = normalize_target
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Build the network for these images and train it.
 
         Parameters
@@ -146,7 +147,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         return self._fit(X, y, sample_weight, partial=False)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train ``max_epochs`` more, from where the network stands.
 
         Parameters
@@ -166,7 +167,7 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         return self._fit(X, y, sample_weight, partial=True)
 
     @looking
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the targets that the network predicts.
 
         Parameters
