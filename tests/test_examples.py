@@ -320,7 +320,7 @@ def test_study(study, is_small, run, tmp_path, request):
     content = json.loads((tmp_path / f"{study.table}.json").read_text())
     rows = [dict(zip(content["columns"], row, strict=True)) for row in content["rows"]]
     study.check(rows, study.bounds[is_small])
-    assert (tmp_path / f"{study.table}.md").read_text().count("\n| ") >= 6
+    assert (tmp_path / f"{study.table}.md").read_text().count("\n|") >= 6
     assert len(list(tmp_path.glob(f"{study.table}-*.png"))) >= study.n_pictures
     check_pictures(tmp_path, "*.png")
 

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
+from skvision.images import ImageSchema, open_images
 
 
 def with_value(b, value, dtype=np.float64):
@@ -358,7 +359,27 @@ SHAPES = [
         ),
     ]
 ]
-CASES = [*cross(METHODS, ANY), *cross(SHAPE_BOUND, OTHERS), *SHAPES]
+OPENED = [
+    (
+        "open_images: a path alone",
+        lambda b: open_images("a.png"),
+        (TypeError, ValueError),
+        ("X", "a.png", "list"),
+    ),
+    (
+        "ImageSchema: no axis of channels",
+        lambda b: ImageSchema((8, 8), "grey", np.dtype(np.uint8)),
+        ValueError,
+        (r"shape=\(8, 8\)", "three positive ints"),
+    ),
+    (
+        "ImageSchema: an order that is none",
+        lambda b: ImageSchema((3, 8, 8), "middle", np.dtype(np.uint8)),
+        ValueError,
+        ("layout='middle'", "first"),
+    ),
+]
+CASES = [*cross(METHODS, ANY), *cross(SHAPE_BOUND, OTHERS), *SHAPES, *OPENED]
 
 
 def test_bad_input(case, refuse):

@@ -449,3 +449,14 @@ def test_scorers_may_fit(compare):
         return fresh.score(X, y) + again.score(X, y)
 
     compare(small(), RATES, scoring=refitted, refit=False)
+
+
+class Reversed(ImageClassifier):
+    """Predicts what is least likely."""
+
+    def evaluation_step(self, batch, training=False):
+        return -super().evaluation_step(batch, training=training)
+
+
+def test_members_evaluate_by_their_own_methods(compare):
+    compare(small(Reversed, epoch_scoring=["accuracy"]), RATES, refit=False)
