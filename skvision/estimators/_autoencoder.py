@@ -15,7 +15,7 @@ from skvision._compat import StrOptions, fit_context
 from skvision._random import isolated_random_state
 from skvision.estimators._builder import check_autoencoder
 from skvision.estimators._net import ImageNet
-from skvision.estimators._parameters import RoutingMixin, documented
+from skvision.estimators._parameters import RoutingMixin, completed
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.training._losses import (
     identity,
@@ -24,7 +24,7 @@ from skvision.training._losses import (
 from skvision.training._turns import looking
 
 
-@documented
+@completed
 class ImageAutoencoder(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,

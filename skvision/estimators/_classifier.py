@@ -13,7 +13,7 @@ from torch import nn
 
 from skvision._compat import StrOptions, fit_context
 from skvision.estimators._net import ImageNet
-from skvision.estimators._parameters import RoutingMixin, documented
+from skvision.estimators._parameters import RoutingMixin, completed
 from skvision.images._names import warn_if_hidden, warn_if_numbered_otherwise
 from skvision.images._sources import source_of
 from skvision.training._losses import (
@@ -71,7 +71,7 @@ def _is_over_classes(net: Any) -> bool:
     return issubclass(kind, OVER_CLASSES)
 
 
-@documented
+@completed
 class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
     """Classify images by a neural network.
 

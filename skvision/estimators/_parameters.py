@@ -528,13 +528,42 @@ def _announcing(init: Callable[..., None], whole: inspect.Signature) -> Any:
     return __init__
 
 
-def documented(cls: type) -> type:
-    """Complete an estimator's docstring by what all estimators have.
+def _written_out(init: Callable[..., None], whole: inspect.Signature) -> Any:
+    """Return a constructor that names each parameter of a signature, with its default.
+
+    Tools look at the defaults of the function itself, or copy it with others.
+    """
+    _, *parameters = whole.parameters.values()
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    names = [p.name for p in keywords]
+    given = ", ".join(f"{name}={name}" for name in names)
+    made: dict[str, Any] = {"init": init}
+    exec(
+        f"def __init__(self, module, *, {', '.join(names)}, **kwargs):\n"
+        f"    init(self, module, {given}, **kwargs)",
+        made,
+    )
+    written = made["__init__"]
+    for name in ("__module__", "__qualname__", "__doc__"):
+        setattr(written, name, getattr(init, name))
+    written.__defaults__ = (whole.parameters["module"].default,)
+    written.__kwdefaults__ = {p.name: p.default for p in keywords}
+    written.__annotations__ = {
+        p.name: p.annotation for p in parameters if p.annotation is not p.empty
+    }
+    return written
+
+
+def completed(cls: type) -> type:
+    """Complete an estimator's constructor and docstring by what all estimators have.
 
     Its sections Parameters and Attributes list what is its own, or another thing for
     it than for others. All parameters then stand in the order of `GROUPS`, the first of
     each group below the group's name.
     """
+    init = vars(cls)["__init__"]
+    made = _written_out(inspect.unwrap(init), inspect.signature(init))
+    cls.__init__ = made  # type: ignore[misc]
     if cls.__doc__ is None:
         return cls  # Python leaves docstrings out under -OO.
     own, shared = _sections(cls.__doc__), _sections(ParametersMixin.__doc__ or "")
@@ -552,10 +581,10 @@ def documented(cls: type) -> type:
     own["Parameters"] = [*lines, ""]
     own["Attributes"] = [*itertools.chain(*attributes.values()), ""]
     own[""] += shared[""][2:]  # After the line that says what it is.
-    whole = own.pop("")
-    for title, text in own.items():
-        whole += [title, "-" * len(title), *text]
-    cls.__doc__ = textwrap.indent("\n".join(whole), "    ").lstrip() + "\n    "
+    text = own.pop("")
+    for title, section in own.items():
+        text += [title, "-" * len(title), *section]
+    cls.__doc__ = textwrap.indent("\n".join(text), "    ").lstrip() + "\n    "
     return cls
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from skvision._compat import StrOptions, fit_context
 from skvision.estimators._net import ImageNet
-from skvision.estimators._parameters import RoutingMixin, documented
+from skvision.estimators._parameters import RoutingMixin, completed
 from skvision.images._names import warn_if_codes
 from skvision.training._losses import (
     NONLINEARITIES,
@@ -28,7 +28,7 @@ from skvision.training._targets import (
 from skvision.training._turns import looking
 
 
-@documented
+@completed
 class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
     """Predict continuous targets from images by a neural network.
 

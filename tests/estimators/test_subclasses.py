@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import types
 
 import pytest
 import torch
@@ -276,3 +277,19 @@ def test_files_of_subclasses_with_fewer_parameters(data, tmp_path):
     assert_array_equal(loaded.predict_proba(X), net.predict_proba(X))
     found = [n.partial_fit(X, y).history[:, "train_loss"] for n in (loaded, net)]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor, ImageAutoencoder])
+def test_constructors_name_their_parameters_and_defaults(kind):
+    """Tools look at the function, and some copy it with other defaults."""
+    init = kind.__init__
+    params = kind().get_params()
+    module, *others = inspect.signature(kind).parameters
+    assert {module, *others} == params.keys()
+    assert list(init.__kwdefaults__) == others
+    copied = types.FunctionType(init.__code__, init.__globals__)
+    copied.__defaults__ = init.__defaults__
+    copied.__kwdefaults__ = {**init.__kwdefaults__, "lr": 0.25}
+    other = type(kind)("Other", (kind,), {"__init__": copied})
+    assert other().get_params() == {**params, "lr": 0.25}
+    assert other(lr=0.5, module="mlp").lr == 0.5
