@@ -343,7 +343,7 @@ class FilesMixin:
                 title = f"{name}={left.pop(name)!r}"
                 state, _ = read_state(file, title, use_safetensors, self.device_)
                 part.load_state_dict(state_of(state, title))
-            else:
+            elif part is not None:
                 check_file(file, f"{name}={file!r}")
         if left or not files:
             with self._plain_device():

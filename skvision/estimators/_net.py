@@ -379,7 +379,7 @@ class ImageNet(
                 self.initialize_module()
             self._take_over(own=own)
             for name in self._modules:
-                part = getattr(self, name + "_").to(self.device_)
+                part = getattr(self, name + "_").to(resolve_device(self.device))
                 setattr(self, name + "_", self.torch_compile(part, name=name))
         return self
 

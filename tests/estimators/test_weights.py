@@ -227,6 +227,20 @@ def test_weights_that_are_no_numbers(odd, use_safetensors, data, tmp_path):
     assert_array_equal(net.predict_proba(data[0]), before)
 
 
+@pytest.mark.parametrize(
+    ("files", "error", "words"),
+    [
+        ({"foobar": "a.pt"}, TypeError, "foobar"),
+        ({"f_unknown": "a.pt"}, AttributeError, "unknown_"),
+        ({"f_max_epochs": "a.pt"}, AttributeError, "max_epochs_"),
+        ({"f_params": "a.pt", "f_module": "b.pt"}, TypeError, "f_module"),
+    ],
+)
+def test_names_of_no_part_are_told_before_files_are_read(files, error, words):
+    with pytest.raises(error, match=words):
+        fresh(**KNOWN).initialize().load_params(**files)
+
+
 def test_a_missing_file(tmp_path):
     net = ImageClassifier("mlp", image_shape=(1, 8, 8), module__n_outputs=10)
     net.initialize()
