@@ -92,9 +92,9 @@ class StackedSearchMixin(Search):
             search = ordinary
             super(StackedSearchMixin, search).fit(X, y, **params)
         own = {*self.get_params(deep=False), "_params", "_fits", "_data", "_backend"}
-        found = {k: v for k, v in vars(search).items() if k not in own}
-        for name, value in found.items():
-            setattr(self, name, value)
+        for name, value in vars(search).items():
+            if name not in own:
+                setattr(self, name, value)
         return self
 
     def _stack(self, X: Any, y: Any, params: dict[str, Any], n_jobs: Any) -> None:
