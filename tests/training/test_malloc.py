@@ -9,20 +9,22 @@ import pytest
 from skvision.training import keep_freed_memory
 
 CODE = """
-import resource, sys, warnings
+import resource, sys
 import numpy as np
-from skvision import ImageClassifier
 from skvision.training import keep_freed_memory
 
-warnings.simplefilter("ignore")
 kept = "keep" in sys.argv and keep_freed_memory()
-X = np.random.RandomState(0).randint(0, 255, (600, 28, 28)).astype(np.uint8)
-net = ImageClassifier(max_epochs=1, random_state=0)
-net.fit(X, np.arange(600) % 3)
+
+def take_and_free():
+    # 150 MB: more than glibc keeps by itself, in blocks that it does not map alone.
+    return len([np.ones(3_000_000) for _ in range(6)])
+
+for _ in range(3):
+    take_and_free()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-net.fit(X, np.arange(600) % 3)
-faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(int(kept), faults)
+for _ in range(10):
+    take_and_free()
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 pytestmark = pytest.mark.skipif(
@@ -48,8 +50,8 @@ def test_pages_are_not_asked_for_again():
     if not kept:
         pytest.skip("another C library")
     _, many = run()
-    # The second fit frees and takes as much as the first.
-    assert 2 * faults < many
+    # Pages may be large ones; where none is given back, none is asked for again.
+    assert faults < many / 2
 
 
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
