@@ -13,15 +13,13 @@ from torch import nn
 
 from skvision.networks._convnet import ConvNet, default_blocks
 from skvision.networks._layers import (
-    ACTIVATIONS,
     activation_layers,
-    check_choice,
     check_image_shape,
     check_int,
     check_widths,
+    first_of,
     hidden_layers,
     initialize_weights,
-    output_size,
     spread,
 )
 
@@ -111,7 +109,7 @@ class DenseAutoencoder(nn.Module):
         self.encoder = nn.Sequential(nn.Flatten(), *_linear_layers(widths, activation))
         self.decoder = nn.Sequential(
             *_linear_layers(widths[::-1], activation),
-            *_output_activation_layers(output_activation),
+            *activation_layers(output_activation, "output_activation", [None]),
             nn.Unflatten(1, image_shape),
         )
         self.n_features = widths[-1]
@@ -309,7 +307,7 @@ class ConvAutoencoder(nn.Module):
             windows[-1].output_shape,
             convolutions,
             bool(batch_norm),
-            decoder_activation or _first(activation),
+            decoder_activation or first_of(activation),
             output_activation,
         )
         initialize_weights(self, weight_init)
@@ -343,8 +341,8 @@ class _Window:
     @property
     def output_shape(self) -> tuple[int, ...]:
         _, *lengths = self.input_shape
-        window = (self.size, self.stride, self.padding)
-        return self.n_maps, *(output_size(length, *window) for length in lengths)
+        room = self.padding - self.size
+        return self.n_maps, *((n + room) // self.stride + 1 for n in lengths)
 
     def pool(self, size: Any, stride: Any) -> None:
         self.size += (size - 1) * self.stride
@@ -402,19 +400,19 @@ def _transposed_convolutions(
     image_shape = windows[0].input_shape
     n_maps, *size = windows[-1].output_shape
     widths = [*check_widths(channels, "decoder_channels"), image_shape[0]]
-    place = "transposed convolution"
+    rows = spread(
+        len(widths),
+        "transposed convolution",
+        decoder_kernel_size=kernel_size,
+        decoder_stride=stride,
+        decoder_padding=padding,
+    )
     sizes = [size]
     convolutions = []
-    for n_out, kernel, step, cut in zip(
-        widths,
-        spread(kernel_size, len(widths), "decoder_kernel_size", place),
-        spread(stride, len(widths), "decoder_stride", place),
-        spread(padding, len(widths), "decoder_padding", place),
-        strict=True,
-    ):
-        check_int(kernel, "decoder_kernel_size")
-        check_int(step, "decoder_stride")
-        check_int(cut, "decoder_padding", minimum=0)
+    for n_out, row in zip(widths, rows, strict=True):
+        for name, value in row.items():
+            check_int(value, name, minimum=0 if name == "decoder_padding" else 1)
+        kernel, step, cut = row.values()
         convolutions.append(nn.ConvTranspose2d(n_maps, n_out, kernel, step, cut))
         n_maps = n_out
         size = [(length - 1) * step + kernel - 2 * cut for length in size]
@@ -448,12 +446,10 @@ def _conv_decoder(
     if n_code is not None:
         groups.insert(0, [nn.Linear(n_code, prod(map_shape))])
     place = "layer of the decoder but the last"
-    activations = spread(activation, len(groups) - 1, "decoder_activation", place)
-    for name in activations:
-        check_choice(name, "decoder_activation", ACTIVATIONS)
-    for group, name in zip(groups, activations, strict=False):
-        group += activation_layers(name)
-    groups[-1] += _output_activation_layers(output_activation)
+    rows = spread(len(groups) - 1, place, decoder_activation=activation)
+    for group, row in zip(groups, rows, strict=False):
+        group += activation_layers(row["decoder_activation"], "decoder_activation")
+    groups[-1] += activation_layers(output_activation, "output_activation", [None])
     return nn.Sequential(*chain.from_iterable(groups))
 
 
@@ -462,18 +458,6 @@ def _linear_layers(widths: Sequence[int], activation: str) -> list[nn.Module]:
     n_in, *hidden, n_out = widths
     no_dropout = (0.0,) * len(hidden)
     return [
-        *hidden_layers(n_in, hidden, activation=activation, dropout=no_dropout),
+        *hidden_layers(n_in, hidden, activation, no_dropout),
         nn.Linear([n_in, *hidden][-1], n_out),
     ]
-
-
-def _output_activation_layers(name: str | None) -> list[nn.Module]:
-    check_choice(name, "output_activation", [*ACTIVATIONS, None])
-    return activation_layers(name or "identity")
-
-
-def _first(value: Any) -> Any:
-    """Return what an argument per convolution is for the first one."""
-    while isinstance(value, (tuple, list)):
-        value = value[0]
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -16,9 +17,9 @@ from skvision.networks._layers import (
     check_int,
     check_widths,
     dropout_layers,
+    first_of,
     hidden_layers,
     initialize_weights,
-    output_size,
     spread,
 )
 
@@ -156,31 +157,26 @@ class ConvNet(nn.Module):
         layers = _EncoderLayers(check_image_shape(image_shape))
         blocks = _blocks(channels, layers.shape)
         check_choice(batch_norm, "batch_norm", [True, False, "first"])
-        kernel_sizes = _per_convolution(kernel_size, blocks, "kernel_size")
-        strides = _per_convolution(stride, blocks, "stride")
-        paddings = _per_convolution(padding, blocks, "padding")
-        activations = _per_convolution(activation, blocks, "activation")
-        pools = spread(pool, len(blocks), "pool", "block")
-        pool_sizes = spread(pool_size, len(blocks), "pool_size", "block")
-        pool_strides = spread(pool_stride, len(blocks), "pool_stride", "block")
-        conv_dropouts = spread(conv_dropout, len(blocks), "conv_dropout", "block")
-        for i, widths in enumerate(blocks):
-            for j, n_maps in enumerate(widths):
-                layers.convolve(
-                    n_maps, kernel_sizes[i][j], strides[i][j], paddings[i][j]
-                )
-                if batch_norm and (j == 0 or batch_norm != "first"):
-                    layers.append(nn.BatchNorm2d(n_maps))
-                layers += activation_layers(activations[i][j])
-            layers.pool(pools[i], pool_sizes[i], pool_strides[i])
-            layers += dropout_layers(conv_dropouts[i], "conv_dropout", nn.Dropout2d)
+        of_blocks = spread(
+            len(blocks),
+            "block",
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            activation=activation,
+            pool=pool,
+            pool_size=pool_size,
+            pool_stride=pool_stride,
+            conv_dropout=conv_dropout,
+        )
+        for widths, options in zip(blocks, of_blocks, strict=True):
+            layers.add_block(widths, batch_norm, **options)
         self.encoder = nn.Sequential(*layers, nn.Flatten())
         self.n_features = prod(layers.shape)
 
         check_choice(hidden_activation, "hidden_activation", [*ACTIVATIONS, None])
-        hidden_activation = hidden_activation or activations[0][0]
-        hidden = check_widths(hidden, "hidden")
-        self.head = _head(
+        hidden_activation = hidden_activation or first_of(activation)
+        self.head = head_of(
             self.n_features, n_outputs, hidden, hidden_activation, dropout
         )
         initialize_weights(self, weight_init)
@@ -208,7 +204,33 @@ class _EncoderLayers(list):
         super().__init__()
         self.image_shape = self.shape = image_shape
 
-    def convolve(
+    def add_block(
+        self,
+        widths: Sequence[int],
+        batch_norm: Any,
+        pool: Any,
+        pool_size: Any,
+        pool_stride: Any,
+        conv_dropout: Any,
+        **of_convolutions: Any,
+    ) -> None:
+        rows = spread(len(widths), "convolution of a block", **of_convolutions)
+        for i, (n_maps, options) in enumerate(zip(widths, rows, strict=True)):
+            activation = options.pop("activation")
+            self._convolve(n_maps, **options)
+            if batch_norm and (i == 0 or batch_norm != "first"):
+                self.append(nn.BatchNorm2d(n_maps))
+            self.extend(activation_layers(activation))
+        check_choice(pool, "pool", [*_POOLINGS, None])
+        size = stride = check_int(pool_size, "pool_size")
+        if pool_stride is not None:
+            stride = check_int(pool_stride, "pool_stride")
+        if pool is not None:
+            self._resize(self.shape[0], "pool_size", size, stride)
+            self.append(_POOLINGS[pool](size, stride))
+        self.extend(dropout_layers(conv_dropout, "conv_dropout", nn.Dropout2d))
+
+    def _convolve(
         self, n_maps: int, kernel_size: Any, stride: Any, padding: Any
     ) -> None:
         kernel_size = check_int(kernel_size, "kernel_size")
@@ -228,14 +250,6 @@ class _EncoderLayers(list):
         # that a layer's number of parameters does not depend on what follows.
         self.append(nn.Conv2d(n_before, n_maps, kernel_size, stride, before))
 
-    def pool(self, kind: Any, size: Any, stride: Any) -> None:
-        check_choice(kind, "pool", [*_POOLINGS, None])
-        size = check_int(size, "pool_size")
-        stride = size if stride is None else check_int(stride, "pool_stride")
-        if kind is not None:
-            self._resize(self.shape[0], "pool_size", size, stride)
-            self.append(_POOLINGS[kind](size, stride))
-
     def _resize(
         self, n_maps: int, argument: str, kernel: int, stride: int, padding: int = 0
     ) -> None:
@@ -248,11 +262,8 @@ class _EncoderLayers(list):
                 "padding included, that are left for it. Use fewer blocks of channels "
                 "or smaller sizes and strides."
             )
-        self.shape = (
-            n_maps,
-            output_size(height, kernel, stride),
-            output_size(width, kernel, stride),
-        )
+        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        self.shape = n_maps, height, width
 
 
 def _blocks(channels: Any, image_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
@@ -289,29 +300,15 @@ def default_blocks(
     return [(min(n_maps << i, 256),) for i in range(n_blocks)]
 
 
-def _per_convolution(
-    value: Any, blocks: list[tuple[int, ...]], name: str
-) -> list[tuple[Any, ...]]:
-    """Return an argument's values, nested like the blocks."""
-    return [
-        spread(of_block, len(widths), name, "convolution of a block")
-        for of_block, widths in zip(
-            spread(value, len(blocks), name, "block"), blocks, strict=True
-        )
-    ]
-
-
-def _head(
-    n_features: int,
-    n_outputs: int,
-    hidden: tuple[int, ...],
-    activation: str,
-    dropout: float | tuple[float, ...],
+def head_of(
+    n_features: int, n_outputs: int, hidden: Any, activation: Any, dropout: Any
 ) -> nn.Sequential:
     """Return the layers from features to outputs."""
-    first, *others = spread(dropout, len(hidden) + 1, "dropout", "layer of the head")
+    widths = check_widths(hidden, "hidden")
+    rows = spread(len(widths) + 1, "layer of the head", dropout=dropout)
+    first, *others = (row["dropout"] for row in rows)
     return nn.Sequential(
         *dropout_layers(first),
-        *hidden_layers(n_features, hidden, activation=activation, dropout=others),
-        nn.Linear([n_features, *hidden][-1], check_int(n_outputs, "n_outputs")),
+        *hidden_layers(n_features, widths, activation, others),
+        nn.Linear([n_features, *widths][-1], check_int(n_outputs, "n_outputs")),
     )

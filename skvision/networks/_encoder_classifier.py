@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvision.networks._convnet import _head
+from skvision.networks._convnet import head_of
 from skvision.networks._layers import (
     check_image_shape,
-    check_widths,
     initialize_weights,
+    run_on_one_image,
 )
 
 
@@ -112,13 +112,7 @@ class EncoderClassifier(nn.Module):
         self.encoder = _copy_encoder(encoder)
         self.n_features = _count_features(self.encoder, check_image_shape(image_shape))
         self.n_outputs = n_outputs
-        self.head = _head(
-            self.n_features,
-            n_outputs,
-            check_widths(hidden, "hidden"),
-            activation,
-            dropout,
-        )
+        self.head = head_of(self.n_features, n_outputs, hidden, activation, dropout)
         initialize_weights(self.head, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -151,15 +145,12 @@ def _copy_encoder(source: Any) -> nn.Module:
 
 def _count_features(encoder: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Return the width of an encoder's output, found by a run on one image."""
-    encoder.eval()
     try:
-        with torch.no_grad():
-            features = encoder(torch.zeros(1, *image_shape))
+        features = run_on_one_image(encoder, image_shape)
     except (AssertionError, IndexError, RuntimeError) as error:
         raise ValueError(
             f"The encoder cannot take images of image_shape={image_shape}: {error}"
         ) from error
-    encoder.train()
     is_tensor = isinstance(features, torch.Tensor)
     if not is_tensor or features.shape[:-1] != (1,):
         got = tuple(features.shape) if is_tensor else type(features).__name__

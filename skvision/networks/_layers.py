@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import torch
 from torch import nn
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module] | None] = {
@@ -44,13 +45,6 @@ def check_choice(value: Any, name: str, choices: Iterable[Any]) -> Any:
     return value
 
 
-def check_probability(value: Any, name: str) -> float:
-    """Return a probability of dropping, at least 0 and less than 1."""
-    if not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ValueError(f"{name} must be a number in [0, 1); got {value!r}.")
-    return float(value)
-
-
 def check_image_shape(image_shape: Any) -> tuple[int, int, int]:
     """Return (channels, height, width) as ints."""
     if not isinstance(image_shape, (tuple, list)) or len(image_shape) != 3:
@@ -68,16 +62,34 @@ def check_widths(widths: Any, name: str) -> tuple[int, ...]:
     return tuple(check_int(width, name) for width in widths)
 
 
-def spread(value: Any, n: int, name: str, place: str) -> tuple[Any, ...]:
-    """Return a tuple's own n values, or any other value n times."""
-    if not isinstance(value, (tuple, list)):
-        return (value,) * n
-    if len(value) != n:
-        raise ValueError(
-            f"{name} must be a single value or hold {n}, one per {place}; "
-            f"got {value!r}."
-        )
-    return tuple(value)
+def spread(n: int, place: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Return n rows of arguments: of a tuple one value each, any other every time."""
+    columns = {}
+    for name, value in arguments.items():
+        columns[name] = value if isinstance(value, (tuple, list)) else (value,) * n
+        if len(columns[name]) != n:
+            raise ValueError(
+                f"{name} must be a single value or hold {n}, one per {place}; "
+                f"got {value!r}."
+            )
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def first_of(value: Any) -> Any:
+    """Return what an argument per convolution is for the first one."""
+    while isinstance(value, (tuple, list)):
+        value = value[0]
+    return value
+
+
+def run_on_one_image(network: nn.Module, image_shape: Sequence[int]) -> Any:
+    """Return what a network gives, so that a wrong size shows before training."""
+    network.eval()
+    with torch.no_grad():
+        outputs = network(torch.zeros(1, *image_shape))
+    network.train()
+    return outputs
 
 
 def unknown_network(name: Any, known: Sequence[str]) -> ValueError:
@@ -86,33 +98,30 @@ def unknown_network(name: Any, known: Sequence[str]) -> ValueError:
     return ValueError(f"Unknown network {name!r}. Did you mean {nearest!r}?")
 
 
-def output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0) -> int:
-    """Return the length that a convolution or pooling leaves of an axis.
+def activation_layers(
+    name: str | None, argument: str = "activation", default: Sequence[None] = ()
+) -> list[nn.Module]:
+    """Return an activation layer in a list, which is empty for "identity".
 
-    `padding` is that of both ends together. Less than 1 means that the kernel does
-    not fit.
+    `default` is what `argument` may be besides a name, ``[None]`` for no layer.
     """
-    return (size + padding - kernel_size) // stride + 1
-
-
-def activation_layers(name: str) -> list[nn.Module]:
-    """Return an activation layer in a list, which is empty for "identity"."""
-    layer = ACTIVATIONS[check_choice(name, "activation", ACTIVATIONS)]
+    check_choice(name, argument, [*ACTIVATIONS, *default])
+    layer = ACTIVATIONS[name or "identity"]
     return [] if layer is None else [layer()]
 
 
 def dropout_layers(
-    p: float, name: str = "dropout", layer: Callable[[float], nn.Module] = nn.Dropout
+    p: Any, name: str = "dropout", layer: Callable[[float], nn.Module] = nn.Dropout
 ) -> list[nn.Module]:
     """Return a dropout layer in a list, which is empty where nothing is dropped."""
-    p = check_probability(p, name)
-    return [layer(p)] if p else []
+    if not isinstance(p, Real) or not 0 <= float(p) < 1:
+        raise ValueError(f"{name} must be a number in [0, 1); got {p!r}.")
+    return [layer(float(p))] if p else []
 
 
 def hidden_layers(
     n_in: int,
     widths: Sequence[int],
-    *,
     activation: str,
     dropout: Sequence[float],
     batch_norm: bool = False,
@@ -123,7 +132,6 @@ def hidden_layers(
     holds one probability per width.
     """
     check_choice(activation, "activation", ACTIVATIONS)
-    check_choice(batch_norm, "batch_norm", [False, True])
     layers: list[nn.Module] = []
     for width, p in zip(widths, dropout, strict=True):
         layers.append(nn.Linear(n_in, width))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from skvision.networks._layers import (
+    check_choice,
     check_image_shape,
     check_int,
     check_widths,
@@ -95,18 +96,13 @@ class MLP(nn.Module):
         super().__init__()
         n_features = prod(check_image_shape(image_shape))
         widths = check_widths(hidden, "hidden")
-        self.layers = nn.Sequential(
-            *hidden_layers(
-                n_features,
-                widths,
-                activation=activation,
-                dropout=spread(dropout, len(widths), "dropout", "hidden layer"),
-                batch_norm=batch_norm,
-            )
-        )
-        self.head = nn.Linear(
-            [n_features, *widths][-1], check_int(n_outputs, "n_outputs")
-        )
+        rows = spread(len(widths), "hidden layer", dropout=dropout)
+        dropouts = [row["dropout"] for row in rows]
+        check_choice(batch_norm, "batch_norm", [False, True])
+        layers = hidden_layers(n_features, widths, activation, dropouts, batch_norm)
+        self.layers = nn.Sequential(*layers)
+        n_outputs = check_int(n_outputs, "n_outputs")
+        self.head = nn.Linear([n_features, *widths][-1], n_outputs)
         initialize_weights(self, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

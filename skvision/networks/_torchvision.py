@@ -14,6 +14,7 @@ from skvision.networks._layers import (
     check_choice,
     check_image_shape,
     check_int,
+    run_on_one_image,
     unknown_network,
 )
 from skvision.networks._weights import check_weights
@@ -109,27 +110,24 @@ def torchvision_model(
     image_shape = check_image_shape(image_shape)
     check_int(n_outputs, "n_outputs")
     _check_arguments(name, kwargs)
+    network: Any = None
+    spec = InputSpec()
     if weights is not None:
         weights = _known_weights(name, weights)
-    network: Any = None
-    if weights is not None:
-        build = _pretrained if load_weights else _unfilled
-        network = build(name, weights, kwargs)
+        spec = _input_spec(weights, image_shape[0], resize)
+        network = (_pretrained if load_weights else _unfilled)(name, weights, kwargs)
     try:
-        if network is None:
+        if weights is None:
             options = _builder_options(name, image_shape) | kwargs
             network = torchvision.models.get_model(
                 name, weights=None, num_classes=n_outputs, **options
             )
         else:
             _replace_outputs(network, n_outputs)
+            network.input_spec = spec
         if image_shape[0] != 3:
             _adapt_first_convolution(network, image_shape[0], weights is not None)
-        seen = image_shape
-        if weights is not None:
-            network.input_spec = _input_spec(weights, image_shape[0], resize)
-            seen = (image_shape[0], *(network.input_spec.size or image_shape[1:]))
-        _try(network, seen)
+        run_on_one_image(network, (image_shape[0], *(spec.size or image_shape[1:])))
     except (AssertionError, IndexError, RuntimeError) as error:
         raise ValueError(
             f"{name} cannot take images of image_shape={image_shape}: {error}"
@@ -257,23 +255,12 @@ def _replace_outputs(network: Any, n_outputs: int) -> None:
     if getattr(network, "AuxLogits", None) is not None:
         # The pretrained inception_v3 insists on a second output while it is trained.
         network.aux_logits, network.AuxLogits = False, None
-    name, layer = [
-        (name, layer)
-        for name, layer in network.named_modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d))
-    ][-1]
-    bias = layer.bias is not None
-    network.set_submodule(
-        name,
-        nn.Linear(layer.in_features, n_outputs, bias=bias)
-        if isinstance(layer, nn.Linear)
-        else nn.Conv2d(layer.in_channels, n_outputs, kernel_size=1, bias=bias),
-    )
-
-
-def _try(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Let the network see one image, so that a wrong size shows before training."""
-    network.eval()
-    with torch.no_grad():
-        network(torch.zeros(1, *image_shape))
-    network.train()
+    layers = [*network.named_modules()]
+    name, last = [at for at in layers if isinstance(at[1], (nn.Linear, nn.Conv2d))][-1]
+    bias = last.bias is not None
+    new: nn.Module
+    if isinstance(last, nn.Linear):
+        new = nn.Linear(last.in_features, n_outputs, bias=bias)
+    else:
+        new = nn.Conv2d(last.in_channels, n_outputs, kernel_size=1, bias=bias)
+    network.set_submodule(name, new)

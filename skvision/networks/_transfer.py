@@ -38,25 +38,16 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
     """
     source = _state_of(pretrained)
     target = network.state_dict()
-    ours = [name for name in target if name in encoder_names(network)]
+    before_head = encoder_names(network)
+    ours = [name for name in target if name in before_head]
     candidates = [
-        source,
-        {name: source[name] for name in ours if name in source},
-        {f"encoder.{name}": value for name, value in source.items()},
+        (source, list(target)),
+        ({name: source[name] for name in ours if name in source}, ours),
+        ({f"encoder.{name}": value for name, value in source.items()}, ours),
     ]
-    wanted = [list(target), ours, ours]
-    for candidate, names in zip(candidates, wanted, strict=True):
-        if names and not _misfits(candidate, target, names):
-            break
-    else:
-        problems = min(
-            (
-                _misfits(candidate, target, names)
-                for candidate, names in zip(candidates, wanted, strict=True)
-                if names
-            ),
-            key=len,
-        )
+    tried = [(_misfits(one, target, names), one) for one, names in candidates if names]
+    problems, candidate = min(tried, key=lambda found: len(found[0]))
+    if problems:
         raise ValueError(
             f"The pretrained weights do not fit the network {type(network).__name__}: "
             f"{'; '.join(problems)}."

@@ -47,12 +47,10 @@ def read_weights(path: str | os.PathLike[str], title: str) -> dict[str, torch.Te
         raise FileNotFoundError(f"{title}: there is no such file.") from None
     if path.endswith(".safetensors"):
         return read_safetensors(path, title)[0]
-    state = read_torch(path, title)
-    if not isinstance(state, dict) or not all(
-        isinstance(value, torch.Tensor) for value in state_of(state, title).values()
-    ):
+    state = state_of(read_torch(path, title), title)
+    if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise FormatError(f"{title} holds no state_dict of tensors.")
-    return state_of(state, title)
+    return state
 
 
 def check_file(source: Any, title: str) -> None:
@@ -97,8 +95,6 @@ def read_torch(source: Any, title: str, device: Any = "cpu") -> Any:
     check_file(source, title)
     try:
         return torch.load(source, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise
     except Exception as error:
         # Not what torch says of a pickle, which is how to run the code in it.
         reason = "" if isinstance(error, pickle.UnpicklingError) else f" {error}"
