@@ -233,6 +233,7 @@ class _EncoderLayers(list):
     def _convolve(
         self, n_maps: int, kernel_size: Any, stride: Any, padding: Any
     ) -> None:
+        """Add a convolution, with a layer before it where it cannot pad by itself."""
         kernel_size = check_int(kernel_size, "kernel_size")
         stride = check_int(stride, "stride")
         if padding == "same":
