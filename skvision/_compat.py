@@ -34,47 +34,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = [
-    "COMMON_GENERATORS",
-    "BaseScorer",
-    "BatchNorm",
-    "Interval",
-    "Operator",
-    "Options",
-    "RealNotInt",
-    "StrOptions",
-    "TorchDispatchMode",
-    "check_method_params",
-    "check_sample_weight",
-    "dask_backend",
-    "fit_context",
-    "forget_compiled",
-    "forward_hooks",
-    "forward_pre_hooks",
-    "gradient_hooks",
-    "has_global_hooks",
-    "layer_gradient_hooks",
-    "layers_by_place",
-    "make_constraint",
-    "maps_at_once",
-    "memory_key",
-    "n_changes",
-    "norms",
-    "note_step",
-    "num_samples",
-    "operator_arguments",
-    "operator_name",
-    "routing_enabled",
-    "safe_indexing",
-    "tree_leaves",
-    "validate_parameter_constraints",
-    "validate_params",
-    "versions_in",
-    "with_types_of",
-    "with_versions",
-    "without_vmap_warnings",
-]
-
 #: What all classes of batch normalisation descend from.
 BatchNorm = nn.modules.batchnorm._BatchNorm
 #: One of torch's operators in a traced graph, for arguments of certain types.

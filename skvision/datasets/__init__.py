@@ -6,11 +6,7 @@ import sys
 from skvision.datasets._adapters import as_Xy
 from skvision.datasets._digits import load_digits_images
 from skvision.datasets._emnist import fetch_emnist
-from skvision.datasets._fetchers import (
-    fetch_cifar10,
-    fetch_fashion_mnist,
-    fetch_mnist,
-)
+from skvision.datasets._fetchers import fetch_cifar10, fetch_fashion_mnist, fetch_mnist
 from skvision.datasets._folder import load_image_folder
 from skvision.datasets._torchvision import get_data_home
 from skvision.images._sequence import ImageSequence
@@ -29,9 +25,8 @@ __all__ = [
 
 # Pickles of before know what lies in `images` by now as modules of this package.
 for _name in (
-    *("_cache", "_layout", "_maps", "_names", "_readers", "_sequence", "_steps"),
-    *("_transforms", "_vision"),
+    *("cache", "layout", "maps", "names", "readers", "sequence", "steps"),
+    *("transforms", "vision"),
 ):
-    sys.modules[f"{__name__}.{_name}"] = importlib.import_module(
-        f"skvision.images.{_name}"
-    )
+    _module = importlib.import_module(f"skvision.images._{_name}")
+    sys.modules[f"{__name__}._{_name}"] = _module

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import resample
+from sklearn.utils import Bunch, resample
 
 from skvision._compat import Interval, RealNotInt
 from skvision._warnings import warn
@@ -23,6 +23,23 @@ CHOICE_CONSTRAINTS = {
     "random_state": ["random_state"],
     "return_X_y": ["boolean"],
 }
+
+
+def chosen(
+    found: tuple[np.ndarray, np.ndarray, dict[int, str]],
+    descr: str,
+    classes: Any,
+    n_samples: Any,
+    random_state: Any,
+    return_X_y: bool,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """Return what a fetcher does, of all images, labels and names of classes."""
+    data, target, names = found
+    rows, target, target_names = choose(target, names, classes, n_samples, random_state)
+    data = np.ascontiguousarray(data[rows])
+    if return_X_y:
+        return data, target
+    return Bunch(data=data, target=target, target_names=target_names, DESCR=descr)
 
 
 def choose(
@@ -56,10 +73,10 @@ def choose(
     target_names : ndarray of str
         In the order of the labels; with absent ones, in that of the alphabet.
     """
-    chosen: list[int | str] = sorted(names)
+    keys: list[int | str] = sorted(names)
     if classes is not None:
-        chosen = _chosen(classes, names, absent)
-    labels = np.array([key if key in names else -1 for key in chosen])
+        keys = _keys(classes, names, absent)
+    labels = np.array([key if key in names else -1 for key in keys])
     rows = np.flatnonzero(np.isin(target, labels[labels >= 0]))
     if n_samples is not None:
         if n_samples > len(rows):
@@ -79,11 +96,11 @@ def choose(
         rows.sort()
     order = np.argsort(labels)
     codes = order[np.searchsorted(labels, target[rows], sorter=order)]
-    target_names = np.array([names.get(key, key) for key in chosen])  # type: ignore
+    target_names = np.array([names.get(key, key) for key in keys])  # type: ignore
     return rows, codes.astype(np.int64), target_names
 
 
-def _chosen(classes: Any, names: dict[int, str], absent: bool) -> list[int | str]:
+def _keys(classes: Any, names: dict[int, str], absent: bool) -> list[int | str]:
     """Return the labels of classes in their order, and the names of absent ones."""
     known: dict[Any, int] = {label: label for label in names}
     known |= {name: label for label, name in names.items()}

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
 from skvision._compat import validate_params
-from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
+from skvision.datasets._base import CHOICE_CONSTRAINTS, chosen
 
 
 @validate_params(CHOICE_CONSTRAINTS, prefer_skip_nested_validation=True)
@@ -89,16 +89,11 @@ def load_digits_images(
     (array([0, 1, 0, 1, 0]), array(['3', '8'], dtype='<U1'))
     """
     digits = load_digits()
-    target = digits.target.astype(np.int64)
+    data = np.round(digits.images * (255 / 16)).astype(np.uint8)
     names = {label: str(label) for label in range(10)}
-    rows, target, target_names = choose(target, names, classes, n_samples, random_state)
-    data = np.round(digits.images[rows] * (255 / 16)).astype(np.uint8)
-    if return_X_y:
-        return data, target
-    return Bunch(
-        data=data,
-        target=target,
-        target_names=target_names,
-        DESCR="Images of 8 x 8 pixels, with the grey values 0 to 16 spread over 0 to "
-        f"255, from the following data set.\n\n{digits.DESCR}",
+    descr = (
+        "Images of 8 x 8 pixels, with the grey values 0 to 16 spread over 0 to 255, "
+        f"from the following data set.\n\n{digits.DESCR}"
     )
+    found = data, digits.target.astype(np.int64), names
+    return chosen(found, descr, classes, n_samples, random_state, return_X_y)

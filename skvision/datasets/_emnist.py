@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skvision._compat import StrOptions, validate_params
-from skvision.datasets._fetchers import CONSTRAINTS, fetch
+from skvision.datasets._base import chosen
+from skvision.datasets._fetchers import CONSTRAINTS
+from skvision.datasets._torchvision import read_torchvision
 
 
 @validate_params(
@@ -133,16 +135,11 @@ def fetch_emnist(
     >>> np.unique(emnist.target), emnist.target_names  # doctest: +SKIP
     (array([1, 2]), array(['a', 'b'], dtype='<U1'))
     """
-    return fetch(
-        "EMNIST",
-        f"EMNIST, split {split}: grey images of 28 x 28 pixels of handwritten digits "
-        "and letters. https://arxiv.org/abs/1702.05373",
-        data_home,
-        subset,
-        classes,
-        n_samples,
-        random_state,
-        return_X_y,
-        download_if_missing,
-        split=split,
+    found = read_torchvision(
+        "EMNIST", data_home, subset, download_if_missing, split=split
     )
+    descr = (
+        f"EMNIST, split {split}: grey images of 28 x 28 pixels of handwritten digits "
+        "and letters. https://arxiv.org/abs/1702.05373"
+    )
+    return chosen(found, descr, classes, n_samples, random_state, return_X_y)

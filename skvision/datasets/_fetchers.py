@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skvision._compat import StrOptions, validate_params
-from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
+from skvision.datasets._base import CHOICE_CONSTRAINTS, chosen
 from skvision.datasets._torchvision import read_torchvision
 
 CONSTRAINTS = {
@@ -18,28 +18,6 @@ CONSTRAINTS = {
     "download_if_missing": ["boolean"],
     **CHOICE_CONSTRAINTS,
 }
-
-
-def fetch(
-    name: str,
-    descr: str,
-    data_home: str | os.PathLike[str] | None,
-    subset: str,
-    classes: ArrayLike | None,
-    n_samples: int | float | None,
-    random_state: int | np.random.RandomState | None,
-    return_X_y: bool,
-    download_if_missing: bool,
-    **split: str,
-) -> Bunch | tuple[np.ndarray, np.ndarray]:
-    data, target, names = read_torchvision(
-        name, data_home, subset, download_if_missing, **split
-    )
-    rows, target, target_names = choose(target, names, classes, n_samples, random_state)
-    data = np.ascontiguousarray(data[rows])
-    if return_X_y:
-        return data, target
-    return Bunch(data=data, target=target, target_names=target_names, DESCR=descr)
 
 
 @validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
@@ -139,18 +117,12 @@ def fetch_mnist(
     >>> X.shape, X.dtype  # doctest: +SKIP
     ((60000, 28, 28), dtype('uint8'))
     """
-    return fetch(
-        "MNIST",
+    found = read_torchvision("MNIST", data_home, subset, download_if_missing)
+    descr = (
         "MNIST: grey images of 28 x 28 pixels of handwritten digits; 60000 for "
-        "training, 10000 for testing. http://yann.lecun.com/exdb/mnist/",
-        data_home,
-        subset,
-        classes,
-        n_samples,
-        random_state,
-        return_X_y,
-        download_if_missing,
+        "training, 10000 for testing. http://yann.lecun.com/exdb/mnist/"
     )
+    return chosen(found, descr, classes, n_samples, random_state, return_X_y)
 
 
 @validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
@@ -252,18 +224,12 @@ def fetch_fashion_mnist(
     >>> np.unique(shoes.target, return_counts=True)  # doctest: +SKIP
     (array([0, 1, 2]), array([200, 200, 200]))
     """
-    return fetch(
-        "FashionMNIST",
+    found = read_torchvision("FashionMNIST", data_home, subset, download_if_missing)
+    descr = (
         "Fashion-MNIST: grey images of 28 x 28 pixels of ten kinds of clothes; 60000 "
-        "for training, 10000 for testing. https://arxiv.org/abs/1708.07747",
-        data_home,
-        subset,
-        classes,
-        n_samples,
-        random_state,
-        return_X_y,
-        download_if_missing,
+        "for training, 10000 for testing. https://arxiv.org/abs/1708.07747"
     )
+    return chosen(found, descr, classes, n_samples, random_state, return_X_y)
 
 
 @validate_params(CONSTRAINTS, prefer_skip_nested_validation=True)
@@ -367,15 +333,9 @@ def fetch_cifar10(
     >>> pets.data.shape  # doctest: +SKIP
     (2000, 32, 32, 3)
     """
-    return fetch(
-        "CIFAR10",
+    found = read_torchvision("CIFAR10", data_home, subset, download_if_missing)
+    descr = (
         "CIFAR-10: colour images of 32 x 32 pixels of animals and vehicles; 50000 for "
-        "training, 10000 for testing. https://www.cs.toronto.edu/~kriz/cifar.html",
-        data_home,
-        subset,
-        classes,
-        n_samples,
-        random_state,
-        return_X_y,
-        download_if_missing,
+        "training, 10000 for testing. https://www.cs.toronto.edu/~kriz/cifar.html"
     )
+    return chosen(found, descr, classes, n_samples, random_state, return_X_y)

@@ -66,11 +66,8 @@ def top_k_scorer(k: int) -> Callable[..., float]:
     True
     """
     k = int(k)
-    scorer = _ProbabilityScorer(
-        partial(_top_k_accuracy, k=k), 1, f"top_{k}_accuracy", f"top_k_scorer({k})"
-    )
-    scorer.made_by = _TOP_K, {"k": k}
-    return scorer
+    metric = partial(_top_k_accuracy, k=k)
+    return _ProbabilityScorer(metric, 1, f"top_{k}_accuracy", _TOP_K, k=k)
 
 
 def cross_entropy_scorer() -> Callable[..., float]:
@@ -108,11 +105,8 @@ def cross_entropy_scorer() -> Callable[..., float]:
     >>> bool(net.history[-1, "train_neg_cross_entropy"] > -1)
     True
     """
-    scorer = _ProbabilityScorer(
-        partial(_cross_entropy), -1, "neg_cross_entropy", "cross_entropy_scorer()"
-    )
-    scorer.made_by = _CROSS_ENTROPY, {}
-    return scorer
+    metric = partial(_cross_entropy)
+    return _ProbabilityScorer(metric, -1, "neg_cross_entropy", _CROSS_ENTROPY)
 
 
 class _ProbabilityScorer(BaseScorer):
@@ -122,15 +116,15 @@ class _ProbabilityScorer(BaseScorer):
     scorers of a call, and weights of rows reach it.
     """
 
-    #: For saved estimators: a name, and the parameters of what goes by it.
-    made_by: tuple[str, dict[str, Any]]
-
     def __init__(
-        self, metric: Callable[..., float], sign: int, name: str, shown: str
+        self, metric: Any, sign: int, name: str, maker: str, **params: Any
     ) -> None:
         metric.__name__ = name  # By which it is recorded in a history.
         super().__init__(metric, sign, {}, "predict_proba")
-        self._shown = shown
+        given = ", ".join(map(str, params.values()))
+        self._shown = f"{maker.rpartition('.')[2]}({given})"
+        #: For saved estimators: a name, and the parameters of what goes by it.
+        self.made_by = maker, params
 
     def __repr__(self) -> str:
         return self._shown
