@@ -16,7 +16,8 @@ import reprlib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from numbers import Number
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +31,9 @@ from skvision._identity import fingerprint
 from skvision._warnings import warn
 from skvision.estimators._parameters import check_names
 from skvision.networks import EncoderClassifier, get_network
+from skvision.networks._layers import noting_outputs
 from skvision.networks._transfer import (
-    encoder_names,
     frozen_names,
-    load_pretrained,
     split_groups,
 )
 from skvision.persistence._pickles import moved_parts
@@ -203,23 +203,6 @@ def with_channels_first(images: torch.Tensor) -> torch.Tensor:
     return images.contiguous()
 
 
-@contextlib.contextmanager
-def noting_outputs(network: nn.Module) -> Iterator[list[int]]:
-    """Collect the sizes of the layers' outputs for one image of two."""
-    sizes = [0]
-
-    def note(layer: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            sizes.append(output.numel() // 2)
-
-    handles = [layer.register_forward_hook(note) for layer in network.modules()]
-    try:
-        yield sizes
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def probe_network(
     network: nn.Module,
     input_shape: tuple[int, ...],
@@ -291,17 +274,6 @@ def probe_network(
     return output_kind(output), max(sizes)
 
 
-class Tried(NamedTuple):
-    """What is seen of a network when it is tried."""
-
-    #: What it returns: "logits", "Softmax" or "LogSoftmax".
-    kind: str
-    #: In the largest output of a layer, for one image.
-    n_values: int
-    #: Whether its images are to lie in memory pixel by pixel.
-    channels_last: bool
-
-
 def try_network(
     network: nn.Module,
     input_shape: tuple[int, ...],
@@ -310,7 +282,7 @@ def try_network(
     memory_format: str,
     on_cpu: bool,
     amp: bool,
-) -> Tried:
+) -> tuple[str, int, bool]:
     """Try a network before training, and choose how its images lie in memory.
 
     Parameters
@@ -324,6 +296,14 @@ def try_network(
         As the estimators' parameter.
     on_cpu, amp : bool
         Where and how it is going to be trained.
+
+    Returns
+    -------
+    kind : {"logits", "Softmax", "LogSoftmax"}
+    n_values : int
+        In the largest output of a layer, for one image.
+    channels_last : bool
+        Whether its images are to lie in memory pixel by pixel.
 
     Raises
     ------
@@ -344,16 +324,7 @@ def try_network(
         # Such as of view() after a convolution.
         last = False
         kind, n_values = probe_network(network, input_shape, n_outputs)
-    return Tried(kind, n_values, last)
-
-
-def begin_with(network: nn.Module, pretrained: Any, mix: float) -> set[str]:
-    """Give a network the weights that it begins with; return names of trained ones."""
-    if pretrained is not None:
-        return load_pretrained(network, pretrained, mix)
-    # A network that says what its images should be has been trained on such.
-    spec = getattr(network, "input_spec", None)
-    return set() if spec is None else encoder_names(network)
+    return kind, n_values, last
 
 
 def encoder_and_head(pretrained: Any) -> Callable[..., nn.Module]:
@@ -542,7 +513,12 @@ def try_loss(net: Any, data: Any) -> None:
                 warnings.filterwarnings("error", "Using a target size")
                 loss = net._loss(outputs, target, images, weight, training=True)
         except (IndexError, RuntimeError, TypeError, ValueError, UserWarning) as error:
-            raise ValueError(_misfit(net, outputs, target, error)) from error
+            first = outputs[0] if isinstance(outputs, tuple) else outputs
+            raise ValueError(
+                f"The criterion {_criterion_shown(net)} cannot take outputs of shape "
+                f"{tuple(first.shape)} and targets of shape {tuple(target.shape)}: "
+                f"{error} Choose another criterion, or other criterion__* parameters."
+            ) from error
     if loss.ndim:
         raise ValueError(
             f"The criterion {_criterion_shown(net)} returned {tuple(loss.shape)} "
@@ -560,15 +536,6 @@ def _on_trial(net: Any) -> Any:
     trial.history_.new_epoch()
     trial.history_.new_batch()
     return trial
-
-
-def _misfit(net: Any, outputs: Any, target: torch.Tensor, error: Exception) -> str:
-    first = outputs[0] if isinstance(outputs, tuple) else outputs
-    return (
-        f"The criterion {_criterion_shown(net)} cannot take outputs of shape "
-        f"{tuple(first.shape)} and targets of shape {tuple(target.shape)}: {error} "
-        "Choose another criterion, or other criterion__* parameters."
-    )
 
 
 def _criterion_shown(net: Any) -> str:
@@ -682,16 +649,8 @@ _OPTIMIZER = ("optimizer", "lr", "pretrained_lr_mult")
 _CALLBACKS = ("callbacks", "early_stopping", "n_iter_no_change", "epoch_scoring")
 #: All others are looked at whenever they are needed.
 _TRACKED = {
-    *_BUILT,
-    *_WEIGHTS,
-    *_OPTIMIZER,
-    *_CALLBACKS,
-    "compile",
-    "criterion",
-    "device",
-    "freeze",
-    "memory_format",
-    "random_state",
+    *(*_BUILT, *_WEIGHTS, *_OPTIMIZER, *_CALLBACKS),
+    *("compile", "criterion", "device", "freeze", "memory_format", "random_state"),
 }
 
 
@@ -913,13 +872,8 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, (torch.Tensor, np.ndarray)):
-        same = type(one) is type(other) and one.shape == other.shape
-        return same and bool((one == other).all())
-    if type(one) is not type(other):
-        return isinstance(one, (int, float)) and bool(one == other)
-    if isinstance(one, (bool, int, float, str)):
-        return one == other
+    if isinstance(one, Number) and isinstance(other, Number):
+        return bool(one == other)
     try:
         return fingerprint(one) == fingerprint(other)
     except Exception:

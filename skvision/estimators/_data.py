@@ -146,9 +146,13 @@ class DataMixin:
             _check_range(opened.images)
         if reset:
             schema = opened.schema
-            self.image_shape_, self._flat = schema.shape, schema.flat
-            self.n_features_in_ = math.prod(schema.shape)
-            self._layout, self._pixel_dtype = schema.layout, schema.dtype
+            vars(self).update(
+                image_shape_=schema.shape,
+                n_features_in_=math.prod(schema.shape),
+                _flat=schema.flat,
+                _layout=schema.layout,
+                _pixel_dtype=schema.dtype,
+            )
         return opened
 
     @property
@@ -468,8 +472,7 @@ class PixelsMixin:
         self._check_against_weights(low, high)
         self._check_against_pair(low, high)
         self._check_size(low, high)
-        self.pixel_range_ = tuple(map(float, limits))
-        self._scaling_known = True
+        vars(self).update(pixel_range_=tuple(map(float, limits)), _scaling_known=True)
         return all_read
 
     def _check_against_weights(self, low, high):

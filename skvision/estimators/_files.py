@@ -26,11 +26,12 @@ from skvision.estimators._builder import (
     build_network,
     check_autoencoder,
     network_shape,
-    noting_outputs,
     resolve_device,
 )
+from skvision.estimators._parameters import check_settings
 from skvision.exceptions import FormatError
 from skvision.networks import get_network
+from skvision.networks._layers import noting_outputs
 from skvision.networks._weights import check_file, check_weights, state_of
 from skvision.persistence._format import read_sized, write_file
 from skvision.persistence._limits import (
@@ -165,6 +166,8 @@ class FilesMixin:
 
     def __setstate__(self, state):
         state = from_pickle(state, type(self).__name__)
+        # Older releases kept the parameters prefix__name apart.
+        state |= state.pop("_prefixed", {})
         vars(self).update({**self._new_parameters(state), **state})
         if self.initialized_ and "_made_with" not in state:
             # Written by an older release.
@@ -678,7 +681,7 @@ def _check_settings(settings: Mapping[str, Any]) -> torch.device:
     # What the caller gives is none of the file's faults; any estimator tells.
     net = _own_classes["ImageClassifier"](**settings)
     net._validate_params()
-    net._check_parameters()
+    check_settings(net)
     return resolve_device(net.device)
 
 
@@ -718,7 +721,7 @@ class _Reader:
             )
         net: Any = kind(**{**params, **settings})
         net._validate_params()
-        net._check_parameters()
+        check_settings(net)
         facts = check_facts(kind_of(net), tree["facts"])
         net._set_facts(facts)
         net.device_ = self.device
@@ -740,7 +743,7 @@ class _Reader:
         for name, value in later.items():
             setattr(net, name, value)
         net._validate_params()
-        net._check_parameters()
+        check_settings(net)
         return net
 
     def kind(self, name: str) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +22,6 @@ from skvision._warnings import warn
 from skvision.estimators._builder import (
     Beginning,
     ChangesMixin,
-    begin_with,
     build_criterion,
     build_network,
     build_optimizer,
@@ -44,12 +42,16 @@ from skvision.estimators._parameters import (
     ParametersMixin,
     check_names,
     check_order,
-    check_policy,
+    check_settings,
     nearest,
 )
 from skvision.estimators._run import StopTraining, TrainingRun
 from skvision.images._open import labels_by_name
-from skvision.networks._transfer import train_unfrozen
+from skvision.networks._transfer import (
+    encoder_names,
+    load_pretrained,
+    train_unfrozen,
+)
 from skvision.persistence._checkpoints import Checkpoint
 from skvision.persistence._fit_names import IRRELEVANT
 from skvision.preprocessing._augment import (
@@ -78,7 +80,6 @@ from skvision.training._users_callbacks import (
     check_monitors,
     check_scorers,
     ends_training,
-    is_callback,
     named_scorers,
 )
 
@@ -194,7 +195,7 @@ class ImageNet(
     def _begin_fit(self, X, y, sample_weight, *, partial=False, classes=None):
         """Return a training whose rows are checked and whose network is ready."""
         with self._unchanged_on_error():
-            self._check_parameters()
+            check_settings(self)
             goes_on = self.initialized_ and (partial or self.warm_start)
             changed = self._checked_changes() if goes_on else None
             if not goes_on:
@@ -224,7 +225,7 @@ class ImageNet(
                 "image_shape=(channels, height, width)."
             )
         checkpoint = None
-        if not goes_on:
+        if not goes_on and self.checkpoint is not None:
             # Classes that are announced beforehand are not all in y.
             facts = self._facts(), getattr(self, "classes_", None)
             checkpoint = Checkpoint.of(self, data, facts)
@@ -264,8 +265,7 @@ class ImageNet(
 
     def _start_randomness(self, seed):
         self._seed = seed
-        self._generator = torch.Generator()
-        self._generator.manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)
 
     def _has_facts(self):
         return hasattr(self, "n_features_in_")
@@ -283,10 +283,6 @@ class ImageNet(
             if drawn is not None:
                 self._generator.set_state(drawn)
             raise
-
-    def _check_parameters(self):
-        """Check what parameters say together."""
-        _check_settings(self)
 
     # --------------------------------------------------- skorch's hooks that build
 
@@ -334,13 +330,11 @@ class ImageNet(
 
     def initialize_callbacks(self):
         # The user's instances stay as they are; callbacks_ holds those that ran.
-        given = self.callbacks, self._prefixed
+        own = vars(self)
+        given = {k: v for k, v in own.items() if k.split("__")[0] == "callbacks"}
         copies = CallbackCopies()
-        self.callbacks = copies.of(list(self.callbacks or []))
-        self._prefixed = {
-            key: copies.of(value) if key.startswith("callbacks__") else value
-            for key, value in self._prefixed.items()
-        }
+        own["callbacks"] = list(self.callbacks or [])
+        own.update({key: copies.of(own[key]) for key in given})
         try:
             names = [name for name, *_ in self._uniquely_named_callbacks()]
             for key in self.get_params_for("callbacks"):
@@ -351,7 +345,7 @@ class ImageNet(
                     )
             return super().initialize_callbacks()
         finally:
-            self.callbacks, self._prefixed = given
+            own.update(given)
 
     def get_default_callbacks(self):
         callbacks = dict(super().get_default_callbacks())
@@ -379,7 +373,7 @@ class ImageNet(
                 self.initialize_module()
             self._take_over(own=own)
             for name in self._modules:
-                part = getattr(self, name + "_").to(resolve_device(self.device))
+                part = getattr(self, name + "_").to(self.device_)
                 setattr(self, name + "_", self.torch_compile(part, name=name))
         return self
 
@@ -420,9 +414,12 @@ class ImageNet(
                 self.network_shape_ = network_shape(shape, spec)
                 flat = (math.prod(shape),)
                 self._try(network, flat if self._flat else self.network_shape_)
-            self._pretrained_names = begin_with(
-                network, self.pretrained, self.pretrained_mix
-            )
+            if self.pretrained is not None:
+                trained = load_pretrained(network, self.pretrained, self.pretrained_mix)
+            else:
+                # What says how its images should be has been trained on such.
+                trained = set() if spec is None else encoder_names(network)
+            self._pretrained_names = trained
         self._freeze(network)
         self.module_ = network
         scaling = self._known_scaling(spec)
@@ -438,7 +435,7 @@ class ImageNet(
 
     def _try(self, network, shape):
         """Try a network on images of a shape, and note what is seen."""
-        self._output_kind, self._n_values, self._channels_last = try_network(
+        seen = try_network(
             network,
             shape,
             self._facts().get("n_outputs"),
@@ -446,6 +443,8 @@ class ImageNet(
             on_cpu=self.device_.type == "cpu",
             amp=self.amp,
         )
+        names = ("_output_kind", "_n_values", "_channels_last")
+        vars(self).update(zip(names, seen, strict=True))
 
     def _initialize_for(self, split):
         """Build all parts, of settings of callbacks too, and check that they fit."""
@@ -476,13 +475,10 @@ class ImageNet(
 
     def _facts(self):
         """Return what is known of image shape and outputs."""
-        facts = {}
-        if self.image_shape is not None:
-            facts["image_shape"] = tuple(self.image_shape)
-        for name in ("image_shape", "n_outputs"):
-            if hasattr(self, name + "_"):
-                facts[name] = getattr(self, name + "_")
-        return facts
+        shape = getattr(self, "image_shape_", self.image_shape)
+        facts = {"image_shape": None if shape is None else tuple(shape)}
+        facts["n_outputs"] = getattr(self, "n_outputs_", None)
+        return {name: fact for name, fact in facts.items() if fact is not None}
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
         if self.compile and name == "module":
@@ -783,7 +779,6 @@ class ImageNet(
             return self._response() or identity
         return NONLINEARITIES[chosen]
 
-    @looking
     def _raw_predict(self, X, nonlinearity=None):
         """Return the network's outputs for X, made predictions of: (n, n_outputs)."""
         self.check_is_fitted()
@@ -890,61 +885,6 @@ def _detached(y_pred):
     if isinstance(y_pred, tuple):
         return tuple(_detached(part) for part in y_pred)
     return y_pred.detach() if isinstance(y_pred, torch.Tensor) else y_pred
-
-
-def _check_settings(net: Any) -> None:
-    """Check parameters that more than their types decide about.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is wrong, or contradicts another one.
-    """
-    _check_contradictions(net)
-    shape = net.image_shape
-    if shape is not None and not (
-        len(shape) == 3 and all(isinstance(n, Integral) and int(n) > 0 for n in shape)
-    ):
-        raise ValueError(
-            f"image_shape={shape!r} should be three positive ints, (channels, height, "
-            "width)."
-        )
-    for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
-        if not isinstance(pattern, str):
-            raise TypeError(
-                f"freeze={net.freeze!r} should be 'encoder', 'backbone' or patterns of "
-                "parameter names."
-            )
-    for name in ("augment", "noise"):
-        check_transforms(getattr(net, name, None), name)
-    for callback in () if net.callbacks in (None, "disable") else net.callbacks:
-        one = callback[1] if isinstance(callback, tuple) else callback
-        if not is_callback(one):
-            raise TypeError(
-                f"callbacks should hold skorch's callbacks, or pairs of a name and a "
-                f"callback; got {callback!r}. What is to be one of them needs the "
-                "methods of skorch.callbacks.Callback."
-            )
-        check_policy(one)
-
-
-def _check_contradictions(net: Any) -> None:
-    """Raise an error if two parameters exclude each other."""
-    if net.amp and net.dtype == "float64":
-        raise ValueError(
-            "amp=True computes in bfloat16, dtype='float64' in float64; set one of "
-            "them."
-        )
-    if net.early_stopping and net.train_split:
-        raise ValueError(
-            "early_stopping=True holds out validation_fraction of the rows by "
-            "itself; set either early_stopping or train_split, not both."
-        )
-    if net.early_stopping and net.callbacks == "disable":
-        raise ValueError(
-            "early_stopping=True works by a callback; callbacks='disable' "
-            "contradicts it."
-        )
 
 
 def _check_batches(net: Any, loader: Any) -> None:

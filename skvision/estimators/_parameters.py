@@ -11,14 +11,13 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import LRScheduler
 from skorch.callbacks import lr_scheduler as skorchs
-from skorch.utils import params_for
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -28,10 +27,12 @@ from skvision._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
+from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
 from skvision.training._optimizers import group_setting, set_groups
 from skvision.training._turns import looking
+from skvision.training._users_callbacks import is_callback
 
 #: Parameters in the order in which people need them, by what they are about.
 GROUPS = {
@@ -271,10 +272,6 @@ class ParametersMixin:
     _made_with: dict[str, Any]
     _beginning: Any
 
-    # Parameters prefix__name; they are no names of the constructor's signature, and
-    # scikit-learn allows no other attributes in a new estimator.
-    _prefixed: dict[str, Any] = {}
-
     def __init__(
         self,
         module: Any = "auto",
@@ -314,25 +311,16 @@ class ParametersMixin:
     ) -> None:
         self._store_params(locals())
 
-    def __getattr__(self, name: str) -> Any:
-        # Called only for what is no ordinary attribute.
-        if name in self._prefixed:
-            return self._prefixed[name]
-        # Raises, and of a property that raised gives the message of its own.
-        return object.__getattribute__(self, name)
+    if TYPE_CHECKING:  # Parameters are attributes that nothing else tells of.
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "__" in name and _is_prefixed(name):
-            # A new dictionary, since copies of the estimator share the old one.
-            name, value = "_prefixed", self._prefixed | {name: value}
         if name.endswith("_"):
             super().__setattr__(name, value)
         else:
             # skorch would take a parameter's module for one that it has to train.
             object.__setattr__(self, name, value)
-
-    def _get_params_for(self, prefix: str) -> dict[str, Any]:
-        return params_for(prefix, self._prefixed)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -372,7 +360,8 @@ class ParametersMixin:
         return sorted(p.name for p in parameters if p.kind not in _VARIABLE)
 
     def _get_param_names(self) -> list[str]:
-        return sorted({*self._own_names(), *self._prefixed})
+        prefixed = (n for n in vars(self) if "__" in n and _is_prefixed(n))
+        return sorted({*self._own_names(), *prefixed})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get parameters, double-underscore ones that were set among them.
@@ -419,20 +408,18 @@ class ParametersMixin:
             If a name is unknown; the message suggests the nearest.
         """
         own = set(self._own_names())
-        plain = {
+        # Of what is not skorch's, such as the parameters of an estimator.
+        nested = {
             name: value
             for name, value in params.items()
-            if name in own or name.split("__")[0] in PREFIXES
+            if name not in own and name.split("__")[0] in own.difference(PREFIXES)
         }
+        plain = {name: params[name] for name in params if name not in nested}
         self._check_new_names(plain.keys() - own, ValueError)
-        rest = params.keys() - plain.keys()
-        self._check_new_names(
-            (name for name in rest if name.split("__")[0] not in own), ValueError
-        )
         for name, value in plain.items():
             setattr(self, name, value)
-        if rest:
-            BaseEstimator.set_params(self, **{name: params[name] for name in rest})
+        if nested:
+            BaseEstimator.set_params(self, **nested)
         if "optimizer" not in params and getattr(self, "optimizer_", None) is not None:
             self._set_groups(plain)
         if self._beginning is not None:
@@ -446,11 +433,9 @@ class ParametersMixin:
         for name in sorted(params, key=lambda name: "param_groups__" in name):
             value, place = params[name], places[name]
             # What no optimizer takes is told of by the next fit.
-            if (
-                value is not None
-                and place
-                and set_groups(self.optimizer_, *place, value)
-            ):
+            if value is None or place is None:
+                continue
+            if set_groups(self.optimizer_, *place, value):
                 self._made_with = self._made_with | {name: value}
 
     def _validate_params(self) -> None:
@@ -654,7 +639,57 @@ def _is_prefixed(name: str) -> bool:
     return prefix in PREFIXES and rest != ""
 
 
-def check_policy(callback: Any) -> None:
+def check_settings(net: Any) -> None:
+    """Check parameters that more than their types decide about.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is wrong, or contradicts another one.
+    """
+    if net.amp and net.dtype == "float64":
+        raise ValueError(
+            "amp=True computes in bfloat16, dtype='float64' in float64; set one of "
+            "them."
+        )
+    if net.early_stopping and net.train_split:
+        raise ValueError(
+            "early_stopping=True holds out validation_fraction of the rows by "
+            "itself; set either early_stopping or train_split, not both."
+        )
+    if net.early_stopping and net.callbacks == "disable":
+        raise ValueError(
+            "early_stopping=True works by a callback; callbacks='disable' "
+            "contradicts it."
+        )
+    shape = net.image_shape
+    if shape is not None and not (
+        len(shape) == 3 and all(isinstance(n, Integral) and int(n) > 0 for n in shape)
+    ):
+        raise ValueError(
+            f"image_shape={shape!r} should be three positive ints, (channels, height, "
+            "width)."
+        )
+    for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"freeze={net.freeze!r} should be 'encoder', 'backbone' or patterns of "
+                "parameter names."
+            )
+    for name in ("augment", "noise"):
+        check_transforms(getattr(net, name, None), name)
+    for callback in () if net.callbacks in (None, "disable") else net.callbacks:
+        one = callback[1] if isinstance(callback, tuple) else callback
+        if not is_callback(one):
+            raise TypeError(
+                f"callbacks should hold skorch's callbacks, or pairs of a name and a "
+                f"callback; got {callback!r}. What is to be one of them needs the "
+                "methods of skorch.callbacks.Callback."
+            )
+        _check_policy(one)
+
+
+def _check_policy(callback: Any) -> None:
     """Check that a schedule's kind is known, if it is given by name.
 
     Raises

@@ -1,9 +1,10 @@
-"""What the networks share: checks, layers by name, initial weights."""
+"""What networks share: checks, layers by name, initial weights, sizes of outputs."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -162,3 +163,20 @@ def initialize_weights(network: nn.Module, weight_init: str | None) -> None:
             _WEIGHT_INITS[weight_init](layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+@contextlib.contextmanager
+def noting_outputs(network: nn.Module) -> Iterator[list[int]]:
+    """Collect the sizes of the layers' outputs for one image of two."""
+    sizes = [0]
+
+    def note(layer: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            sizes.append(output.numel() // 2)
+
+    handles = [layer.register_forward_hook(note) for layer in network.modules()]
+    try:
+        yield sizes
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -53,7 +53,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, net: Any, data: Any, facts: Any) -> Checkpoint | None:
-        """Return the checkpoint of an estimator's fit to rows, None if it has none.
+        """Return the checkpoint of a fit, None if nothing tells the fit from others.
 
         Parameters
         ----------
@@ -68,8 +68,6 @@ class Checkpoint:
         FormatError
             If the file is damaged, or that of another fit.
         """
-        if net.checkpoint is None:
-            return None
         try:
             fit = name_of_fit(net, data, facts)
         except Unidentified as error:

@@ -224,12 +224,17 @@ def shown(value: Any) -> str:
 # ------------------------------------------------------------------- the values
 
 
-def _none_or(check: _Check) -> _Check:
-    return lambda value, trusted: value is None or check(value, trusted)
+def _any_of(*checks: _Check) -> _Check:
+    return lambda value, trusted: any(check(value, trusted) for check in checks)
 
 
 def _one_of(*values: str) -> _Check:
     return lambda value, trusted: isinstance(value, str) and value in values
+
+
+def _name_of(names: Collection[str]) -> _Check:
+    options = NameOptions(set(names))
+    return lambda value, trusted: options.is_satisfied_by(value)
 
 
 def _number(low: float, high: float) -> _Check:
@@ -240,25 +245,39 @@ def _integer(low: int, high: int) -> _Check:
     return lambda value, trusted: type(value) is int and low <= value <= high
 
 
-def _is_real(value: Any) -> bool:
-    # An int beyond the floats is a Real that isfinite cannot take.
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+def _class_of(base: type) -> _Check:
+    return lambda value, trusted: (
+        isinstance(value, Name) and is_harmless(value.name, base)
+    )
 
 
-def _is_finite(value: Any, trusted: Collection[str]) -> bool:
-    return _is_real(value)
+def _made_by(is_known: Callable[[str], bool]) -> _Check:
+    """Accept what is made of plain values by what has a name that is known."""
+    return lambda value, trusted: (
+        isinstance(value, Made)
+        and is_known(value.name)
+        and _is_plain(value.params, trusted)
+    )
 
 
-def _is_bool(value: Any, trusted: Collection[str]) -> bool:
-    return isinstance(value, bool)
+def _stands_for(name: str) -> _Check:
+    return lambda value, trusted: isinstance(value, Made) and value.name == name
 
 
-def _is_text(value: Any, trusted: Collection[str] = ()) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+def _dict_of(kind: type) -> _Check:
+    return lambda value, trusted: (
+        isinstance(value, Mapping)
+        and all(isinstance(item, kind) for item in value.values())
+    )
 
 
-def _is_trusted(value: Any, trusted: Collection[str]) -> bool:
-    return isinstance(value, Name) and value.name in trusted
+def _each(check: _Check, n: int) -> _Check:
+    """Accept a list of n values."""
+    return lambda value, trusted: (
+        isinstance(value, (list, tuple))
+        and len(value) == n
+        and all(check(item, trusted) for item in value)
+    )
 
 
 def _some(check: _Check, most: int = _MOST_ITEMS) -> _Check:
@@ -274,117 +293,54 @@ def _some(check: _Check, most: int = _MOST_ITEMS) -> _Check:
     return check_all
 
 
-def _is_module(value: Any, trusted: Collection[str]) -> bool:
-    if isinstance(value, str):
-        return _is_text(value) and (value == "auto" or _is_network(value))
-    if isinstance(value, Made):
-        return value.name == INSTANCE
-    return _is_layer(value) or _is_trusted(value, trusted)
+def _is_real(value: Any, trusted: Collection[str] = ()) -> bool:
+    # An int beyond the floats is a Real that isfinite cannot take.
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
-def _is_network(name: str) -> bool:
+def _is_none(value: Any, trusted: Collection[str]) -> bool:
+    return value is None
+
+
+def _is_bool(value: Any, trusted: Collection[str]) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any, trusted: Collection[str] = ()) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _is_trusted(value: Any, trusted: Collection[str]) -> bool:
+    return isinstance(value, Name) and value.name in trusted
+
+
+def _is_network(value: Any, trusted: Collection[str]) -> bool:
+    """Whether a value is the name of a network."""
+    if not _is_text(value):
+        return False
     try:
-        get_network(name)
+        return value == "auto" or get_network(value) is not None
     except ValueError:
         return False
-    return True
 
 
-def _is_layer(value: Any) -> bool:
+def _is_layer(value: Any, trusted: Collection[str] = ()) -> bool:
     # A single number can ask for a million layers of those that are left out.
     stacks = (nn.modules.rnn.__name__, nn.modules.transformer.__name__)
-    return _is_class(nn.Module, value) and not value.name.startswith(stacks)
+    is_module = _class_of(nn.Module)(value, trusted)
+    return is_module and not value.name.startswith(stacks)
 
 
-def _is_class(base: type, value: Any) -> bool:
-    return isinstance(value, Name) and is_harmless(value.name, base)
-
-
-def _is_criterion(value: Any, trusted: Collection[str]) -> bool:
+def _is_loss(value: Any, trusted: Collection[str]) -> bool:
     # Any module could stand there, of any size, before a single weight is compared.
-    losses = nn.modules.loss.__name__
-    known = _is_class(nn.Module, value) and value.name.rpartition(".")[0] == losses
-    return (
-        NameOptions(set(CRITERIA)).is_satisfied_by(value)
-        or known
-        or _is_trusted(value, trusted)
-    )
-
-
-def _is_optimizer(value: Any, trusted: Collection[str]) -> bool:
-    return (
-        NameOptions(set(OPTIMIZERS)).is_satisfied_by(value)
-        or _is_class(torch.optim.Optimizer, value)
-        or _is_trusted(value, trusted)
-    )
-
-
-def _is_normalize(value: Any, trusted: Collection[str]) -> bool:
-    if isinstance(value, str):
-        return value in ("channel", "range")
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == 2
-        and all(_some(_is_finite)(part, trusted) for part in value)
-    )
-
-
-def _is_shape(value: Any, trusted: Collection[str]) -> bool:
-    check = _integer(1, 2**31)
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == 3
-        and all(check(item, trusted) for item in value)
-    )
-
-
-def _is_transform(value: Any, trusted: Collection[str]) -> bool:
-    if isinstance(value, Made):
-        known = is_harmless(value.name, BatchTransform)
-        return known and _is_plain(value.params, trusted)
-    return value is None or _is_trusted(value, trusted)
-
-
-def _is_scorer(value: Any, trusted: Collection[str]) -> bool:
-    made = isinstance(value, Made) and value.name.startswith("skvision.metrics.")
-    return (
-        value is None
-        or _is_text(value)
-        or (made and _is_plain(value.params, trusted))
-        or _is_trusted(value, trusted)
-    )
+    is_module = _class_of(nn.Module)(value, trusted)
+    return is_module and value.name.rpartition(".")[0] == nn.modules.loss.__name__
 
 
 def _is_scoring(value: Any, trusted: Collection[str]) -> bool:
     if isinstance(value, Mapping):
         return all(map(_is_text, value)) and _is_scoring([*value.values()], trusted)
     return _some(_is_scorer, 100)(value, trusted)
-
-
-def _is_class_weight(value: Any, trusted: Collection[str]) -> bool:
-    if isinstance(value, Mapping):
-        return all(isinstance(weight, Real) for weight in value.values())
-    return isinstance(value, str) and value == "balanced"
-
-
-def _is_pretrained(value: Any, trusted: Collection[str]) -> bool:
-    if isinstance(value, Mapping):
-        return all(isinstance(item, torch.Tensor) for item in value.values())
-    return isinstance(value, Made) and value.name == ESTIMATOR
-
-
-def _is_generator(value: Any, trusted: Collection[str]) -> bool:
-    seed = _integer(0, 2**32 - 1)(value, trusted)
-    return seed or (isinstance(value, Made) and value.name == GENERATOR)
-
-
-def _is_nonlinearity(value: Any, trusted: Collection[str]) -> bool:
-    names = {"auto", *NONLINEARITIES}
-    return (isinstance(value, str) and value in names) or _is_trusted(value, trusted)
-
-
-def _is_switch(value: Any, trusted: Collection[str]) -> bool:
-    return isinstance(value, bool) or (isinstance(value, str) and value == "auto")
 
 
 def _is_plain(value: Any, trusted: Collection[str], depth: int = _DEEPEST) -> bool:
@@ -402,56 +358,66 @@ def _is_plain(value: Any, trusted: Collection[str], depth: int = _DEEPEST) -> bo
     return _is_real(value) and abs(value) < 2**53
 
 
-def _is_argument(value: Any, trusted: Collection[str]) -> bool:
-    """Whether a network of skvision or torch may be given a value."""
-    return _is_layer(value) or _is_trusted(value, trusted) or _is_plain(value, trusted)
-
-
-def _is_option(value: Any, trusted: Collection[str]) -> bool:
-    """Whether a loss or an optimizer may be given a value."""
-    return isinstance(value, (torch.Tensor, np.ndarray)) or _is_plain(value, trusted)
+def _is_array(value: Any, trusted: Collection[str]) -> bool:
+    return isinstance(value, (torch.Tensor, np.ndarray))
 
 
 _FRACTION = _number(0, 1)
 _POSITIVE = _integer(1, 2**31)
+_is_scorer = _any_of(
+    *(_is_none, _is_text, _is_trusted),
+    _made_by(lambda name: name.startswith("skvision.metrics.")),
+)
+_TRANSFORMS = _some(
+    _any_of(
+        *(_is_none, _is_trusted),
+        _made_by(lambda name: is_harmless(name, BatchTransform)),
+    ),
+    100,
+)
+_OPTION = _any_of(_is_array, _is_plain)
 
 #: What each parameter may be.
 ACCEPTED: dict[str, _Check] = {
-    "module": _is_module,
-    "criterion": _is_criterion,
-    "optimizer": _is_optimizer,
+    "module": _any_of(_is_network, _stands_for(INSTANCE), _is_layer, _is_trusted),
+    "criterion": _any_of(_name_of(CRITERIA), _is_loss, _is_trusted),
+    "optimizer": _any_of(
+        _name_of(OPTIMIZERS), _class_of(torch.optim.Optimizer), _is_trusted
+    ),
     "lr": _number(0, 1e9),
     "max_epochs": _integer(0, 2**31),
     "batch_size": _integer(-1, 2**31),
-    "normalize": _none_or(_is_normalize),
-    "normalize_target": _is_switch,
+    "normalize": _any_of(
+        _is_none, _one_of("channel", "range"), _each(_some(_is_real), 2)
+    ),
+    "normalize_target": _any_of(_is_bool, _one_of("auto")),
     "channels": _one_of("auto", "first", "last"),
-    "image_shape": _none_or(_is_shape),
-    "augment": _some(_is_transform, 100),
-    "noise": _some(_is_transform, 100),
+    "image_shape": _any_of(_is_none, _each(_POSITIVE, 3)),
+    "augment": _TRANSFORMS,
+    "noise": _TRANSFORMS,
     "reduction": _one_of("mean", "sum"),
-    "class_weight": _none_or(_is_class_weight),
+    "class_weight": _any_of(_is_none, _one_of("balanced"), _dict_of(Real)),
     "early_stopping": _is_bool,
     "validation_fraction": _FRACTION,
     "n_iter_no_change": _POSITIVE,
     "epoch_scoring": _is_scoring,
-    "pretrained": _none_or(_is_pretrained),
+    "pretrained": _any_of(_is_none, _dict_of(torch.Tensor), _stands_for(ESTIMATOR)),
     "pretrained_mix": _FRACTION,
     "pretrained_lr_mult": _number(0, 1e9),
-    "freeze": _none_or(_some(_is_text, 100)),
+    "freeze": _any_of(_is_none, _some(_is_text, 100)),
     "dtype": _one_of("float32", "float64"),
     "amp": _is_bool,
     "memory_format": _one_of("auto", "channels_last", "contiguous"),
-    "random_state": _none_or(_is_generator),
+    "random_state": _any_of(_is_none, _integer(0, 2**32 - 1), _stands_for(GENERATOR)),
     "warm_start": _is_bool,
-    "train_split": lambda value, trusted: (
-        value in (None, False) or _is_trusted(value, trusted)
+    "train_split": _any_of(lambda value, trusted: value in (None, False), _is_trusted),
+    "predict_nonlinearity": _any_of(
+        _is_none, _one_of("auto", *NONLINEARITIES), _is_trusted
     ),
-    "predict_nonlinearity": _none_or(_is_nonlinearity),
 }
 #: The same for what stands behind a prefix.
 ACCEPTED_PREFIXES: dict[str, _Check] = {
-    "module": _is_argument,
-    "criterion": _is_option,
-    "optimizer": _is_option,
+    "module": _any_of(_is_layer, _is_trusted, _is_plain),
+    "criterion": _OPTION,
+    "optimizer": _OPTION,
 }

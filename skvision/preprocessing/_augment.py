@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length
+from torch import Generator, Tensor
 
 from skvision._compat import StrOptions, validate_params
 from skvision._random import draw_seed, isolated_random_state
@@ -31,7 +32,7 @@ _N_CALLS = 16
 
 def check_transforms(
     augment: Any, name: str = "augment"
-) -> list[Callable[..., torch.Tensor]]:
+) -> list[Callable[..., Tensor]]:
     """Check transforms and return them as a list.
 
     Parameters
@@ -73,8 +74,8 @@ def check_transforms(
 
 
 def apply_transforms(
-    images: torch.Tensor, transforms: Any, generator: torch.Generator | None = None
-) -> torch.Tensor:
+    images: Tensor, transforms: Any, generator: Generator | None = None
+) -> Tensor:
     """Apply transforms to a batch of images, one after the other.
 
     Parameters
@@ -157,7 +158,7 @@ def clonable_transforms(value: Any) -> Any:
     return v2.Compose([value])
 
 
-def warn_of_transforms(images: torch.Tensor, augment: Any) -> None:
+def warn_of_transforms(images: Tensor, augment: Any) -> None:
     """Warn of transforms that make other images in training than in prediction.
 
     Parameters
@@ -202,9 +203,7 @@ def _parts(transforms: list[Any]) -> list[Any]:
     return parts
 
 
-def _always_gives(
-    result: torch.Tensor, images: torch.Tensor, transforms: list[Any]
-) -> bool:
+def _always_gives(result: Tensor, images: Tensor, transforms: list[Any]) -> bool:
     """Whether transforms change images, and in the same way each time."""
     return not torch.equal(result, images) and all(
         torch.equal(apply_transforms(images, transforms), result)
@@ -320,11 +319,9 @@ def expand(
     return result, None if y is None else np.concatenate([y] * (1 + len(blocks)))
 
 
-def _one_by_one(
-    images: torch.Tensor, transform: Callable[[torch.Tensor], Any]
-) -> torch.Tensor:
+def _one_by_one(images: Tensor, transform: Callable[[Tensor], Any]) -> Tensor:
     """Return images each transformed by itself, by a transform of one image."""
-    if not isinstance(images, torch.Tensor):
+    if not isinstance(images, Tensor):
         raise TypeError(
             "Transforms expect a torch.Tensor of shape (b, C, H, W); got "
             f"{type(images).__name__}."
@@ -332,7 +329,7 @@ def _one_by_one(
     # A transform may work in place; then it changes the clone.
     results = [transform(image) for image in images.clone()]
     for result in results:
-        if not isinstance(result, torch.Tensor) or not result.is_floating_point():
+        if not isinstance(result, Tensor) or not result.is_floating_point():
             kind = result.dtype if hasattr(result, "dtype") else type(result).__name__
             raise TypeError(
                 f"The transform {transform!r} must return a float tensor; got {kind}."
@@ -379,7 +376,7 @@ def _check_values(images: np.ndarray) -> None:
         )
 
 
-def _to_unit(images: np.ndarray) -> torch.Tensor:
+def _to_unit(images: np.ndarray) -> Tensor:
     """Return what transforms take: floats in [0, 1]."""
     batch = torch.from_numpy(images)
     if batch.dtype == torch.uint8:
@@ -387,7 +384,7 @@ def _to_unit(images: np.ndarray) -> torch.Tensor:
     return batch if batch.dtype == torch.float64 else batch.to(torch.float32)
 
 
-def _from_unit(batch: torch.Tensor, dtype: np.dtype) -> np.ndarray:
+def _from_unit(batch: Tensor, dtype: np.dtype) -> np.ndarray:
     """Return what `_to_unit` was given, up to a float's precision."""
     if dtype == np.uint8:
         batch = batch.clamp(0, 1).mul_(255).round_().to(torch.uint8)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
+from torch import Generator, Tensor
 
 from skvision._compat import Interval, make_constraint
 
@@ -22,9 +23,7 @@ class BatchTransform(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
-    def __call__(
-        self, images: torch.Tensor, generator: torch.Generator | None = None
-    ) -> torch.Tensor:
+    def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
         """Return transformed images, each by a draw of its own.
 
         Parameters
@@ -48,7 +47,7 @@ class BatchTransform(BaseEstimator):
             If a parameter is out of its range, or `images` is no batch of floats.
         """
         self.check_params()
-        if not isinstance(images, torch.Tensor):
+        if not isinstance(images, Tensor):
             raise TypeError(
                 f"{type(self).__name__} expects a torch.Tensor of shape (b, C, H, W); "
                 f"got {type(images).__name__}."
@@ -82,9 +81,7 @@ class BatchTransform(BaseEstimator):
                     f"{' or '.join(map(str, constraints))}. Got {value!r} instead."
                 )
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         """Return a batch, each image changed by itself."""
         raise NotImplementedError
 
@@ -133,12 +130,12 @@ def as_pair(value: Any) -> tuple[Any, Any]:
 
 
 def uniform(
-    images: torch.Tensor,
-    generator: torch.Generator | None,
+    images: Tensor,
+    generator: Generator | None,
     shape: tuple[int, ...],
     low: float = 0.0,
     high: float = 1.0,
-) -> torch.Tensor:
+) -> Tensor:
     """Draw uniform numbers in [low, high) with the dtype and device of `images`."""
     device = images.device if generator is None else generator.device
     values = torch.empty(shape, dtype=images.dtype, device=device)
@@ -146,11 +143,11 @@ def uniform(
 
 
 def random_boxes(
-    images: torch.Tensor,
+    images: Tensor,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    generator: torch.Generator | None,
-) -> tuple[torch.Tensor, ...]:
+    generator: Generator | None,
+) -> tuple[Tensor, ...]:
     """Draw a rectangle of whole pixels in each image.
 
     As in torchvision, sides are drawn ten times and the first that fit are taken. If

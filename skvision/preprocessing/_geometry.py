@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from skvision._compat import Interval, RealNotInt, StrOptions
@@ -55,9 +56,7 @@ class RandomHorizontalFlip(BatchTransform):
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         flipped = uniform(images, generator, (len(images), 1, 1, 1)) < self.p
         return torch.where(flipped, images.flip(-1), images)
 
@@ -118,9 +117,7 @@ class RandomShift(BatchTransform):
         self.max_shift = max_shift
         self.fill = fill
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         b, _, height, width = images.shape
         dy, dx = (
             int(limit) if isinstance(limit, Integral) else round(limit * size)
@@ -182,9 +179,7 @@ class RandomRotation(BatchTransform):
         self.degrees = degrees
         self.fill = fill
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         b, _, height, width = images.shape
         limits = self.degrees
         if not isinstance(limits, (tuple, list)):
@@ -259,9 +254,7 @@ class RandomResizedCrop(BatchTransform):
         self.scale = scale
         self.ratio = ratio
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         rows, columns = as_pair(self.size or tuple(images.shape[2:]))
         top, left, height, width = random_boxes(
             images, self.scale, self.ratio, generator
@@ -272,9 +265,7 @@ class RandomResizedCrop(BatchTransform):
         return torch.einsum("bchw,bjw,bih->bcij", images, horizontal, vertical)
 
 
-def _resize_weights(
-    start: torch.Tensor, length: torch.Tensor, n_out: int, n_in: int
-) -> torch.Tensor:
+def _resize_weights(start: Tensor, length: Tensor, n_out: int, n_in: int) -> Tensor:
     """Return what each of n_in pixels adds to each of n_out, shape (b, n_out, n_in).
 
     The n_out pixels cover those from `start` on, `length` of them. Weights fall off

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import Generator, Tensor
 
 from skvision._compat import StrOptions
 from skvision.preprocessing._base import (
@@ -75,9 +76,7 @@ class UniformNoise(BatchTransform):
                 f"low={self.low!r} and high={self.high!r} instead."
             )
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         noisy = uniform(images, generator, images.shape, self.low, self.high)
         noisy.add_(images)
         return noisy.clamp_(0, 1) if self.clip else noisy
@@ -123,9 +122,7 @@ class GaussianNoise(BatchTransform):
         self.std = std
         self.clip = clip
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         device = images.device if generator is None else generator.device
         noisy = torch.empty(images.shape, dtype=images.dtype, device=device)
         noisy = noisy.normal_(0, self.std, generator=generator).to(images.device)
@@ -189,16 +186,14 @@ class ColorJitter(BatchTransform):
         self.contrast = contrast
         self.saturation = saturation
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         if images.shape[1] not in (1, 3):
             raise ValueError(
                 "ColorJitter expects images with 1 or 3 channels; got "
                 f"{images.shape[1]}."
             )
 
-        def factor(limits: Any) -> torch.Tensor:
+        def factor(limits: Any) -> Tensor:
             if not isinstance(limits, (tuple, list)):
                 limits = (max(0, 1 - limits), 1 + limits)
             return uniform(images, generator, (len(images), 1, 1, 1), *limits)
@@ -264,9 +259,7 @@ class RandomErasing(BatchTransform):
         self.ratio = ratio
         self.value = value
 
-    def _transform(
-        self, images: torch.Tensor, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _transform(self, images: Tensor, generator: Generator | None) -> Tensor:
         chosen = uniform(images, generator, (len(images), 1, 1, 1)) < self.p
         top, left, height, width = random_boxes(
             images, self.scale, self.ratio, generator
@@ -279,7 +272,7 @@ class RandomErasing(BatchTransform):
         return images.masked_fill(erased, self.value)
 
 
-def _grey(images: torch.Tensor) -> torch.Tensor:
+def _grey(images: Tensor) -> Tensor:
     """Return grey values, of shape (b, 1, H, W)."""
     if images.shape[1] == 1:
         return images
@@ -288,7 +281,7 @@ def _grey(images: torch.Tensor) -> torch.Tensor:
     return 0.2989 * red + 0.587 * green + 0.114 * blue
 
 
-def _within(start: torch.Tensor, length: torch.Tensor, size: int) -> torch.Tensor:
+def _within(start: Tensor, length: Tensor, size: int) -> Tensor:
     """Whether each of `size` positions lies in an interval, shape (b, size)."""
     positions = torch.arange(size, device=start.device)
     start, length = start[:, None], length[:, None]
