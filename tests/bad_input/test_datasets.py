@@ -102,319 +102,268 @@ FETCHED = [
     ("subset", "validation", "a str among .*'test'"),
     ("download_if_missing", "no", "bool"),
 ]
-PARAMETERS = [
-    (
-        f"{name}: {parameter}={value!r}",
-        lambda b, f=function, p=parameter, v=value: f(**{p: v}),
-        ValueError,
-        (f"'{parameter}' parameter of {name}", f"Got {value!r}", expected),
-    )
-    for names, parameters in [
-        ([*FETCHERS, "load_digits_images"], CHOICE),
-        (FETCHERS, FETCHED),
-        (["fetch_emnist"], [("split", "letter", "a str among .*'letters'")]),
-    ]
-    for name, function in ((name, getattr(datasets, name)) for name in names)
-    for parameter, value, expected in parameters
-]
-MISSING = [
-    (
-        f"{name}: files are missing",
-        lambda b, f=fetch: f(data_home=b.path / "böse", download_if_missing=False),
-        OSError,
-        ("`download_if_missing` is False", f"böse.{FOLDERS[name]}", "lacks"),
-    )
-    for name, fetch in FETCHERS.items()
-]
-FILES = [
-    (
-        "fetch_mnist: truncated file",
-        lambda b: fetch_mnist(data_home=mnist(b, cut=100)),
-        OSError,
-        ("train-images-idx3-ubyte is truncated", "7756 bytes", "Delete it"),
-    ),
-    (
-        "fetch_fashion_mnist: empty file",
-        lambda b: fetch_fashion_mnist(data_home=mnist(b, "FashionMNIST", 7856)),
-        OSError,
-        ("train-images-idx3-ubyte is truncated", "0 bytes", "Delete it"),
-    ),
-    (
-        "fetch_mnist: more samples than there are",
-        lambda b: fetch_mnist(data_home=mnist(b), n_samples=11),
-        ValueError,
-        ("n_samples=11 was asked for", "only 10 samples"),
-    ),
-    (
-        "fetch_mnist: unknown class",
-        lambda b: fetch_mnist(data_home=mnist(b), classes=[3, "twelve"]),
-        ValueError,
-        (r"classes=\[3, 'twelve'\] contains 'twelve'", "Available are 0"),
-    ),
-]
-DIGITS = [
-    (
-        "load_digits_images: unknown class",
-        lambda b: load_digits_images(classes=[10]),
-        ValueError,
-        (r"classes=\[10\] contains 10", "Available are 0"),
-    ),
-    (
-        "load_digits_images: mask as classes",
-        lambda b: load_digits_images(classes=[True, False]),
-        ValueError,
-        ("contains True", "neither the label nor the name"),
-    ),
-    (
-        "load_digits_images: no class",
-        lambda b: load_digits_images(classes=[]),
-        ValueError,
-        ("classes is empty", "at least one"),
-    ),
-    (
-        "load_digits_images: more samples than there are",
-        lambda b: load_digits_images(n_samples=1798),
-        ValueError,
-        ("n_samples=1798 was asked for", "only 1797"),
-    ),
-    (
-        "get_data_home: a number",
-        lambda b: get_data_home(5),
-        (TypeError, ValueError),
-        ("data_home", "5|int"),
-    ),
-]
-IMAGE_FOLDER = [
-    (
-        f"load_image_folder: {parameter}={value!r}",
-        lambda b, p=parameter, v=value: load_image_folder(folder(b), **{p: v}),
-        ValueError,
-        (parameter, re_value, expected),
-    )
-    for parameter, value, re_value, expected in [
-        *((p, v, f"Got {v!r}", expected) for p, v, expected in CHOICE),
-        ("image_size", 8, "Got 8", "tuple"),
-        ("image_size", (8,), r"\(8,\)", "pair of positive integers"),
-        ("image_size", (-8, 8), r"\(-8, 8\)", "pair of positive integers"),
-        ("image_size", (8.0, 8), r"\(8.0, 8\)", "pair of positive integers"),
-        ("mode", "CMYK", "Got 'CMYK'", "'RGB'"),
-        ("on_error", "ignore", "Got 'ignore'", "'skip'"),
-        ("n_samples", 7, "n_samples=7", "only 6 samples"),
-        ("classes", ["cow"], "contains 'cow'", r"Available are 0 \(cat\)"),
-    ]
-] + [
-    (
-        "load_image_folder: a number as path",
-        lambda b: load_image_folder(5),
-        ValueError,
-        ("'path' parameter", "os.PathLike", "Got 5"),
-    ),
-    (
-        "load_image_folder: folder that is not there",
-        lambda b: load_image_folder(b.path / "fort ß"),
-        FileNotFoundError,
-        ("path='.*fort ß'", "should be a folder", "sub-folder"),
-    ),
-    (
-        "load_image_folder: class without an image",
-        lambda b: load_image_folder(folder(b, (b.path / "emu").mkdir())),
-        FileNotFoundError,
-        ("path='", "classes emu"),
-    ),
-    (
-        "load_image_folder: truncated JPEG",
-        lambda b: load_image_folder(folder(b, b.truncated_jpeg("cat"))),
-        OSError,
-        ("schöne Katze.jpg cannot be read", "truncated", "Delete or replace"),
-    ),
-    (
-        "load_image_folder: images of two sizes",
-        lambda b: load_image_folder(
-            folder(b, b.save("9.png", b.X[0, :7], folder="cat"))
+PARAMETERS = {
+    ValueError: {
+        f"{name}: {parameter}={value!r}": (
+            lambda b, f=function, p=parameter, v=value: f(**{p: v}),
+            f"'{parameter}' parameter of {name}",
+            f"Got {value!r}",
+            expected,
+        )
+        for names, parameters in [
+            ([*FETCHERS, "load_digits_images"], CHOICE),
+            (FETCHERS, FETCHED),
+            (["fetch_emnist"], [("split", "letter", "a str among .*'letters'")]),
+        ]
+        for name, function in ((name, getattr(datasets, name)) for name in names)
+        for parameter, value, expected in parameters
+    },
+}
+MISSING = {
+    OSError: {
+        f"{name}: files are missing": (
+            lambda b, f=fetch: f(data_home=b.path / "böse", download_if_missing=False),
+            "`download_if_missing` is False",
+            f"böse.{FOLDERS[name]}",
+            "lacks",
+        )
+        for name, fetch in FETCHERS.items()
+    },
+}
+FILES = {
+    OSError: {
+        "fetch_mnist: truncated file": (
+            lambda b: fetch_mnist(data_home=mnist(b, cut=100)),
+            "train-images-idx3-ubyte is truncated ... 7756 bytes ... Delete it",
         ),
-        ValueError,
-        (r"9.png has \(7, 8\)", r"\(8, 8\)", "Pass image_size="),
-    ),
-    (
-        "load_image_folder: damaged class, skipped",
-        lambda b: load_image_folder(
-            folder(b, b.save("x.png", content=b"", folder="emu")),
-            on_error="skip",
+        "fetch_fashion_mnist: empty file": (
+            lambda b: fetch_fashion_mnist(data_home=mnist(b, "FashionMNIST", 7856)),
+            "train-images-idx3-ubyte is truncated ... 0 bytes ... Delete it",
         ),
-        OSError,
-        ("on_error='skip'", r"class\(es\) emu", "classes="),
-    ),
-]
-AS_XY = [
-    (
-        "as_Xy: array without labels",
-        lambda b: as_Xy(b.X),
-        ValueError,
-        ("Arrays and paths carry no labels", "give them as y"),
-    ),
-    (
-        "as_Xy: None",
-        lambda b: as_Xy(None),
-        TypeError,
-        ("X must be an array, a data set", "got NoneType"),
-    ),
-    (
-        "as_Xy: class of a data set",
-        lambda b: as_Xy(TensorDataset),
-        TypeError,
-        ("X must be an array, a data set", "got type"),
-    ),
-    (
-        "as_Xy: cache='yes'",
-        lambda b: as_Xy(tensors(b), cache="yes"),
-        ValueError,
-        ("'cache' parameter of as_Xy", "'auto'", "Got 'yes'"),
-    ),
-    (
-        "as_Xy: data set without labels",
-        lambda b: as_Xy(TensorDataset(torch.zeros(3, 1, 8, 8))),
-        ValueError,
-        ("TensorDataset data set carry no labels", "give them as y"),
-    ),
-    (
-        "as_Xy: a label too few",
-        lambda b: as_Xy(b.X, b.y[1:]),
-        ValueError,
-        ("inconsistent numbers of samples", r"\[60, 59\]"),
-    ),
-    (
-        "as_Xy: array with five axes",
-        lambda b: as_Xy(np.zeros((60, 1, 1, 8, 8)), b.y),
-        ValueError,
-        ("Expected X of shape", r"got shape \(60, 1, 1, 8, 8\)"),
-    ),
-    (
-        "as_Xy: array of strings",
-        lambda b: as_Xy(b.X.astype(str), b.y),
-        TypeError,
-        ("Expected numbers", "<U3"),
-    ),
-    (
-        "as_Xy: channels='middle'",
-        lambda b: as_Xy(b.X, b.y, channels="middle"),
-        ValueError,
-        ("'channels' parameter of as_Xy", "a str among", "Got 'middle'"),
-    ),
-    (
-        "as_Xy: channels that cannot be told",
-        lambda b: as_Xy(np.zeros((60, 5, 8, 8)), b.y),
-        ValueError,
-        ("Cannot tell the channels", "Set channels="),
-    ),
-    (
-        "as_Xy: file that is not there",
-        lambda b: as_Xy([str(b.path / "fort.png")], [0]),
-        OSError,
-        ("fort.png cannot be read as an image", "No such file"),
-    ),
-    (
-        "as_Xy: empty data set",
-        lambda b: as_Xy(Items()),
-        ValueError,
-        (r"0 sample\(s\)", "Items data set is empty"),
-    ),
-    (
-        "as_Xy: data set without a length",
-        lambda b: as_Xy(Stream()),
-        TypeError,
-        ("Stream", "length|IterableDataset|map-style"),
-    ),
-    (
-        "as_Xy: labels of a SliceDataset",
-        lambda b: as_Xy(SliceDataset(tensors(b), idx=1)),
-        ValueError,
-        ("SliceDataset with idx=1", "expects one with idx=0"),
-    ),
-    (
-        "as_Xy: items that are no images",
-        lambda b: as_Xy(Items(("cat", 0), ("dog", 1))),
-        TypeError,
-        ("Expected an image", "item 0 of the Items data set", "got str"),
-    ),
-    (
-        "as_Xy: items with four axes",
-        lambda b: as_Xy(Items((np.zeros((1, 3, 8, 8)), 0))),
-        ValueError,
-        ("Expected an image with 2 or 3 axes in item 0", r"got shape \(1, 3, 8, 8\)"),
-    ),
-    (
-        "as_Xy: rows of features of two sizes",
-        lambda b: as_Xy(Items((np.zeros(8), 0), (np.zeros(9), 1))),
-        ValueError,
-        (r"Item 1 .* has shape \(9,\)", r"first one \(8,\)", "as many features"),
-    ),
-    (
-        "as_Xy: items of two sizes",
-        lambda b: as_Xy(Items((b.X[0], 0), (b.X[1, :7], 1)))[0][[0, 1]].read([0, 1]),
-        ValueError,
-        (r"Item 1 .* has shape \(1, 7, 8\)", r"first one \(1, 8, 8\)", "Resize"),
-    ),
-    (
-        "as_Xy: NaN in an item",
-        lambda b: np.asarray(as_Xy(Items((b.X[0] / 1.0, 0), (b.X[1] * np.nan, 1)))[0]),
-        ValueError,
-        ("X contains NaN or infinity", "item 1 of the Items data set"),
-    ),
-    (
-        "as_Xy: truncated JPEG in an ImageFolder",
-        lambda b: np.asarray(
-            as_Xy(ImageFolder(folder(b, b.truncated_jpeg("ape"))), cache=False)[0]
+    },
+    ValueError: {
+        "fetch_mnist: more samples than there are": (
+            lambda b: fetch_mnist(data_home=mnist(b), n_samples=11),
+            "n_samples=11 was asked for ... only 10 samples",
         ),
-        OSError,
-        ("schöne Katze.jpg|item 0", "truncated"),
-    ),
-]
-SEQUENCES = [
-    (
-        "ImageSequence: row that is not there",
-        lambda b: sequence(b)[60],
-        IndexError,
-        ("index 60", "size 60"),
-    ),
-    (
-        "ImageSequence: name as row",
-        lambda b: sequence(b)["cat"],
-        IndexError,
-        ("only integers, slices", "valid indices"),
-    ),
-    (
-        "ImageSequence: index of pixels",
-        lambda b: sequence(b)[:, 0],
-        IndexError,
-        ("Only rows can be selected", r"got X\[", "np.asarray"),
-    ),
-    (
-        "ImageSequence: index of two axes",
-        lambda b: sequence(b)[[[0, 1]]],
-        IndexError,
-        ("one axis of rows", "2 dimensions"),
-    ),
-    (
-        "ImageSequence: mask of another length",
-        lambda b: sequence(b)[np.ones(3, dtype=bool)],
-        IndexError,
-        ("boolean", "60", "3"),
-    ),
-    (
-        "ImageSequence: array without a copy",
-        lambda b: np.array(sequence(b), copy=False),
-        ValueError,
-        ("ImageSequence cannot become an array without a copy",),
-    ),
-]
+        "fetch_mnist: unknown class": (
+            lambda b: fetch_mnist(data_home=mnist(b), classes=[3, "twelve"]),
+            r"classes=\[3, 'twelve'\] contains 'twelve' ... Available are 0",
+        ),
+    },
+}
+DIGITS = {
+    ValueError: {
+        "load_digits_images: unknown class": (
+            lambda b: load_digits_images(classes=[10]),
+            r"classes=\[10\] contains 10 ... Available are 0",
+        ),
+        "load_digits_images: mask as classes": (
+            lambda b: load_digits_images(classes=[True, False]),
+            "contains True ... neither the label nor the name",
+        ),
+        "load_digits_images: no class": (
+            lambda b: load_digits_images(classes=[]),
+            "classes is empty ... at least one",
+        ),
+        "load_digits_images: more samples than there are": (
+            lambda b: load_digits_images(n_samples=1798),
+            "n_samples=1798 was asked for ... only 1797",
+        ),
+    },
+    (TypeError, ValueError): {
+        "get_data_home: a number": (lambda b: get_data_home(5), "data_home ... 5|int"),
+    },
+}
+IMAGE_FOLDER = {
+    ValueError: {
+        **{
+            f"load_image_folder: {parameter}={value!r}": (
+                lambda b, p=parameter, v=value: load_image_folder(folder(b), **{p: v}),
+                parameter,
+                re_value,
+                expected,
+            )
+            for parameter, value, re_value, expected in [
+                *((p, v, f"Got {v!r}", expected) for p, v, expected in CHOICE),
+                ("image_size", 8, "Got 8", "tuple"),
+                ("image_size", (8,), r"\(8,\)", "pair of positive integers"),
+                ("image_size", (-8, 8), r"\(-8, 8\)", "pair of positive integers"),
+                ("image_size", (8.0, 8), r"\(8.0, 8\)", "pair of positive integers"),
+                ("mode", "CMYK", "Got 'CMYK'", "'RGB'"),
+                ("on_error", "ignore", "Got 'ignore'", "'skip'"),
+                ("n_samples", 7, "n_samples=7", "only 6 samples"),
+                ("classes", ["cow"], "contains 'cow'", r"Available are 0 \(cat\)"),
+            ]
+        },
+        "load_image_folder: a number as path": (
+            lambda b: load_image_folder(5),
+            "'path' parameter ... os.PathLike ... Got 5",
+        ),
+        "load_image_folder: images of two sizes": (
+            lambda b: load_image_folder(
+                folder(b, b.save("9.png", b.X[0, :7], folder="cat"))
+            ),
+            r"9.png has \(7, 8\) ... \(8, 8\) ... Pass image_size=",
+        ),
+    },
+    FileNotFoundError: {
+        "load_image_folder: folder that is not there": (
+            lambda b: load_image_folder(b.path / "fort ß"),
+            "path='.*fort ß' ... should be a folder ... sub-folder",
+        ),
+        "load_image_folder: class without an image": (
+            lambda b: load_image_folder(folder(b, (b.path / "emu").mkdir())),
+            "path=' ... classes emu",
+        ),
+    },
+    OSError: {
+        "load_image_folder: truncated JPEG": (
+            lambda b: load_image_folder(folder(b, b.truncated_jpeg("cat"))),
+            "schöne Katze.jpg cannot be read ... truncated ... Delete or replace",
+        ),
+        "load_image_folder: damaged class, skipped": (
+            lambda b: load_image_folder(
+                folder(b, b.save("x.png", content=b"", folder="emu")),
+                on_error="skip",
+            ),
+            r"on_error='skip' ... class\(es\) emu ... classes=",
+        ),
+    },
+}
+AS_XY = {
+    ValueError: {
+        "as_Xy: array without labels": (
+            lambda b: as_Xy(b.X),
+            "Arrays and paths carry no labels ... give them as y",
+        ),
+        "as_Xy: cache='yes'": (
+            lambda b: as_Xy(tensors(b), cache="yes"),
+            "'cache' parameter of as_Xy ... 'auto' ... Got 'yes'",
+        ),
+        "as_Xy: data set without labels": (
+            lambda b: as_Xy(TensorDataset(torch.zeros(3, 1, 8, 8))),
+            "TensorDataset data set carry no labels ... give them as y",
+        ),
+        "as_Xy: a label too few": (
+            lambda b: as_Xy(b.X, b.y[1:]),
+            r"inconsistent numbers of samples ... \[60, 59\]",
+        ),
+        "as_Xy: array with five axes": (
+            lambda b: as_Xy(np.zeros((60, 1, 1, 8, 8)), b.y),
+            r"Expected X of shape ... got shape \(60, 1, 1, 8, 8\)",
+        ),
+        "as_Xy: channels='middle'": (
+            lambda b: as_Xy(b.X, b.y, channels="middle"),
+            "'channels' parameter of as_Xy ... a str among ... Got 'middle'",
+        ),
+        "as_Xy: channels that cannot be told": (
+            lambda b: as_Xy(np.zeros((60, 5, 8, 8)), b.y),
+            "Cannot tell the channels ... Set channels=",
+        ),
+        "as_Xy: empty data set": (
+            lambda b: as_Xy(Items()),
+            r"0 sample\(s\) ... Items data set is empty",
+        ),
+        "as_Xy: labels of a SliceDataset": (
+            lambda b: as_Xy(SliceDataset(tensors(b), idx=1)),
+            "SliceDataset with idx=1 ... expects one with idx=0",
+        ),
+        "as_Xy: items with four axes": (
+            lambda b: as_Xy(Items((np.zeros((1, 3, 8, 8)), 0))),
+            "Expected an image with 2 or 3 axes in item 0",
+            r"got shape \(1, 3, 8, 8\)",
+        ),
+        "as_Xy: rows of features of two sizes": (
+            lambda b: as_Xy(Items((np.zeros(8), 0), (np.zeros(9), 1))),
+            r"Item 1 .* has shape \(9,\) ... first one \(8,\) ... as many features",
+        ),
+        "as_Xy: items of two sizes": (
+            lambda b: as_Xy(Items((b.X[0], 0), (b.X[1, :7], 1)))[0][[0, 1]].read(
+                [0, 1]
+            ),
+            r"Item 1 .* has shape \(1, 7, 8\) ... first one \(1, 8, 8\) ... Resize",
+        ),
+        "as_Xy: NaN in an item": (
+            lambda b: np.asarray(
+                as_Xy(Items((b.X[0] / 1.0, 0), (b.X[1] * np.nan, 1)))[0]
+            ),
+            "X contains NaN or infinity ... item 1 of the Items data set",
+        ),
+    },
+    TypeError: {
+        "as_Xy: None": (
+            lambda b: as_Xy(None),
+            "X must be an array, a data set ... got NoneType",
+        ),
+        "as_Xy: class of a data set": (
+            lambda b: as_Xy(TensorDataset),
+            "X must be an array, a data set ... got type",
+        ),
+        "as_Xy: array of strings": (
+            lambda b: as_Xy(b.X.astype(str), b.y),
+            "Expected numbers ... <U3",
+        ),
+        "as_Xy: data set without a length": (
+            lambda b: as_Xy(Stream()),
+            "Stream ... length|IterableDataset|map-style",
+        ),
+        "as_Xy: items that are no images": (
+            lambda b: as_Xy(Items(("cat", 0), ("dog", 1))),
+            "Expected an image ... item 0 of the Items data set ... got str",
+        ),
+    },
+    OSError: {
+        "as_Xy: file that is not there": (
+            lambda b: as_Xy([str(b.path / "fort.png")], [0]),
+            "fort.png cannot be read as an image ... No such file",
+        ),
+        "as_Xy: truncated JPEG in an ImageFolder": (
+            lambda b: np.asarray(
+                as_Xy(ImageFolder(folder(b, b.truncated_jpeg("ape"))), cache=False)[0]
+            ),
+            "schöne Katze.jpg|item 0 ... truncated",
+        ),
+    },
+}
+SEQUENCES = {
+    IndexError: {
+        "ImageSequence: row that is not there": (
+            lambda b: sequence(b)[60],
+            "index 60 ... size 60",
+        ),
+        "ImageSequence: name as row": (
+            lambda b: sequence(b)["cat"],
+            "only integers, slices ... valid indices",
+        ),
+        "ImageSequence: index of pixels": (
+            lambda b: sequence(b)[:, 0],
+            r"Only rows can be selected ... got X\[ ... np.asarray",
+        ),
+        "ImageSequence: index of two axes": (
+            lambda b: sequence(b)[[[0, 1]]],
+            "one axis of rows ... 2 dimensions",
+        ),
+        "ImageSequence: mask of another length": (
+            lambda b: sequence(b)[np.ones(3, dtype=bool)],
+            "boolean ... 60 ... 3",
+        ),
+    },
+    ValueError: {
+        "ImageSequence: array without a copy": (
+            lambda b: np.array(sequence(b), copy=False),
+            "ImageSequence cannot become an array without a copy",
+        ),
+    },
+}
 CASES = [
-    *PARAMETERS,
-    *MISSING,
-    *FILES,
-    *DIGITS,
-    *IMAGE_FOLDER,
-    *AS_XY,
-    *SEQUENCES,
+    PARAMETERS,
+    MISSING,
+    FILES,
+    DIGITS,
+    IMAGE_FOLDER,
+    AS_XY,
+    SEQUENCES,
 ]
 
 

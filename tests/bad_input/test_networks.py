@@ -87,170 +87,136 @@ def build(name, image_shape=GREY, n_outputs=10, **options):
     return getattr(networks, name)(**arguments)
 
 
-TABLES = [
-    *(
-        (
-            f"{name}: image_shape={shape!r}",
-            lambda b, n=name, s=shape: build(n, s),
-            ValueError,
-            (expected, "got"),
-        )
-        for name in (*WITH_OUTPUTS, "ConvAutoencoder", "DenseAutoencoder")
-        for shape, expected in SHAPES
-    ),
-    *(
-        (
-            f"{name}: n_outputs={n!r}",
-            lambda b, name=name, n=n: build(name, n_outputs=n),
-            ValueError,
-            ("n_outputs must be an int of at least 1", re.escape(f"got {n!r}")),
-        )
-        for name in WITH_OUTPUTS
-        for n in N_OUTPUTS
-    ),
-    *(
-        (
-            f"{name}: {option}={value!r}",
-            lambda b, n=name, o=option, v=value: build(n, **{o: v}),
-            ValueError,
-            (option, expected, "got"),
-        )
-        for name, option, value, expected in OPTIONS
-    ),
-]
-OTHERS = [
-    (
-        "LeNet: images too small",
-        lambda b: build("LeNet", (1, 12, 12)),
-        ValueError,
-        (r"image_shape=\(1, 12, 12\) are too small", "kernel_size=5", "smaller sizes"),
-    ),
-    (
-        "ConvNet: images too small",
-        lambda b: build("ConvNet", channels=(4,) * 5),
-        ValueError,
-        (r"image_shape=\(1, 8, 8\) are too small", "pool_size=2", "fewer blocks"),
-    ),
-    (
-        "ConvAutoencoder: decoder to another size",
-        lambda b: build("ConvAutoencoder", decoder_channels=(4,)),
-        ValueError,
-        ("decoder reaches", "needs 8x8", "Change decoder_kernel_size"),
-    ),
-    (
-        "EncoderClassifier: a number as encoder",
-        lambda b: build("EncoderClassifier", encoder=5),
-        TypeError,
-        ("encoder must be a torch.nn.Module or a fitted", "got 5"),
-    ),
-    (
-        "EncoderClassifier: estimator that is not fitted",
-        lambda b: build("EncoderClassifier", encoder=ImageClassifier()),
-        TypeError,
-        ("encoder must be a torch.nn.Module or a fitted", r"got ImageClassifier\(\)"),
-    ),
-    (
-        "EncoderClassifier: encoder of other images",
-        lambda b: build("EncoderClassifier", encoder=DenseAutoencoder((1, 9, 9))),
-        ValueError,
-        ("encoder cannot take images", r"image_shape=\(1, 8, 8\)"),
-    ),
-    (
-        "EncoderClassifier: encoder that gives images",
-        lambda b: build("EncoderClassifier", encoder=nn.Conv2d(1, 2, 3)),
-        ValueError,
-        (r"features of shape \(batch, n_features\)", r"got \(1, 2, 6, 6\)"),
-    ),
-    (
-        "EncoderClassifier: encoder that gives a tuple",
-        lambda b: build(
-            "EncoderClassifier", encoder=nn.Sequential(nn.Flatten(), nn.LSTM(64, 3))
+TABLES = {
+    ValueError: {
+        **{
+            f"{name}: image_shape={shape!r}": (
+                lambda b, n=name, s=shape: build(n, s),
+                expected,
+                "got",
+            )
+            for name in (*WITH_OUTPUTS, "ConvAutoencoder", "DenseAutoencoder")
+            for shape, expected in SHAPES
+        },
+        **{
+            f"{name}: n_outputs={n!r}": (
+                lambda b, name=name, n=n: build(name, n_outputs=n),
+                "n_outputs must be an int of at least 1",
+                re.escape(f"got {n!r}"),
+            )
+            for name in WITH_OUTPUTS
+            for n in N_OUTPUTS
+        },
+        **{
+            f"{name}: {option}={value!r}": (
+                lambda b, n=name, o=option, v=value: build(n, **{o: v}),
+                option,
+                expected,
+                "got",
+            )
+            for name, option, value, expected in OPTIONS
+        },
+    },
+}
+OTHERS = {
+    ValueError: {
+        "LeNet: images too small": (
+            lambda b: build("LeNet", (1, 12, 12)),
+            r"image_shape=\(1, 12, 12\) are too small ... kernel_size=5",
+            "smaller sizes",
         ),
-        (TypeError, ValueError),
-        ("encoder must give features of shape", "tuple"),
-    ),
-    (
-        "get_network: misspelt name",
-        lambda b: get_network("mlpp"),
-        ValueError,
-        ("Unknown network 'mlpp'", "Did you mean 'mlp'"),
-    ),
-    (
-        "get_network: a number",
-        lambda b: get_network(5),
-        (TypeError, ValueError),
-        ("Unknown network 5", "Did you mean"),
-    ),
-    (
-        "get_network: a list",
-        lambda b: get_network(["mlp"]),
-        (TypeError, ValueError),
-        ("network|name", r"\['mlp'\]"),
-    ),
-    (
-        "get_network: arguments that the network does not have",
-        lambda b: get_network("mlp")(GREY, 10, hiden=(8,)),
-        TypeError,
-        ("unexpected keyword argument 'hiden'",),
-    ),
-    (
-        "list_networks: an argument",
-        lambda b: list_networks("torchvision"),
-        TypeError,
-        ("list_networks", "takes 0 positional arguments", "1 was given"),
-    ),
-    (
-        "torchvision_model: misspelt name",
-        lambda b: torchvision_model("resnet19", GREY, 10),
-        ValueError,
-        ("Unknown network 'resnet19'", "Did you mean 'resnet1"),
-    ),
-    (
-        "torchvision_model: image_shape of two numbers",
-        lambda b: torchvision_model("resnet18", (8, 8), 10),
-        ValueError,
-        (r"image_shape must be \(channels, height, width\)", r"got \(8, 8\)"),
-    ),
-    (
-        "torchvision_model: no outputs",
-        lambda b: torchvision_model("resnet18", GREY, 0),
-        ValueError,
-        ("n_outputs must be an int of at least 1", "got 0"),
-    ),
-    (
-        "torchvision_model: images too small",
-        lambda b: torchvision_model("squeezenet1_1", (3, 2, 2), 10),
-        ValueError,
-        ("squeezenet1_1 cannot take images", r"image_shape=\(3, 2, 2\)"),
-    ),
-    (
-        "torchvision_model: misspelt weights",
-        lambda b: torchvision_model("resnet18", GREY, 10, weights="IMAGENET"),
-        ValueError,
-        ("weights must be one of 'IMAGENET1K_V1'", "got 'IMAGENET'"),
-    ),
-    (
-        "torchvision_model: a number as weights",
-        lambda b: torchvision_model("resnet18", GREY, 10, weights=1),
-        (TypeError, ValueError),
-        ("weights", "1|int"),
-    ),
-    (
-        "torchvision_model: weights of another network",
-        lambda b: torchvision_model(
-            "resnet18", GREY, 10, weights=ResNet50_Weights.DEFAULT
+        "ConvNet: images too small": (
+            lambda b: build("ConvNet", channels=(4,) * 5),
+            r"image_shape=\(1, 8, 8\) are too small ... pool_size=2 ... fewer blocks",
         ),
-        (TypeError, ValueError),
-        ("[Ww]eight", "ResNet18", "ResNet50"),
-    ),
-    (
-        "torchvision_model: argument that the network does not have",
-        lambda b: torchvision_model("squeezenet1_1", (3, 32, 32), 10, drop=0.1),
-        (TypeError, ValueError),
-        ("unexpected keyword argument 'drop'",),
-    ),
-]
-CASES = [*TABLES, *OTHERS]
+        "ConvAutoencoder: decoder to another size": (
+            lambda b: build("ConvAutoencoder", decoder_channels=(4,)),
+            "decoder reaches ... needs 8x8 ... Change decoder_kernel_size",
+        ),
+        "EncoderClassifier: encoder of other images": (
+            lambda b: build("EncoderClassifier", encoder=DenseAutoencoder((1, 9, 9))),
+            r"encoder cannot take images ... image_shape=\(1, 8, 8\)",
+        ),
+        "EncoderClassifier: encoder that gives images": (
+            lambda b: build("EncoderClassifier", encoder=nn.Conv2d(1, 2, 3)),
+            r"features of shape \(batch, n_features\) ... got \(1, 2, 6, 6\)",
+        ),
+        "get_network: misspelt name": (
+            lambda b: get_network("mlpp"),
+            "Unknown network 'mlpp' ... Did you mean 'mlp'",
+        ),
+        "torchvision_model: misspelt name": (
+            lambda b: torchvision_model("resnet19", GREY, 10),
+            "Unknown network 'resnet19' ... Did you mean 'resnet1",
+        ),
+        "torchvision_model: image_shape of two numbers": (
+            lambda b: torchvision_model("resnet18", (8, 8), 10),
+            r"image_shape must be \(channels, height, width\) ... got \(8, 8\)",
+        ),
+        "torchvision_model: no outputs": (
+            lambda b: torchvision_model("resnet18", GREY, 0),
+            "n_outputs must be an int of at least 1 ... got 0",
+        ),
+        "torchvision_model: images too small": (
+            lambda b: torchvision_model("squeezenet1_1", (3, 2, 2), 10),
+            r"squeezenet1_1 cannot take images ... image_shape=\(3, 2, 2\)",
+        ),
+        "torchvision_model: misspelt weights": (
+            lambda b: torchvision_model("resnet18", GREY, 10, weights="IMAGENET"),
+            "weights must be one of 'IMAGENET1K_V1' ... got 'IMAGENET'",
+        ),
+    },
+    TypeError: {
+        "EncoderClassifier: a number as encoder": (
+            lambda b: build("EncoderClassifier", encoder=5),
+            "encoder must be a torch.nn.Module or a fitted ... got 5",
+        ),
+        "EncoderClassifier: estimator that is not fitted": (
+            lambda b: build("EncoderClassifier", encoder=ImageClassifier()),
+            "encoder must be a torch.nn.Module or a fitted",
+            r"got ImageClassifier\(\)",
+        ),
+        "get_network: arguments that the network does not have": (
+            lambda b: get_network("mlp")(GREY, 10, hiden=(8,)),
+            "unexpected keyword argument 'hiden'",
+        ),
+        "list_networks: an argument": (
+            lambda b: list_networks("torchvision"),
+            "list_networks ... takes 0 positional arguments ... 1 was given",
+        ),
+    },
+    (TypeError, ValueError): {
+        "EncoderClassifier: encoder that gives a tuple": (
+            lambda b: build(
+                "EncoderClassifier", encoder=nn.Sequential(nn.Flatten(), nn.LSTM(64, 3))
+            ),
+            "encoder must give features of shape ... tuple",
+        ),
+        "get_network: a number": (
+            lambda b: get_network(5),
+            "Unknown network 5 ... Did you mean",
+        ),
+        "get_network: a list": (
+            lambda b: get_network(["mlp"]),
+            r"network|name ... \['mlp'\]",
+        ),
+        "torchvision_model: a number as weights": (
+            lambda b: torchvision_model("resnet18", GREY, 10, weights=1),
+            "weights ... 1|int",
+        ),
+        "torchvision_model: weights of another network": (
+            lambda b: torchvision_model(
+                "resnet18", GREY, 10, weights=ResNet50_Weights.DEFAULT
+            ),
+            "[Ww]eight ... ResNet18 ... ResNet50",
+        ),
+        "torchvision_model: argument that the network does not have": (
+            lambda b: torchvision_model("squeezenet1_1", (3, 32, 32), 10, drop=0.1),
+            "unexpected keyword argument 'drop'",
+        ),
+    },
+}
+CASES = [TABLES, OTHERS]
 
 
 def test_bad_input(case, refuse):

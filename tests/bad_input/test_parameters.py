@@ -77,20 +77,26 @@ OWN = [
 ]
 
 CASES = [
-    (
-        f"{estimator}: {name}={value!r}",
-        lambda b, e=estimator, n=name, v=value: b.refit(ESTIMATORS[e], **{n: v}),
-        ValueError,
-        (
-            f"'{name}' parameter of {estimator}",
-            f"Got {re.escape(repr(value))} instead",
-            expected,
-        ),
-    )
-    for estimator, name, value, expected in [
-        *((estimator, *common) for common in COMMON for estimator in ESTIMATORS),
-        *OWN,
-    ]
+    {
+        ValueError: {
+            f"{estimator}: {name}={value!r}": (
+                lambda b, e=estimator, n=name, v=value: b.refit(
+                    ESTIMATORS[e], **{n: v}
+                ),
+                f"'{name}' parameter of {estimator}",
+                f"Got {re.escape(repr(value))} instead",
+                expected,
+            )
+            for estimator, name, value, expected in [
+                *(
+                    (estimator, *common)
+                    for common in COMMON
+                    for estimator in ESTIMATORS
+                ),
+                *OWN,
+            ]
+        },
+    }
 ]
 
 
@@ -100,7 +106,7 @@ def test_bad_input(case, refuse):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_no_parameter_is_forgotten(estimator, fitted):
-    net = fitted[1][list(ESTIMATORS).index(estimator)]
+    net = fitted[1][ESTIMATORS[estimator]]
     tried = {
         name
         for where, name, *_ in [*((estimator, *common) for common in COMMON), *OWN]

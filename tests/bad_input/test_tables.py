@@ -19,11 +19,13 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def tables():
-    cases = []
-    for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        cases += runpy.run_path(str(path)).get("CASES", [])
-    return [getattr(case, "values", case) for case in cases]
+def tables(rows_of):
+    paths = sorted(Path(__file__).parent.glob("test_*.py"))
+    return [
+        row
+        for path in paths
+        for row in rows_of(runpy.run_path(str(path)).get("CASES", []))
+    ]
 
 
 def public():

@@ -236,12 +236,6 @@ def test_images_that_differ(rng):
         assert_array_equal(np.asarray(X[:3])[:, 0], images[:3])
 
 
-@pytest.mark.parametrize("cache", ["yes", None, 2, "True"])
-def test_cache_is_checked(sequence, cache):
-    with pytest.raises(ValueError, match="The 'cache' parameter of as_Xy must be"):
-        sequence(cache)
-
-
 # ----------------------------------------------------------------------- space
 
 

@@ -1,7 +1,6 @@
 """scikit-learn's digits as images."""
 
 import numpy as np
-import pytest
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
@@ -45,17 +44,3 @@ def test_stratified_subset():
     assert X.shape == (180, 8, 8)
     expected = np.bincount(load_digits().target) / 1797 * 180
     assert np.all(np.abs(np.bincount(y) - expected) < 1)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"classes": [10]}, r"classes=\[10\] contains 10"),
-        ({"n_samples": 1798}, "n_samples=1798 .* only 1797"),
-        ({"n_samples": 0}, "'n_samples' parameter of load_digits_images"),
-        ({"return_X_y": 1.5}, "'return_X_y' parameter of load_digits_images"),
-    ],
-)
-def test_errors(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        load_digits_images(**arguments)

@@ -119,17 +119,6 @@ def test_image_size(tmp_path):
     assert X[:, :, 5:].min() == 255
 
 
-def test_images_of_different_size(folder):
-    odd = folder / "cats" / "ß2.png"
-    save(odd, np.zeros((5, 8, 3), dtype=np.uint8))
-    with pytest.raises(ValueError, match="image_size") as error:
-        load_image_folder(folder)
-    message = str(error.value)
-    assert message.startswith(f"{odd} has (5, 8) pixels")
-    assert "has (6, 8)" in message
-    assert load_image_folder(folder, image_size=(6, 8)).data.shape == (12, 6, 8, 3)
-
-
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "ppm"])
 @pytest.mark.parametrize("how", ["truncated", "header", "text", "empty"])
@@ -426,11 +415,6 @@ def test_photos_are_turned(tmp_path, save_turned):
     assert_array_equal(load_image_folder(tmp_path).data, expected)
 
 
-def test_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"path='.*nowhere' should be a folder"):
-        load_image_folder(tmp_path / "nowhere")
-
-
 def test_path_of_a_file(folder):
     with pytest.raises(FileNotFoundError, match=r"path=.* should be a folder"):
         load_image_folder(folder / "readme.md")
@@ -440,38 +424,6 @@ def test_no_sub_folders(tmp_path):
     save(tmp_path / "0.png", np.zeros((4, 4), dtype=np.uint8))
     with pytest.raises(FileNotFoundError, match=r"sub-folder .* any class folder"):
         load_image_folder(tmp_path)
-
-
-def test_empty_class(folder):
-    (folder / "dogs").mkdir()
-    with pytest.raises(FileNotFoundError, match="no valid file for the classes dogs"):
-        load_image_folder(folder)
-
-
-@pytest.mark.parametrize("size", [(8,), (8, 0), (8, 8.0), (8, 8, 3), ("8", "8")])
-def test_wrong_image_size(folder, size):
-    with pytest.raises(ValueError, match=r"image_size=.*pair of positive integers"):
-        load_image_folder(folder, image_size=size)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"classes": ["dogs"]}, "contains 'dogs', .* Available are 0"),
-        ({"n_samples": 13}, "n_samples=13 .* only 12"),
-        ({"mode": "HSV"}, "'mode' parameter of load_image_folder"),
-        ({"on_error": "ignore"}, "'on_error' parameter of load_image_folder"),
-        ({"image_size": 8}, "'image_size' parameter of load_image_folder"),
-    ],
-)
-def test_invalid_parameters(folder, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        load_image_folder(folder, **arguments)
-
-
-def test_invalid_path():
-    with pytest.raises(ValueError, match="'path' parameter of load_image_folder"):
-        load_image_folder(None)
 
 
 def test_real_images():

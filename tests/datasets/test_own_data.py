@@ -163,12 +163,6 @@ def test_what_is_no_data_set():
             as_Xy(stream)
 
 
-def test_empty_data_sets():
-    for dataset in (Items([]), TensorDataset(torch.rand(0, 1, 8, 8), torch.arange(0))):
-        with pytest.raises(ValueError, match=r"0 sample\(s\)|carry no labels"):
-            as_Xy(dataset)
-
-
 class TestArraysAndPaths:
     @pytest.mark.parametrize(
         ("shape", "options", "expected"),
@@ -200,22 +194,6 @@ class TestArraysAndPaths:
     def test_labels_of_ones_own(self):
         data = TensorDataset(torch.rand(4, 1, 3, 3), torch.arange(4))
         assert as_Xy(data, [3, 2, 1, 0])[1].tolist() == [3, 2, 1, 0]
-
-    @pytest.mark.parametrize(
-        ("X", "y", "error", "message"),
-        [
-            (np.zeros((2, 3, 3)), None, ValueError, "give them as y"),
-            (np.zeros((2, 3, 3)), [1], ValueError, "inconsistent"),
-            (np.zeros(3), [1, 2, 3], ValueError, "got 1D array"),
-            (np.zeros((0, 3, 3)), [], ValueError, r"shape=\(0, 3, 3\)"),
-            (np.zeros((2, 5, 5, 5)), [1, 2], ValueError, "channels='first'"),
-            ([], [], ValueError, "an empty list"),
-            (3, [1], TypeError, "got int"),
-        ],
-    )
-    def test_errors(self, X, y, error, message):
-        with pytest.raises(error, match=message):
-            as_Xy(X, y)
 
     @pytest.mark.parametrize("channels", ["auto", "first", "last"])
     @pytest.mark.parametrize(

@@ -154,14 +154,6 @@ def test_impossible_indices(numbered, key):
         X[key]
 
 
-def test_message_for_columns(numbered):
-    X = ImageSequence(ArrayReader(numbered, "first"))
-    with pytest.raises(IndexError, match=r"Only rows .*np\.asarray\(X\)"):
-        X[:, 0]
-    with pytest.raises(IndexError, match="one axis of rows; got .* 2 dimensions"):
-        X[np.zeros((2, 2), dtype=int)]
-
-
 def test_is_a_sequence(numbered):
     X = ImageSequence(ArrayReader(numbered, "first"))
     assert (len(X), X.ndim, X.shape) == (20, 4, (20, 3, 4, 5))

@@ -1,7 +1,6 @@
 """Transforms split into work on one image and on the pixels of a batch."""
 
 import os
-import pickle
 import random
 from pathlib import Path
 
@@ -462,15 +461,6 @@ def test_broken_files(folder, tmp_path):
     # What could not be read is not taken as read.
     path.write_bytes(content)
     assert_like_items(dataset, X)
-
-
-def test_pickle(build):
-    dataset = build(ONCE["v1"])
-    X, _ = as_Xy(dataset)
-    expected = np.asarray(X)
-    loaded = pickle.loads(pickle.dumps(X[3:]))
-    assert loaded.reading == "once"
-    assert_same_bits(np.asarray(loaded), expected[3:])
 
 
 # --------------------------------------------------------------- random state

@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression
 from torch.utils.data import TensorDataset
 
 from skvision import ImageClassifier
@@ -137,30 +135,3 @@ def test_no_text_runs_into_another(n, name, scores_turn, names_turn):
         assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
     top = ax.get_window_extent().y1
     assert all(text.get_window_extent().y1 <= top for text in ax.texts)
-
-
-def test_scores_that_are_none():
-    for scores in ({"E1": 73.6}, {"E1": [0.5, -0.1]}, {"E1": np.nan}):
-        with pytest.raises(ValueError, match=r"lie in \[0, 1\]; got .* for 'E1'"):
-            AccuracyDisplay.from_scores(scores)
-    for score in ([], [[0.5]]):
-        with pytest.raises(ValueError, match="a list of numbers for 'a'"):
-            AccuracyDisplay.from_scores({"a": score})
-    with pytest.raises(TypeError, match=r"a dict \{name: accuracy.*; got list"):
-        AccuracyDisplay.from_scores([0.5])
-
-
-def test_estimators_that_are_none(images, first_pixel):
-    with pytest.raises(NotFittedError):
-        AccuracyDisplay.from_estimator(first_pixel(), *images)
-    X, y = images[0].reshape(6, -1), np.arange(6)
-    regressor = LinearRegression().fit(X, y)
-    with pytest.raises(TypeError, match="a fitted classifier; got LinearRegression"):
-        AccuracyDisplay.from_estimator(regressor, X, y)
-    with pytest.raises(TypeError, match="a fitted classifier; got LinearRegression"):
-        AccuracyDisplay.from_estimators({"a": regressor}, X, y)
-    classifier = first_pixel().fit(*images)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        AccuracyDisplay.from_estimator(classifier, images[0], images[1][:3])
-    with pytest.raises(ValueError, match="[Mm]ix of"):
-        AccuracyDisplay.from_estimator(classifier, images[0], [1, 2, 3, 4, 5, 6])

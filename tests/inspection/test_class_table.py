@@ -3,14 +3,12 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression
 from sklearn.metrics import accuracy_score, recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import TensorDataset
 
-from skvision import ImageAutoencoder, ImageClassifier
+from skvision import ImageClassifier
 from skvision.inspection import Table, class_table
 
 
@@ -98,18 +96,3 @@ def test_pipelines(digits):
     rows = class_table(pipeline, X, y).rows
     assert rows[3] == ["3", int((y == 3).sum()), 1.0, None]
     assert {row[3] for row in rows if row[0] not in ("3", "all")} == {"3"}
-
-
-def test_errors(digits):
-    X, y = digits.data[:50], digits.target[:50]
-    dummy = DummyClassifier().fit(X, y)
-    with pytest.raises(ValueError, match="X carries no labels"):
-        class_table(dummy, X)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        class_table(dummy, X, y[:-1])
-    with pytest.raises(NotFittedError):
-        class_table(DummyClassifier(), X, y)
-    rows = X.reshape(50, -1)
-    for other in (LinearRegression().fit(rows, y), ImageAutoencoder(), "mlp"):
-        with pytest.raises(TypeError, match="Expected a fitted classifier"):
-            class_table(other, rows, y)

@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -103,22 +101,3 @@ def test_estimators(digits):
     for fitted in (net, net.history, pipeline, search):
         assert convergence_epoch(fitted, "train_loss", tol=1e-6) == 2
         assert convergence_epoch(fitted, "train_loss", tol=1e-6, n_epochs=2) == 3
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "error", "message"),
-    [
-        ([0.1], {"tol": 0}, ValueError, "'tol' parameter"),
-        ([0.1], {"n_epochs": 0}, ValueError, "'n_epochs' parameter"),
-        ([0.1], {"key": 3}, ValueError, "'key' parameter"),
-        ([[0.1], [0.2]], {}, ValueError, r"got an array of shape \(2, 1\)"),
-        (["x"], {}, TypeError, "sequence of numbers"),
-        ("valid_acc", {}, TypeError, "a skorch history.*got str"),
-        (3, {}, TypeError, "a skorch history.*got int"),
-        (ImageClassifier(), {}, NotFittedError, "not fitted"),
-        (LogisticRegression(), {}, NotFittedError, "not fitted"),
-    ],
-)
-def test_errors(source, options, error, message):
-    with pytest.raises(error, match=message):
-        convergence_epoch(source, **options)

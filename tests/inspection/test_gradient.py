@@ -2,7 +2,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -76,12 +75,3 @@ def test_nothing_recorded(net, data):
     net.initialize()
     with pytest.raises(ValueError, match="No gradients"):
         GradientDisplay.from_estimator(net)
-
-
-def test_errors(net):
-    with pytest.raises(NotFittedError):
-        GradientDisplay.from_estimator(net)
-    with pytest.raises(TypeError, match=r"a dict \{name: estimator\}; got list"):
-        GradientDisplay.from_estimators([net])
-    with pytest.raises(TypeError, match="got int"):
-        GradientDisplay.from_estimator(3)

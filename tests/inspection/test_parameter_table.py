@@ -3,7 +3,6 @@ import pytest
 import skorch
 import torch
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
@@ -277,22 +276,8 @@ def test_other_nets_of_skorch():
         parameter_table(net)
 
 
-@pytest.mark.parametrize(
-    "shape", [(), (1, 0, 8), (1, 8.0, 8), 28, "28", (1, -8, 8), np.zeros(3)]
-)
-def test_bad_shapes(shape):
-    with pytest.raises(ValueError, match="image_shape must be"):
-        parameter_table(nn.Flatten(), shape)
-
-
 def test_errors():
-    with pytest.raises(ValueError, match=r"A module does not know.*image_shape=\(chan"):
-        parameter_table(nn.Linear(3, 4))
     with pytest.raises(ValueError, match="lazy parameters"):
         parameter_table(nn.LazyLinear(3), (4,))
     with pytest.raises(NotFittedError):
         parameter_table(ImageClassifier())
-    with pytest.raises(TypeError, match="Expected a torch module"):
-        parameter_table(
-            LogisticRegression().fit([[0.0], [1.0]], [0, 1]), image_shape=(1,)
-        )

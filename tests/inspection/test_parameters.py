@@ -82,8 +82,3 @@ def test_other_types(data):
     ]:
         with pytest.raises(TypeError, match=f"Expected a torch module .* got {name}"):
             count_parameters(other)
-
-
-def test_lazy_parameters():
-    with pytest.raises(ValueError, match="lazy parameters"):
-        count_parameters(nn.LazyLinear(3))

@@ -10,7 +10,7 @@ from skvision.inspection import (
     PredictionDisplay,
     ReconstructionDisplay,
 )
-from skvision.inspection._plotting import check_named, grid_axes, single_axes
+from skvision.inspection._plotting import grid_axes, single_axes
 
 IMAGES = [[[0, 1], [1, 0]]]
 DISPLAYS = [
@@ -69,12 +69,6 @@ def test_plot_returns_self_and_draws_in_the_axes_given(display):
     assert display.figure_ is not figure
 
 
-@parametrize(DISPLAYS)
-def test_other_things_than_axes(display):
-    with pytest.raises(TypeError, match="ax must be a matplotlib Axes; got ndarray"):
-        display.plot(ax=plt.subplots(2)[1])
-
-
 def test_grid_in_axes_of_a_grid():
     _, (left, right) = plt.subplots(1, 2, layout="constrained")
     left.set_title("title")
@@ -108,11 +102,3 @@ def test_size_of_a_new_grid():
     ax, _ = grid_axes(None, None, 2, 3, cell=(1, 0.5), margin=(0.75, 0.25))
     assert ax.figure.get_size_inches().tolist() == [3.75, 1.25]
     assert single_axes(None, None, (5, 2)).figure.get_size_inches().tolist() == [5, 2]
-
-
-def test_check_named():
-    check_named({"a": 1}, "estimator")
-    with pytest.raises(TypeError, match=r"a dict \{name: estimator\}; got list"):
-        check_named([1], "estimator")
-    with pytest.raises(ValueError, match=r"a dict \{name: estimator\}; got an empty"):
-        check_named({}, "estimator")

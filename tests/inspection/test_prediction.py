@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from torch.utils.data import TensorDataset
@@ -216,19 +215,3 @@ def test_classifiers_without_networks(digits):
     assert_allclose(drawn(display), X[:4] / 255, rtol=1e-6)
     with pytest.raises(ValueError, match=r"Set image_shape=\(channels"):
         PredictionDisplay.from_estimator(linear, rows, y)
-
-
-def test_errors(classifier, images, first_pixel):
-    X, y = images
-    with pytest.raises(NotFittedError):
-        PredictionDisplay.from_estimator(first_pixel(), X, y)
-    regressor = LinearRegression().fit(X.reshape(6, -1), np.arange(6))
-    with pytest.raises(TypeError, match="a fitted classifier; got LinearRegression"):
-        PredictionDisplay.from_estimator(regressor, X, y)
-    with pytest.raises(ValueError, match="y is None, and X carries no labels"):
-        PredictionDisplay.from_estimator(classifier, X)
-    with pytest.raises(ValueError, match="[Mm]ix of"):
-        PredictionDisplay.from_predictions(X, y, np.arange(6))
-    for name, value in [("n_images", 0), ("errors_only", 3), ("random_state", "a")]:
-        with pytest.raises(ValueError, match=f"'{name}' parameter of PredictionDisp"):
-            PredictionDisplay.from_estimator(classifier, X, y, **{name: value})

@@ -4,14 +4,13 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from skvision import ImageAutoencoder, ImageClassifier
+from skvision import ImageAutoencoder
 from skvision.inspection import ReconstructionDisplay
 from skvision.preprocessing import UniformNoise
 
@@ -247,30 +246,3 @@ def test_names_are_in_the_figure(grey):
     box = display.axes_[1, 0].yaxis.label.get_window_extent()
     assert box.x0 >= 0
     assert box.x1 <= display.axes_[1, 0].get_window_extent().x0
-
-
-def test_rows_of_different_lengths(grey):
-    with pytest.raises(ValueError, match="differ in their numbers.*'a': 2, 'b': 3"):
-        ReconstructionDisplay({"a": grey[:2], "b": grey[:3]}).plot()
-
-
-def test_errors(grey, digits):
-    net = autoencoder().fit(grey)
-    with pytest.raises(NotFittedError):
-        ReconstructionDisplay.from_estimator(autoencoder(), grey)
-    classifier = ImageClassifier("mlp", max_epochs=1)
-    classifier.fit(digits.data[:50], digits.target[:50])
-    for found, name in [(classifier, "ImageClassifier"), (3, "int")]:
-        with pytest.raises(TypeError, match=f"Expected a fitted autoenc.* got {name}"):
-            ReconstructionDisplay.from_estimator(found, grey)
-    with pytest.raises(ValueError, match=r"shape \(channels, height, width\)"):
-        ReconstructionDisplay.from_estimator(net, grey[:, :3])
-    with pytest.raises(ValueError, match="'original' is that of another row"):
-        ReconstructionDisplay.from_estimators({"original": net}, grey)
-    with pytest.raises(TypeError, match=r"a dict \{name: autoencoder\}"):
-        ReconstructionDisplay.from_estimators([net], grey)
-    with pytest.raises(TypeError, match="noise expects transforms; got the class"):
-        ReconstructionDisplay.from_estimator(net, grey, noise=UniformNoise)
-    for name, value in [("n_images", 0), ("noise", 3), ("random_state", "a")]:
-        with pytest.raises(ValueError, match=f"'{name}' parameter of Reconstr"):
-            ReconstructionDisplay.from_estimator(net, grey, **{name: value})

@@ -255,26 +255,3 @@ def test_unknown_suffix(table, tmp_path, name):
     with pytest.raises(ValueError, match=r"expected one of \.md, \.html, \.csv, .*txt"):
         table.save(tmp_path / "new" / name)
     assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("columns", "rows", "error", "message"),
-    [
-        (["a", "b"], [[1, 2], [3]], ValueError, "Row 1 has 1 cell.*expected 2"),
-        (["a"], [[1, 2]], ValueError, "Row 0 has 2 cell"),
-        (["a", "a"], [], ValueError, "columns has the name 'a' twice"),
-        ([], [], ValueError, "columns is empty"),
-        ("ab", [], TypeError, "columns must be a list of str; got 'ab'"),
-        (["a", 1], [], TypeError, "columns must be a list of str"),
-        (["a"], ["x"], TypeError, "row 0 is 'x'"),
-        (["a"], [1], TypeError, "row 0 is 1"),
-    ],
-)
-def test_bad_tables(columns, rows, error, message):
-    with pytest.raises(error, match=message):
-        Table(columns, rows)
-
-
-def test_a_string_is_no_list_of_notes():
-    with pytest.raises(TypeError, match="notes must be a list of str"):
-        Table(["a"], [], notes="a note")

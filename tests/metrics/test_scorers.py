@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch.utils.data import TensorDataset
 
-from skvision import ImageClassifier, metrics
+from skvision import ImageClassifier
 from skvision.metrics import cross_entropy_scorer, top_k_scorer
 
 
@@ -190,31 +190,13 @@ def test_labels_of_another_kind(scorer):
         scorer(Given([0, 1, 2]), THREE, [0.5, 1, 2, 0])
 
 
-@pytest.mark.parametrize("k", [3, 4])
-def test_k_that_makes_all_right(k):
-    with pytest.raises(ValueError, match=f"k={k} .* number of classes, 3"):
-        top_k_scorer(k)(Given(range(3)), THREE, [0, 1, 2, 0])
-
-
-@pytest.mark.parametrize("k", [0, -1, 1.5, "3", None])
-def test_invalid_k(k):
-    with pytest.raises(ValueError, match="'k' parameter of top_k_scorer"):
-        top_k_scorer(k)
-
-
 @pytest.mark.parametrize("scorer", [top_k_scorer(1), cross_entropy_scorer()])
 def test_other_estimators(scorer):
     X, y = THREE, np.array([0, 1, 2, 0])
-    for estimator in (LinearRegression(), LinearSVC()):
-        with pytest.raises(TypeError, match=rf"{estimator.__class__.__name__}\."):
-            scorer(estimator.fit(X, y), X, y)
-    for estimator in (LogisticRegression(), ImageClassifier()):
-        with pytest.raises(NotFittedError):
-            scorer(estimator, X, y)
-    with pytest.raises(ValueError, match=r"scorer\(1?\) needs y"):
-        scorer(Given(range(3)), X)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        scorer(Given(range(3)), X, y[:3])
+    with pytest.raises(TypeError, match=r"LinearSVC\."):
+        scorer(LinearSVC().fit(X, y), X, y)
+    with pytest.raises(NotFittedError):
+        scorer(LogisticRegression(), X, y)
 
 
 # ------------------------------------------------------------------------- as objects
@@ -243,14 +225,6 @@ def test_equal_scorers():
     scorings = {"one": top_k_scorer(1), "two": [top_k_scorer(2)]}
     cloned = clone(ImageClassifier(epoch_scoring=scorings))
     assert cloned.epoch_scoring == scorings
-
-
-def test_exports():
-    assert set(metrics.__all__) == {
-        "cross_entropy_scorer",
-        "per_class_accuracy",
-        "top_k_scorer",
-    }
 
 
 # ------------------------------------------------------------- scikit-learn's own tools

@@ -282,12 +282,6 @@ def test_all_fits_fail(small_digits):
         search.fit(*small_digits)
 
 
-def test_unknown_names(small_digits):
-    search = StackedGridSearchCV(small(), {"module_hidden": [1]}, calibrate=False)
-    with pytest.raises(ValueError, match="module__hidden"):
-        search.fit(*small_digits)
-
-
 def test_a_stack_of_fits_that_fail_at_once(compare, stack_sizes):
     grid = {"module__dropout": [0.2, 7.0]}
     with pytest.warns(FitFailedWarning):

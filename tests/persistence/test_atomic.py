@@ -1,9 +1,8 @@
 """A file is the old one or the new one."""
 
+import multiprocessing
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -95,18 +94,18 @@ class TestPosix:
         assert path.stat().st_mode == mode
 
     def test_what_killed_writers_left_is_removed(self, tmp_path):
-        code = (
-            "import os, sys\n"
-            "from skvision.persistence._atomic import write_atomically\n"
-            "def write(file):\n"
-            "    file.write(b'half')\n"
-            "    file.flush()\n"
-            "    os.kill(os.getpid(), 9)\n"
-            "write_atomically(sys.argv[1], write)\n"
-        )
+        def write(file):
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), 9)
+
         path = tmp_path / "net.skv"
         for _ in range(2):
-            subprocess.run([sys.executable, "-c", code, path], check=False)
+            process = multiprocessing.get_context("fork").Process(
+                target=write_atomically, args=(path, write)
+            )
+            process.start()
+            process.join()
         assert len(list(tmp_path.iterdir())) == 1  # The second one removed the first's.
         others = [
             ".net.skv",
