@@ -22,6 +22,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Short trainings, most of which are compared with others, need not succeed.
+    config.addinivalue_line(
+        "filterwarnings", "ignore::sklearn.exceptions.ConvergenceWarning"
+    )
     if not config.getoption("--slow"):
         # What passes once is to pass again; new cases are for those who look for them.
         settings.register_profile("the same cases", derandomize=True, max_examples=25)

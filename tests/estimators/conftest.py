@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.dataset import ValidSplit
+from skvision_tests import make_images
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -21,6 +22,11 @@ def assert_same_weights():
                 assert_array_equal(value, second[name], err_msg=name)
 
     return check
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_images()
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,6 @@ from skvision.estimators import _run
 from skvision.exceptions import DivergedError
 from skvision.networks import ConvNet
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
 
@@ -27,11 +25,10 @@ OPTIONS = {
     "amp": {"amp": True},
     "channels_last": {"memory_format": "channels_last"},
     "contiguous": {"memory_format": "contiguous"},
-    # Traced as for any backend, but without a compiler's time.
-    "compile": {"compile": True, "compile__backend": "eager"},
     "all": {
         "amp": True,
         "memory_format": "channels_last",
+        # Traced as for any backend, but without a compiler's time.
         "compile": True,
         "compile__backend": "eager",
     },
@@ -144,19 +141,12 @@ def test_fit_pickle_and_clone(colours, options):
 
 
 def test_search(colours):
-    grid = [{name: [value] for name, value in o.items()} for o in OPTIONS.values()]
-    search = GridSearchCV(
-        convnet(max_epochs=6),
-        grid,
-        cv=2,
-        error_score="raise",
-    )
-    search.fit(*colours)
-    assert (search.cv_results_["mean_test_score"] > 0.5).all()
-    assert search.predict(colours[0]).shape == (200,)
+    grid = [{"amp": [True]}, {"memory_format": ["channels_last", "contiguous"]}]
+    search = GridSearchCV(convnet(max_epochs=6), grid, cv=2, error_score="raise")
+    scores = search.fit(*colours).cv_results_["mean_test_score"]
+    assert (scores > 0.5).all()
     # Formats of memory alone change nothing but the rounding.
-    first, second = search.cv_results_["mean_test_score"][1:3]
-    assert first == pytest.approx(second, abs=0.02)
+    assert scores[1] == pytest.approx(scores[2], abs=0.02)
 
 
 @pytest.mark.skipif(

@@ -41,7 +41,6 @@ def are_among(images, others):
     return np.array([image.tobytes() in known for image in images])
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", [ImageClassifier, ImageRegressor])
 def test_of_training_batches_alone(estimator, digits, seen):
     X = (digits.data[:200, None] / 255).astype(np.float32)
@@ -68,7 +67,6 @@ def test_of_training_batches_alone(estimator, digits, seen):
     assert are_among(unchanged[4:], X).all()
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_anew_for_every_image_and_epoch(digits, seen):
     X = np.repeat(digits.data[:1, None], 64, axis=0)
     y = np.arange(64) % 2
@@ -96,8 +94,6 @@ def test_random_state_determines_it(digits):
     assert np.abs(probabilities() - first).max() > 0.01
 
 
-# What it turns into noise teaches nothing.
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_search_chooses(digits):
     X, y = digits.data[:600], digits.target[:600]
     choices = [None, [RandomShift(1)], [UniformNoise(-5.0, 5.0)]]

@@ -11,14 +11,7 @@ from skvision_tests import make_images, weights
 import skvision
 from skvision import ImageClassifier
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 SMALL = {"max_epochs": 1, "batch_size": 16, "random_state": 0}
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
 
 
 class Weights(Callback):
@@ -70,12 +63,6 @@ def test_best_epoch_by_another_score(data):
     ).fit(*data)
     assert net.best_epoch_ == np.argmax(net.history[:, "valid_acc"]) + 1
     assert_best(net)
-
-
-def test_no_best_epoch_where_none_was_put_back(data):
-    net = ImageClassifier("mlp", **SMALL, train_split=ValidSplit(4)).fit(*data)
-    with pytest.raises(AttributeError, match="no best_epoch_.*early_stopping=True"):
-        _ = net.best_epoch_
 
 
 def test_no_best_epoch_after_an_error_in_training(data):

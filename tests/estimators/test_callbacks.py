@@ -2,27 +2,22 @@
 
 import numpy as np
 import pytest
-import sklearn
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.metrics import accuracy_score, f1_score, make_scorer
+from sklearn.metrics import accuracy_score
 from skorch.callbacks import (
     Callback,
     Checkpoint,
     EpochScoring,
-    Freezer,
     GradientNormClipping,
     LRScheduler,
     ProgressBar,
 )
 from skorch.dataset import ValidSplit
-from skvision_tests import DOUBLE, NAMES, SMALL, make_images, make_targets, weights
+from skvision_tests import DOUBLE, NAMES, SMALL, weights
 
-from skvision import ImageClassifier, ImageRegressor
-
-# Short trainings, which are compared with each other, need not succeed.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+from skvision import ImageClassifier
 
 
 class Record(Callback):
@@ -38,92 +33,6 @@ class Record(Callback):
 
 def recorded(estimator):
     return dict(estimator.callbacks_)["Record"]
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
-
-
-# ------------------------------------------------------------------ scores by epoch
-
-
-def score_half(estimator, X, y):
-    return 0.5 * estimator.score(X, y)
-
-
-@pytest.mark.parametrize("labels", [NAMES, np.arange(3), np.array([5, 3, 9])])
-def test_epoch_scoring(data, labels):
-    X, y = data
-    y = labels[y]
-    f1 = make_scorer(f1_score, average="macro")
-    scorings = [
-        ("accuracy", {"accuracy": "accuracy"}),
-        (["accuracy"], {"accuracy": "accuracy"}),
-        (("neg_log_loss", f1), {"neg_log_loss": "neg_log_loss", "f1_score": f1}),
-        (score_half, {"score_half": score_half}),
-        (
-            {"half": score_half, "f1": f1, "acc": "accuracy"},
-            {"half": score_half, "f1": f1, "acc": "accuracy"},
-        ),
-    ]
-    for scoring, expected in scorings:
-        estimator = ImageClassifier(
-            **DOUBLE | {"lr": 0.02},
-            epoch_scoring=scoring,
-            early_stopping=True,
-            validation_fraction=0.25,
-            callbacks=[Record],
-        ).fit(X, y)
-        assert estimator.best_epoch_ == 2
-        _, valid = recorded(estimator).datasets[-1]
-        for name, scorer in expected.items():
-            values = estimator.history[:, f"valid_{name}"]
-            assert len(estimator.history[:, f"train_{name}"]) == 2
-            score = sklearn.metrics.check_scoring(estimator, scorer)(
-                estimator, valid.X, valid.y
-            )
-            assert values[-1] == pytest.approx(score), name
-    unscored = ImageClassifier(**DOUBLE).fit(X, y)
-    keys = {"epoch", "batches", "dur", "train_loss", "train_batch_count"}
-    assert set(unscored.history[0]) == keys | {"train_loss_best"}
-
-
-def test_epoch_scoring_without_hold_out(data):
-    X, y = data
-    estimator = ImageClassifier(
-        **DOUBLE | {"lr": 0.0}, epoch_scoring=["accuracy", "neg_log_loss"]
-    ).fit(X, NAMES[y])
-    assert not [key for key in estimator.history[-1] if key.startswith("valid")]
-    # The network does not change, so that it scores in each epoch as it does now.
-    for name in ("accuracy", "neg_log_loss"):
-        score = sklearn.metrics.get_scorer(name)(estimator, X, NAMES[y])
-        assert estimator.history[:, f"train_{name}"] == pytest.approx([score, score])
-
-
-def test_epoch_scoring_of_a_regressor(data):
-    X, _ = data
-    for k in (1, 2):
-        y = make_targets(X, k)
-        y = y[:, 0] if k == 1 else y
-        estimator = ImageRegressor(
-            **DOUBLE | {"lr": 0.0}, epoch_scoring=["r2", "neg_mean_absolute_error"]
-        ).fit(X, y)
-        assert estimator.history[-1, "train_r2"] == pytest.approx(estimator.score(X, y))
-        error = np.abs(estimator.predict(X) - y).mean()
-        recorded_error = estimator.history[-1, "train_neg_mean_absolute_error"]
-        assert recorded_error == pytest.approx(-error)
-
-
-def test_unknown_scorers_are_found_before_training(data):
-    class Never(Callback):
-        def on_batch_begin(self, net, **kwargs):
-            raise AssertionError("training has begun")
-
-    for scoring in ("acuracy", ["accuracy", "acuracy"], {"a": "acuracy"}):
-        estimator = ImageClassifier(**SMALL, epoch_scoring=scoring, callbacks=[Never])
-        with pytest.raises(ValueError, match="acuracy"):
-            estimator.fit(*data)
 
 
 # ------------------------------------------------------------------ skorch's callbacks
@@ -222,14 +131,6 @@ def test_gradient_clipping(data):
     assert path([]) > 0.1
     # Five batches, each with a step of at most this length.
     assert path([GradientNormClipping(1e-3)]) < 5.001e-3
-
-
-def test_freezer(data):
-    first = ImageClassifier(**SMALL | {"lr": 0.0}).fit(*data)
-    frozen = ImageClassifier(**SMALL, callbacks=[Freezer("layers*")]).fit(*data)
-    before, after = weights(first), weights(frozen)
-    assert_array_equal(after["layers.0.weight"], before["layers.0.weight"])
-    assert not np.array_equal(after["head.weight"], before["head.weight"])
 
 
 def test_callbacks_see_images_and_labels(data):

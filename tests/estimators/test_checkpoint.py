@@ -4,8 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -138,50 +136,6 @@ def test_searches_go_on(data, tmp_path):
     again = GridSearchCV(net, grid, cv=2).fit(*data)
     for key in ("mean_test_score", "std_test_score"):
         assert first.cv_results_[key].tolist() == again.cv_results_[key].tolist()
-
-
-LONG = """
-import numpy as np
-from skvision import ImageClassifier
-
-X = np.random.RandomState(0).randint(0, 255, (500, 8, 8)).astype(np.uint8)
-y = np.arange(500) % 5
-
-def fit(folder):
-    net = ImageClassifier(
-        "mlp", max_epochs=12, random_state=0, verbose=1, checkpoint=folder
-    )
-    return net.fit(X, y)
-"""
-
-
-def epochs_of(lines):
-    """Yield the lines of epochs."""
-    return (line for line in lines if line.split()[:1] and line.split()[0].isdigit())
-
-
-def test_killed_process(tmp_path, capsys):
-    namespace = {}
-    exec(LONG, namespace)
-    undisturbed = namespace["fit"](tmp_path / "one")
-    assert len([*epochs_of(capsys.readouterr().out.splitlines())]) == 12
-    code = f"{LONG}import sys\nfit(sys.argv[1])"
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-W", "ignore", "-c", code, str(tmp_path / "two")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    epochs = epochs_of(process.stdout)
-    for _ in range(5):
-        next(epochs)
-    process.kill()
-    process.communicate()
-    resumed = namespace["fit"](tmp_path / "two")
-    assert len([*epochs_of(capsys.readouterr().out.splitlines())]) <= 8
-    for one, other in zip(
-        undisturbed.module_.parameters(), resumed.module_.parameters(), strict=True
-    ):
-        assert torch.equal(one, other)
 
 
 def test_damaged_file(data, tmp_path):

@@ -18,8 +18,6 @@ from skvision.images._readers import ArrayReader
 from skvision.training import BatchLoader, ImageDataset, _batches
 from skvision.training._batches import DeviceLoader, ResidentDataset
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
 
@@ -278,18 +276,12 @@ def test_sizes_on_a_cpu(shape, dtype, expected):
 
 @pytest.mark.parametrize(
     ("batch_size", "expected"),
-    [(1, 4), (32, 128), (256, 1024), (512, 1024), (-1, 1024)],
+    [(1, 4), (32, 128), (256, 1024), (512, 1024), (-1, 1024), (3000, 3000)],
 )
 def test_sizes_on_a_gpu(batch_size, expected):
     net = ImageClassifier(batch_size=batch_size)
     net.device_ = CUDA
     assert net._evaluation_batch_size() == expected
-
-
-def test_sizes_on_a_gpu_are_no_less_than_in_training():
-    net = ImageClassifier(batch_size=3000)
-    net.device_ = CUDA
-    assert net._evaluation_batch_size() == 3000
 
 
 @pytest.mark.parametrize("flat", [False, True])

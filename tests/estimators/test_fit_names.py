@@ -19,10 +19,6 @@ from skvision.datasets import as_Xy
 from skvision.images._identity import file_digest
 from skvision.model_selection import StackedGridSearchCV, StackedHalvingGridSearchCV
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.
-)
-
 
 @pytest.fixture(scope="module")
 def data(digits):

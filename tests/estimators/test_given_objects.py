@@ -16,9 +16,6 @@ from skvision import ImageClassifier, ImageRegressor
 ESTIMATORS = [ImageClassifier, ImageRegressor]
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
 
-# One or two epochs teach these networks little.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 class Snapshots(Callback):
     """Keep the weights with which a training begins and each epoch begins."""
@@ -32,11 +29,6 @@ class Snapshots(Callback):
 
     def on_epoch_begin(self, net, **kwargs):
         self.states.append(weights(net))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_ordered_images()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -145,8 +137,8 @@ def torch_warns_always():
     torch.set_warn_always(before)
 
 
-@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 def test_arrays_of_the_user_are_not_changed(torch_warns_always, estimator, dtype):

@@ -8,18 +8,13 @@ import time
 
 import numpy as np
 import pytest
-from skorch.callbacks import Callback, EarlyStopping
-from skvision_tests import make_ordered_images
+from skorch.callbacks import Callback
 from torch import nn
 
 from skvision import ImageClassifier
 
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
 LONG = SMALL | {"max_epochs": 10, "random_state": 0}
-
-ignore_convergence = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"
-)
 
 
 class Network(nn.Module):
@@ -29,11 +24,6 @@ class Network(nn.Module):
 
     def forward(self, X):
         return self.linear(X.flatten(1))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_ordered_images()
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +81,6 @@ class Interrupted(Network):
         return super().forward(X)
 
 
-@ignore_convergence
 @pytest.mark.parametrize("when", ["on_batch_end", "on_epoch_end"])
 def test_an_interrupt_from_outside_gets_through(data, when):
     X, y = data
@@ -132,7 +121,6 @@ def test_a_signal_that_arrives_in_a_callback_gets_through(data):
         ImageClassifier(**LONG, callbacks=[Signalled]).fit(*data)
 
 
-@ignore_convergence
 def test_a_callback_ends_the_training_by_the_same_error(data):
     class Enough(Callback):
         def __init__(self, where):
@@ -162,7 +150,6 @@ def test_a_callback_ends_the_training_by_the_same_error(data):
         assert estimator.predict(X).shape == y.shape
 
 
-@ignore_convergence
 @pytest.mark.parametrize(
     "where", ["on_train_begin", "on_epoch_begin", "on_batch_begin"]
 )
@@ -176,7 +163,6 @@ def test_a_callback_may_end_the_training_before_its_first_batch(data, where):
     assert estimator.predict(X).shape == y.shape
 
 
-@ignore_convergence
 def test_the_best_epoch_is_among_the_complete_ones(data):
     X, y = data
     estimator = ImageClassifier(
@@ -186,16 +172,6 @@ def test_the_best_epoch_is_among_the_complete_ones(data):
         estimator.fit(X, y)
     assert len(estimator.history) == 1
     assert estimator.best_epoch_ == 1
-
-
-@ignore_convergence
-def test_early_stopping_of_skorch(data):
-    stopper = EarlyStopping(monitor="train_loss", patience=2, threshold=10)
-    others = Interruption(lambda: None)
-    estimator = ImageClassifier(**LONG, callbacks=[stopper, others]).fit(*data)
-    # The first epoch is an improvement on nothing, the next two are none.
-    assert len(estimator.history) == 3
-    assert dict(estimator.callbacks_)["Interruption"].ended == 1
 
 
 PROGRAM = """

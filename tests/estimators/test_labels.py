@@ -21,15 +21,6 @@ LEARNER = {
     "random_state": 0,
 }
 
-ignore_convergence = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"
-)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_ordered_images()
-
 
 @pytest.mark.parametrize(
     "labels",
@@ -98,7 +89,6 @@ def test_other_forms_of_labels():
         assert estimator.score(X, y) == 1
 
 
-@ignore_convergence
 @settings(max_examples=6, deadline=None)
 @given(
     labels=st.one_of(

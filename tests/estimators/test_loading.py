@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skvision_tests import thorough
 
 import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -20,10 +21,6 @@ from skvision.exceptions import FormatError
 from skvision.persistence._format import read_file, write_file
 from skvision.persistence._tree import Made, Name
 from skvision.preprocessing import RandomShift
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.
-)
 
 HUGE = 10**12
 
@@ -432,7 +429,7 @@ def test_pickles(how, tmp_path):
         skvision.load(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=thorough(100), deadline=None)
 @given(data=st.data())
 def test_random_damage(data, good_file, tmp_path_factory):
     content = bytearray(good_file.read_bytes())

@@ -10,12 +10,10 @@ from skorch.callbacks import (
     LRScheduler,
 )
 from skorch.dataset import ValidSplit
-from skvision_tests import SMALL, make_images
+from skvision_tests import SMALL
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 class Patient(EarlyStopping):
@@ -30,11 +28,6 @@ class Own(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         net.history[-1, self.monitor]
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
 
 
 def on_valid():

@@ -42,7 +42,6 @@ def test_threads_of_all_workers_fit_the_cores(images):
     assert 2 * max(scores) <= max(2, joblib.cpu_count())
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_results_do_not_depend_on_n_jobs(images):
     estimator = net(
         module__dropout=0.5, callbacks=[EpochScoring("accuracy", on_train=True)]

@@ -13,33 +13,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import Callback, EpochScoring
-from skvision_tests import Scaled, make_ordered_images, weights
+from skorch.callbacks import EpochScoring
+from skvision_tests import Scaled, weights
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
-
-# One or two epochs teach these networks little.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Snapshots(Callback):
-    """Keep the weights with which a training begins."""
-
-    def initialize(self):
-        self.states = []
-        return self
-
-    def on_train_begin(self, net, **kwargs):
-        self.states.append(weights(net))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_ordered_images()
 
 
 def own_names(estimator):
@@ -196,34 +177,6 @@ def test_optimizer_lr_wins_over_lr(data):
     assert estimator.optimizer_.param_groups[0]["lr"] == 0.125
 
 
-def test_parameter_groups(data):
-    estimator = ImageClassifier(
-        **SMALL,
-        optimizer="sgd",
-        lr=0.1,
-        optimizer__param_groups=[("head*", {"lr": 0.0})],
-        callbacks=[Snapshots()],
-    ).fit(*data)
-    first = dict(estimator.callbacks_)["Snapshots"].states[0]
-    last = weights(estimator)
-    assert_array_equal(first["head.weight"], last["head.weight"])
-    assert not np.array_equal(first["layers.0.weight"], last["layers.0.weight"])
-    estimator.set_params(optimizer__param_groups=[("head*", {"lr": 0.5})])
-    assert estimator.module_ is not None
-
-
-def test_batch_size_and_epochs_of_partial_fit(data):
-    X, y = data
-    estimator = ImageClassifier(**SMALL).fit(X, y)
-    estimator.set_params(batch_size=8, max_epochs=2).partial_fit(X, y)
-    sizes = estimator.history[:, "batches", :, "train_batch_size"]
-    assert sizes == [[16, 24], [8] * 5, [8] * 5] or sizes == [
-        [16, 16, 8],
-        [8] * 5,
-        [8] * 5,
-    ]
-
-
 def test_parameters_in_pipelines_and_searches(data):
     X, y = data
     pipeline = make_pipeline(
@@ -234,12 +187,8 @@ def test_parameters_in_pipelines_and_searches(data):
     assert pipeline[-1].module__hidden == (4,)
     with pytest.raises(ValueError, match="has no parameter 'max_epoch'"):
         pipeline.set_params(imageclassifier__max_epoch=1)
-    grid = {
-        "imageclassifier__module__hidden": [(4,), (5,)],
-        "imageclassifier__optimizer__weight_decay": [0.0, 0.1],
-    }
+    grid = {"imageclassifier__module__hidden": [(4,), (5,)]}
     search = GridSearchCV(pipeline, grid, cv=2).fit(X.reshape(len(X), -1), y)
-    assert len(search.cv_results_["params"]) == 4
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     network = search.best_estimator_[-1].module_
     best = search.best_params_["imageclassifier__module__hidden"]

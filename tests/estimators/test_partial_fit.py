@@ -9,14 +9,6 @@ from skvision import ImageClassifier, ImageRegressor
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
 
-# Short trainings, which are compared with each other, need not succeed.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
-
 
 def test_partial_fit_with_classes():
     X, y = make_images(40)

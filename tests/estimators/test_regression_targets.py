@@ -5,18 +5,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import r2_score
-from skvision_tests import DOUBLE, SMALL, make_images, make_targets, weights
+from skvision_tests import DOUBLE, SMALL, make_targets, weights
 from torch import nn
 
 from skvision import ImageRegressor
-
-# Short trainings, which are compared with each other, need not succeed.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
 
 
 def test_shapes_of_regression_targets(data, assert_same_weights):

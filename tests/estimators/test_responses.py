@@ -15,8 +15,6 @@ from torch import nn
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.networks import MLP
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 class Focal(nn.Module):
     """A loss of one's own, of which nobody knows what outputs are to it."""

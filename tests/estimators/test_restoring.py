@@ -11,10 +11,6 @@ from skvision import ImageClassifier
 from skvision.exceptions import FormatError
 from skvision.persistence._format import read_file, write_file
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.
-)
-
 
 @pytest.fixture(scope="module")
 def data(digits):

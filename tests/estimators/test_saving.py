@@ -33,10 +33,6 @@ from skvision.preprocessing import InputSpec, RandomHorizontalFlip, RandomShift
 
 NAMES = np.array(list("abcdefghij"))
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.
-)
-
 
 @pytest.fixture(scope="module")
 def data(digits):

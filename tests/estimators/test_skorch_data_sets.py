@@ -15,7 +15,6 @@ from skvision_tests import (
     NAMES,
     SMALL,
     Items,
-    make_images,
     make_targets,
     weights,
 )
@@ -33,14 +32,6 @@ from skvision.datasets import as_Xy
 
 ODD = np.array([7, 2, 5])
 STILL = SMALL | {"lr": 0.0, "max_epochs": 1}
-
-# Short trainings, which are compared with each other, need not succeed.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
 
 
 # ---------------------------------------------------------------- get_dataset
@@ -138,10 +129,9 @@ SPLITS = [halves, by_rows, nested, of_halves, as_arrays]
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("labels", [ODD, NAMES])
-def test_splits_of_classes(data, split, labels, assert_same_weights):
+def test_splits_of_classes(data, split, assert_same_weights):
     X, y = data
-    seen = []
+    labels, seen = NAMES, []
 
     def watched(dataset, y):
         seen.append((dataset, y))
@@ -161,16 +151,15 @@ def test_splits_of_classes(data, split, labels, assert_same_weights):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("k", [None, 2])
-def test_splits_of_targets(data, split, k, assert_same_weights):
+def test_splits_of_targets(data, split):
     X, _ = data
-    y = make_targets(X, 2) if k else make_targets(X, 1)[:, 0]
+    y = make_targets(X, 2)
     net = ImageRegressor(**DOUBLE, train_split=split, epoch_scoring="r2").fit(X, y)
     expected = net.score(X[30:], y[30:])
     assert net.history[-1, "valid_r2"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("split", [halves, by_rows, nested, of_halves])
+@pytest.mark.parametrize("split", [halves, by_rows, of_halves])
 def test_weights_go_with_their_rows(data, split, assert_same_weights):
     X, y = data
     weight = np.linspace(1, 5, 40)
@@ -186,8 +175,6 @@ def test_weights_go_with_their_rows(data, split, assert_same_weights):
     w = weights_of_rows[weights_of_rows > 0][:30]
     plain.fit(X[first], y[first], sample_weight=w)
     net = ImageClassifier(**DOUBLE, class_weight={1: 3.0}, train_split=split)
-    if split is nested:
-        net.set_params(train_split=by_rows)
     net.fit(*given)
     assert_same_weights(weights(net), weights(plain), rtol=1e-6)
 
@@ -247,8 +234,7 @@ def test_random_split_and_autoencoders(data):
 # ------------------------------------------------------------------ callbacks
 
 
-@pytest.mark.parametrize("labels", [ODD, NAMES])
-def test_what_callbacks_are_told(data, labels):
+def test_what_callbacks_are_told(data):
     class Look(Callback):
         def on_train_begin(self, net, X=None, y=None, **kwargs):
             seen.append((X, y))
@@ -262,7 +248,7 @@ def test_what_callbacks_are_told(data, labels):
 
     seen = []
     X, y = data
-    y = labels[y]
+    y = NAMES[y]
     net = ImageClassifier(**STILL, callbacks=[Look], train_split=by_rows).fit(X, y)
     train, valid = (X[:30], y[:30]), (X[30:], y[30:])
     expected = [train, train, valid, train, valid, train]
@@ -335,9 +321,11 @@ def test_forward_in_training_mode_keeps_the_order(data):
 # -------------------------------------------------------- rows of n_features_in_
 
 
+@pytest.mark.parametrize(
+    ("estimator", "dtype"),
+    [(ImageClassifier, np.uint8), (ImageRegressor, np.float64)],
+)
 @pytest.mark.parametrize("shape", [(8, 8), (8, 6, 3), (3, 8, 6), (8, 6, 1), (4, 6, 4)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
-@pytest.mark.parametrize("estimator", [ImageClassifier, ImageRegressor])
 @pytest.mark.filterwarnings("ignore:X of shape")
 def test_rows_as_n_features_in_says(shape, dtype, estimator):
     rng = np.random.default_rng(0)
@@ -415,8 +403,9 @@ def test_a_data_set_that_makes_its_items(data):
     assert_allclose(net.predict_proba(2 * X), expected.predict_proba(2 * X), rtol=1e-4)
 
 
-@pytest.mark.parametrize("as_tensors", [False, True])
-@pytest.mark.parametrize("view", ["whole", "subset", "slices"])
+@pytest.mark.parametrize(
+    ("view", "as_tensors"), [("whole", False), ("subset", True), ("slices", False)]
+)
 def test_items_that_are_rows(data, as_tensors, view, assert_same_weights):
     X, y = data
     rows = X.reshape(len(X), -1)

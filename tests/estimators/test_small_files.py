@@ -18,10 +18,6 @@ from skvision.persistence import _format, _tree
 from skvision.persistence._format import read_file, write_file
 from skvision.persistence._tree import Made, Name
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning"  # There is little to learn from.
-)
-
 SHIFT = "skvision.preprocessing._geometry.RandomShift"
 
 

@@ -7,15 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose, assert_array_equal
-from skvision_tests import make_ordered_images
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_ordered_images()
 
 
 class Network(nn.Module):
@@ -66,13 +60,11 @@ def softmax_warnings(estimator, *arguments):
     return [str(w.message) for w in caught if "softmax" in str(w.message).lower()]
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("network", SOFTMAX + LOG_SOFTMAX)
-def test_softmax_under_cross_entropy(network, n_classes):
-    X, y = make_ordered_images(n_classes=n_classes)
+def test_softmax_under_cross_entropy(data, network):
     estimator = ImageClassifier(network, max_epochs=3, early_stopping=True)
     for _ in range(2):  # Each fit says it, and says it once.
-        (message,) = softmax_warnings(estimator, X, y)
+        (message,) = softmax_warnings(estimator, *data)
         assert network.__name__ in message
         assert "CrossEntropyLoss" in message
         assert ("LogSoftmax" in message) == (network in LOG_SOFTMAX)

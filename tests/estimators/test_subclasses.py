@@ -18,9 +18,6 @@ import skvision
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.preprocessing import UniformNoise
 
-# Short trainings, which are compared with each other, need not succeed.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 class Extended(ImageClassifier):
     def __init__(self, *args, extra=2, **kwargs):
@@ -32,10 +29,6 @@ class Deeper(Extended):
     def __init__(self, *args, more="a", lr=0.5, **kwargs):
         self.more = more
         super().__init__(*args, lr=lr, **kwargs)
-
-
-class Plain(Deeper):
-    pass
 
 
 class Mixin:
@@ -67,15 +60,9 @@ class Few(ImageClassifier):
 SUBCLASSES = [
     (Extended, {"extra": 3}, ImageClassifier),
     (Deeper, {"extra": 3, "more": "b"}, ImageClassifier),
-    (Plain, {"extra": 3, "more": "b"}, ImageClassifier),
     (Mixed, {"mixed": "c"}, ImageRegressor),
     (Named, {"extra": 3}, ImageClassifier),
 ]
-
-
-@pytest.fixture(scope="module")
-def data():
-    return make_images()
 
 
 @pytest.mark.parametrize(("kind", "own", "base"), SUBCLASSES)

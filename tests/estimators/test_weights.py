@@ -23,8 +23,6 @@ from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor, load
 from skvision.exceptions import FormatError
 from skvision.networks import MLP
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 KNOWN = {"image_shape": (1, 8, 8), "module__n_outputs": 3}
 
 
@@ -51,8 +49,10 @@ def test_a_new_estimator_predicts_the_same(
     net.save_params(f_params=file, use_safetensors=use_safetensors)
     if in_memory:
         file.seek(0)
-    other = fresh(**KNOWN).initialize()
-    other.load_params(f_params=file, use_safetensors=use_safetensors)
+    other = fresh(**KNOWN)
+    with pytest.raises(NotFittedError, match="initialize"):
+        other.load_params(f_params=file, use_safetensors=use_safetensors)
+    other.initialize().load_params(f_params=file, use_safetensors=use_safetensors)
     assert_array_equal(other.classes_, net.classes_)
     assert_array_equal(other.predict_proba(X), net.predict_proba(X))
     assert_array_equal(other.predict(X), net.predict(X))
@@ -317,6 +317,11 @@ def with_short_moments(path):
     torch.save({**state, "state": {0: {"step": torch.ones(()), **moments}}}, path)
 
 
+class Attack:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code was run')",)
+
+
 HOSTILE = {
     "pipe": os.mkfifo,
     "overlapping": overlapping,
@@ -328,7 +333,9 @@ HOSTILE = {
     "many": lambda path: torch.save(
         {f"x{i}": torch.zeros(0) for i in range(13_000)}, path
     ),
-    "pickle": lambda path: path.write_bytes(pickle.dumps(os.system)),
+    "pickle": lambda path: path.write_bytes(pickle.dumps(Attack())),
+    "code": lambda path: torch.save({"layers.0.weight": Attack()}, path),
+    "text": lambda path: path.write_bytes(b"not weights"),
     "empty": lambda path: path.touch(),
 }
 

@@ -31,10 +31,6 @@ SIZES = [2, 5, 17, 40, 128, 129, 300, 700]
 CLASSIFIER = ("predict_proba", "predict", "score")
 AUTOENCODER = ("transform", "reconstruct", "score")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def images(digits):

@@ -14,10 +14,6 @@ from skvision import ImageAutoencoder, ImageClassifier
 from skvision.export import export_onnx
 from skvision.inspection import parameter_table
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def images(digits):

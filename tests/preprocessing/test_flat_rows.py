@@ -11,8 +11,6 @@ from skvision import ImageClassifier
 from skvision.datasets import as_Xy
 from skvision.images._sources import Rows, source_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.fixture
 def greys(digits):

@@ -18,8 +18,6 @@ from skvision.images import ImageSchema
 from skvision.images._arrays import as_image_array
 from skvision.images._sources import Rows, source_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.fixture
 def rng():

@@ -17,8 +17,6 @@ from skvision.images._readers import ArrayReader, DatasetReader
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.preprocessing._scaling import PixelScaler, channel_statistics
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.fixture
 def rng():

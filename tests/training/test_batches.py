@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skvision_tests import thorough
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier
-from skvision.datasets import ImageSequence, as_Xy
+from skvision.datasets import ImageSequence
 from skvision.images._readers import ArrayReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
@@ -163,8 +163,7 @@ def test_real_images(fashion_mnist):
     )
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(("shuffle", "persistent"), [(False, True), (True, False)])
 def test_workers_give_equal_batches(shuffle, persistent):
     def epochs(**kwargs):
         generator = torch.Generator().manual_seed(0)
@@ -246,31 +245,6 @@ def test_subset():
 # ----------------------------------------------------------- within estimators
 
 
-@pytest.mark.parametrize("kind", ["array", "data set"])
-def test_estimators_with_either_loader(digits, kind):
-    X, y = digits.data[:301], digits.target[:301]
-    if kind == "data set":
-        data = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
-        X, y = as_Xy(data)
-    net = ImageClassifier(
-        "mlp",
-        module__hidden=(16,),
-        max_epochs=3,
-        batch_size=50,
-        iterator_train__shuffle=False,
-        random_state=0,
-    )
-    net.fit(X[:300], y[:300])
-    weights = [p.detach().clone() for p in net.module_.parameters()]
-    net.set_params(iterator_train=DataLoader, iterator_valid=DataLoader)
-    net.fit(X[:300], y[:300])
-    for ours, theirs in zip(weights, net.module_.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs)
-    proba = net.predict_proba(X)
-    net.set_params(iterator_valid=BatchLoader)
-    np.testing.assert_allclose(net.predict_proba(X), proba, rtol=1e-5)
-
-
 def test_estimators_with_workers(digits):
     X, y = digits.data[:200], digits.target[:200]
     net = ImageClassifier(
@@ -279,24 +253,6 @@ def test_estimators_with_workers(digits):
     expected = net.fit(X, y).predict_proba(X)
     net.set_params(iterator_train__num_workers=2)
     np.testing.assert_array_equal(net.fit(X, y).predict_proba(X), expected)
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_batch_normalisation_with_one_row_left(digits):
-    net = ImageClassifier(
-        "mlp", module__hidden=(16,), module__batch_norm=True, batch_size=50, lr=0.01
-    )
-    net.set_params(max_epochs=5, random_state=0)
-    net.fit(digits.data[:501], digits.target[:501])
-    sizes = net.history[0, "batches", :, "train_batch_size"]
-    assert sizes == [50] * 9 + [51]
-    assert net.score(digits.data[501:], digits.target[501:]) > 0.5
-    net.set_params(iterator_train__drop_last=True, batch_size=200, max_epochs=1)
-    net.fit(digits.data[:501], digits.target[:501])
-    assert net.history[0, "batches", :, "train_batch_size"] == [200, 200]
-    net.set_params(iterator_train__drop_last=False, batch_size=-1)
-    net.fit(digits.data[:501], digits.target[:501])
-    assert net.history[0, "batches", :, "train_batch_size"] == [501]
 
 
 @pytest.mark.parametrize("loader", [BatchLoader, DataLoader])

@@ -16,7 +16,6 @@ from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.exceptions import DivergedError
 from skvision.training import GradientRecorder
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 BATCH = 64
 
 
