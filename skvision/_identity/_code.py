@@ -56,23 +56,20 @@ class CodeMixin:
 
     def used_by(self, function: types.FunctionType) -> bytes:
         """Return what stands for the global names and modules that a function uses."""
-        used = used_by(function.__code__)
+        used, known = used_by(function.__code__), function.__globals__
+        found = [
+            (name, f", whose global {name}", known[name])
+            for name in used.loaded
+            if name in known
+        ]
+        for name, module in imported(used.imports, known.get("__package__") or ""):
+            found.append((name, f", which imports {name}", module))
         parts = []
-        for name in used.loaded:
-            if name not in function.__globals__:
-                continue
-            value = function.__globals__[name]
+        for name, place, value in found:
             try:
                 parts += [name.encode(), self.of_global(value, used.names)]
             except Unidentified as error:
-                error.path = f", whose global {name}{error.path}"
-                raise
-        package = function.__globals__.get("__package__") or ""
-        for name, module in imported(used.imports, package):
-            try:
-                parts += [name.encode(), self.of_global(module, used.names)]
-            except Unidentified as error:
-                error.path = f", which imports {name}{error.path}"
+                error.path = place + error.path
                 raise
         return joined("globals", parts)
 

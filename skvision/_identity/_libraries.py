@@ -89,13 +89,12 @@ def _place(package: str) -> tuple[str | None, bool]:
 
 
 def _installed_version(package: str) -> str | None:
-    names = [_DISTRIBUTIONS.get(package, package)]
-    for is_last in (False, True):
-        for name in names:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                return _version(importlib.metadata.distribution(name))
-        if not is_last:
-            names = list(importlib.metadata.packages_distributions().get(package, ()))
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        name = _DISTRIBUTIONS.get(package, package)
+        return _version(importlib.metadata.distribution(name))
+    for name in importlib.metadata.packages_distributions().get(package, ()):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return _version(importlib.metadata.distribution(name))
     return None
 
 

@@ -358,11 +358,9 @@ def _shared_tensors(network: nn.Module) -> list[tuple[Any, ...]]:
     """Return which tensors of a network are the same, or lie in the same memory."""
     places: dict[Any, int] = {}
     shared: list[tuple[Any, ...]] = []
-    named = itertools.chain(
-        network.named_parameters(remove_duplicate=False),
-        network.named_buffers(remove_duplicate=False),
-    )
-    for name, tensor in named:
+    parameters = network.named_parameters(remove_duplicate=False)
+    buffers = network.named_buffers(remove_duplicate=False)
+    for name, tensor in itertools.chain(parameters, buffers):
         try:
             address = tensor.untyped_storage().data_ptr() or -id(tensor)
         except (NotImplementedError, RuntimeError, ValueError):
@@ -383,71 +381,49 @@ class _Mode(enum.Enum):
     NUMBERED = 3
 
 
-def _ways(mode: _Mode, methods: dict[Any, Any]) -> dict[Any, Any]:
-    return {kind: (method, mode) for kind, method in methods.items()}
+def _ways(*rows: tuple[Any, ...]) -> dict[type, tuple[Any, _Mode]]:
+    return {kind: (method, mode) for method, mode, *kinds in rows for kind in kinds}
 
 
 #: What is done with objects of exactly these types.
 _EXACT = _ways(
-    _Mode.EACH_TIME,
-    {
-        **dict.fromkeys((tuple, torch.Size), _Walk.items),
-        **dict.fromkeys((bytearray, memoryview), _Walk.buffer),
-        frozenset: _Walk.unordered,
-        types.CodeType: _Walk.code,
-        types.CellType: _Walk.cell,
-        types.MethodType: _Walk.method,
-        types.ModuleType: _Walk.module,
-        types.BuiltinMethodType: _Walk.builtin,
-        types.MethodWrapperType: _Walk.builtin,
-        types.MemberDescriptorType: _Walk.slot,
-        types.GetSetDescriptorType: _Walk.slot,
-        types.MethodDescriptorType: _Walk.slot,
-        types.WrapperDescriptorType: _Walk.slot,
-        types.ClassMethodDescriptorType: _Walk.slot,
-        functools._lru_cache_wrapper: _Walk.descriptor,
-    },
-)
-_EXACT[types.FunctionType] = _Walk.function, _Mode.ONCE
-_EXACT |= _ways(
-    _Mode.NUMBERED,
-    {
-        list: _Walk.items,
-        set: _Walk.unordered,
-        **dict.fromkeys((dict, OrderedDict, types.MappingProxyType), _Walk.mapping),
-    },
+    (_Walk.items, _Mode.EACH_TIME, tuple, torch.Size),
+    (_Walk.items, _Mode.NUMBERED, list),
+    (_Walk.mapping, _Mode.NUMBERED, dict, OrderedDict, types.MappingProxyType),
+    (_Walk.unordered, _Mode.EACH_TIME, frozenset),
+    (_Walk.unordered, _Mode.NUMBERED, set),
+    (_Walk.buffer, _Mode.EACH_TIME, bytearray, memoryview),
+    (_Walk.code, _Mode.EACH_TIME, types.CodeType),
+    (_Walk.cell, _Mode.EACH_TIME, types.CellType),
+    (_Walk.function, _Mode.ONCE, types.FunctionType),
+    (_Walk.method, _Mode.EACH_TIME, types.MethodType),
+    (_Walk.module, _Mode.EACH_TIME, types.ModuleType),
+    (_Walk.builtin, _Mode.EACH_TIME, types.BuiltinMethodType, types.MethodWrapperType),
+    (_Walk.slot, _Mode.EACH_TIME, types.MemberDescriptorType),
+    (_Walk.slot, _Mode.EACH_TIME, types.GetSetDescriptorType),
+    (_Walk.slot, _Mode.EACH_TIME, types.MethodDescriptorType),
+    (_Walk.slot, _Mode.EACH_TIME, types.WrapperDescriptorType),
+    (_Walk.slot, _Mode.EACH_TIME, types.ClassMethodDescriptorType),
+    (_Walk.descriptor, _Mode.EACH_TIME, functools._lru_cache_wrapper),
 )
 #: What is done with objects of these types and of those derived from them.
-_DERIVED: dict[type, tuple[Any, _Mode]] = {
-    **_ways(
-        _Mode.ONCE,
-        {type: _Walk.class_, np.ndarray: _Walk.array, torch.Tensor: _Walk.tensor},
-    ),
-    **_ways(
-        _Mode.EACH_TIME,
-        {
-            enum.Enum: _Walk.member,
-            RemovableHandle: _Walk.handle,
-            np.generic: _Walk.scalar,
-            np.dtype: _Walk.dtype,
-            functools.partial: _Walk.with_arguments,
-            functools.cached_property: _Walk.descriptor,
-            weakref.ref: _Walk.reference,
-            **dict.fromkeys((property, classmethod, staticmethod), _Walk.descriptor),
-        },
-    ),
-    **_ways(
-        _Mode.NUMBERED,
-        {
-            nn.Module: _Walk.network,
-            torch.Generator: _Walk.generator,
-            random.Random: _Walk.generator,
-            np.random.RandomState: _Walk.generator,
-            np.random.Generator: _Walk.generator,
-            np.random.BitGenerator: _Walk.generator,
-        },
-    ),
-}
+_DERIVED = _ways(
+    (_Walk.class_, _Mode.ONCE, type),
+    (_Walk.array, _Mode.ONCE, np.ndarray),
+    (_Walk.tensor, _Mode.ONCE, torch.Tensor),
+    (_Walk.member, _Mode.EACH_TIME, enum.Enum),
+    (_Walk.handle, _Mode.EACH_TIME, RemovableHandle),
+    (_Walk.scalar, _Mode.EACH_TIME, np.generic),
+    (_Walk.dtype, _Mode.EACH_TIME, np.dtype),
+    (_Walk.with_arguments, _Mode.EACH_TIME, functools.partial),
+    (_Walk.descriptor, _Mode.EACH_TIME, functools.cached_property, property),
+    (_Walk.descriptor, _Mode.EACH_TIME, classmethod, staticmethod),
+    (_Walk.reference, _Mode.EACH_TIME, weakref.ref),
+    (_Walk.network, _Mode.NUMBERED, nn.Module),
+    (_Walk.generator, _Mode.NUMBERED, torch.Generator, random.Random),
+    (_Walk.generator, _Mode.NUMBERED, np.random.RandomState, np.random.Generator),
+    (_Walk.generator, _Mode.NUMBERED, np.random.BitGenerator),
+)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -126,12 +126,10 @@ class AccuracyDisplay:
         unique_labels(y, y_pred)  # Raises an error for strings beside numbers.
         labels = np.unique(y)
         names = names_of(labels, target_names, estimator)
-        recalls = recall_score(y, y_pred, labels=labels, average=None)
-        scores = {
-            names[label]: float(recall)
-            for label, recall in zip(labels.tolist(), recalls, strict=True)
-        }
+        shown = [names[label] for label in labels.tolist()]
+        recalls = recall_score(y, y_pred, labels=labels, average=None).tolist()
         overall = float(accuracy_score(y, y_pred))
+        scores = dict(zip(shown, recalls, strict=True))
         return cls(scores, overall=overall).plot(ax=ax, **bar_kw)
 
     @classmethod
@@ -166,8 +164,7 @@ class AccuracyDisplay:
         ValueError
             If there are no labels.
         """
-        require_matplotlib(cls)
-        check_named(estimators, "classifier")
+        check_named(cls, estimators, "classifier")
         for estimator in estimators.values():
             check_classifier(estimator)
         scores = {}
@@ -203,15 +200,10 @@ class AccuracyDisplay:
         ValueError
             If an accuracy is not in [0, 1].
         """
-        require_matplotlib(cls)
-        check_named(scores, "accuracy or accuracies")
+        check_named(cls, scores, "accuracy or accuracies")
         repeats = {name: _checked(name, score) for name, score in scores.items()}
-        means = {name: float(values.mean()) for name, values in repeats.items()}
-        errors = {
-            name: float(values.std())
-            for name, values in repeats.items()
-            if len(values) > 1
-        }
+        means = {name: float(of.mean()) for name, of in repeats.items()}
+        errors = {name: float(of.std()) for name, of in repeats.items() if len(of) > 1}
         return cls(means, errors or None).plot(ax=ax, **bar_kw)
 
     def plot(self, *, ax: Any = None, **bar_kw: Any) -> AccuracyDisplay:
@@ -229,8 +221,7 @@ class AccuracyDisplay:
         self : AccuracyDisplay
             Drawn.
         """
-        require_matplotlib(self)
-        check_named(self.scores, "accuracy")
+        check_named(self, self.scores, "accuracy")
         names, n = list(self.scores), len(self.scores)
         ax = single_axes(ax, self, (max(6.4, 1 + 0.25 * n), 4.8))
         self.ax_, self.figure_ = ax, ax.figure
@@ -243,10 +234,8 @@ class AccuracyDisplay:
         self._write_scores()
         self.line_ = None
         if self.overall is not None:
-            label = f"overall {self.overall:.3f}"
-            self.line_ = ax.axhline(
-                self.overall, color="black", linestyle="--", label=label
-            )
+            self.line_ = ax.axhline(self.overall, color="black", linestyle="--")
+            self.line_.set_label(f"overall {self.overall:.3f}")
             ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
         ax.set_xticks(places, names)
         self._turn_names()
@@ -277,12 +266,14 @@ class AccuracyDisplay:
         width = n_letters(self.ax_, labels[0].get_fontsize()) / len(labels)
         if max(map(len, self.scores)) <= width:
             return
+        leaning: dict[str, Any] = {
+            "rotation": 30,
+            "ha": "right",
+            "rotation_mode": "anchor",
+        }
         for label in labels:
             # Of text that leans, a line takes the width of four letters.
-            if width < 4:
-                label.set_rotation(90)
-            else:
-                label.set(rotation=30, ha="right", rotation_mode="anchor")
+            label.set(**({"rotation": 90} if width < 4 else leaning))
 
     def _text(self, name: str) -> str:
         text = f"{self.scores[name]:.3f}"

@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skvision.inspection._plotting import (
-    add_legend,
-    check_named,
-    require_matplotlib,
-    single_axes,
-)
+from skvision.inspection._plotting import add_legend, check_named, single_axes
 from skvision.inspection._source import net_of
 from skvision.training import GradientRecorder
 
@@ -119,8 +114,7 @@ class GradientDisplay:
         ValueError
             If no gradients were recorded.
         """
-        require_matplotlib(cls)
-        check_named(estimators, "estimator")
+        check_named(cls, estimators, "estimator")
         means = {name: _recorded(found, name) for name, found in estimators.items()}
         return cls(means).plot(ax=ax, **line_kw)
 
@@ -139,15 +133,13 @@ class GradientDisplay:
         self : GradientDisplay
             Drawn.
         """
-        require_matplotlib(self)
-        check_named(self.means, "mean gradients")
+        check_named(self, self.means, "mean gradients")
         ax = single_axes(ax, self)
         self.ax_, self.figure_ = ax, ax.figure
-        self.lines_ = []
+        self.lines_: list[Any] = []
         for name, means in self.means.items():
             steps = np.arange(1, len(means) + 1)
-            (line,) = ax.plot(steps, means, **{"label": name or None} | line_kw)
-            self.lines_.append(line)
+            self.lines_ += ax.plot(steps, means, **{"label": name or None} | line_kw)
         ax.axhline(0, color="grey", linewidth=0.8, zorder=0)
         ax.set(xlabel="training step", ylabel="mean gradient, summed over tensors")
         add_legend(ax)
@@ -156,12 +148,10 @@ class GradientDisplay:
 
 def _recorded(estimator: Any, name: str) -> list[float]:
     """Return what the first recorder among the callbacks has."""
-    net = net_of(estimator)
-    for _, callback in net.callbacks_:
-        if isinstance(callback, GradientRecorder):
-            if not callback.means_:
-                break
-            return list(callback.means_)
+    callbacks = [callback for _, callback in net_of(estimator).callbacks_]
+    recorders = [one for one in callbacks if isinstance(one, GradientRecorder)]
+    if recorders and recorders[0].means_:
+        return list(recorders[0].means_)
     of = f" of {name!r}" if name else ""
     raise ValueError(
         f"No gradients of the training{of} were recorded. Fit with "

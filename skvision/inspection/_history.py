@@ -164,8 +164,7 @@ class HistoryDisplay:
         ValueError
             If a history has no epoch or lacks a column of `keys`.
         """
-        require_matplotlib(cls)
-        check_named(estimators, "estimator")
+        check_named(cls, estimators, "estimator")
         runs = {name: _columns(found, name) for name, found in estimators.items()}
         if keys is None:
             keys = [
@@ -217,9 +216,8 @@ class HistoryDisplay:
         for colour, (name, run) in zip(colours, self.runs.items(), strict=True):
             for key, style in zip(keys, cycle(_STYLES), strict=False):
                 label = _label(name, key, keys, several)
-                options: dict[str, Any] = {"color": colour, "label": label}
-                if several:
-                    options["linestyle"] = style
+                options = {"color": colour, "label": label}
+                options |= {"linestyle": style} if several else {}
                 values = np.asarray(run[key], dtype=np.float64)
                 line = self._draw_curve(values, smoothing, options, line_kw)
                 if several:
@@ -265,8 +263,8 @@ class HistoryDisplay:
         self.lines_.append(line)
         if smoothing > 0:
             faint = {"alpha": 0.3, "linewidth": 1, "zorder": line.get_zorder() - 0.5}
-            (raw,) = self.ax_.plot(epochs, values, color=line.get_color(), **faint)
-            self.raw_lines_.append(raw)
+            faint |= {"color": line.get_color()}
+            self.raw_lines_ += self.ax_.plot(epochs, values, **faint)
         return line
 
     def _draw_marker(self, line: Any, run: Mapping[str, Any]) -> None:
@@ -275,23 +273,17 @@ class HistoryDisplay:
         if not np.isfinite(losses).any():
             return
         best = int(np.nanargmin(losses))
-        (marker,) = self.ax_.plot(
-            [best + 1],
-            [line.get_ydata()[best]],
-            "o",
-            color=line.get_color(),
-            zorder=line.get_zorder() + 0.5,
-        )
-        self.markers_.append(marker)
+        place = [best + 1], [line.get_ydata()[best]]
+        style = {"color": line.get_color(), "zorder": line.get_zorder() + 0.5}
+        self.markers_ += self.ax_.plot(*place, "o", **style)
 
     def _draw_keys_of_styles(self, keys: list[str], several: bool) -> None:
         """Add empty lines for the legend that say what styles mean."""
-        entries: list[tuple[str, dict[str, Any]]] = []
-        if several:
-            entries += [
-                (key, {"linestyle": style})
-                for key, style in zip(keys, cycle(_STYLES), strict=False)
-            ]
+        entries: list[tuple[str, dict[str, Any]]] = [
+            (key, {"linestyle": style})
+            for key, style in zip(keys, cycle(_STYLES), strict=False)
+            if several
+        ]
         if self.markers_:
             entries.append(("best epoch", {"linestyle": "none", "marker": "o"}))
         there = self.ax_.get_legend_handles_labels()[1]

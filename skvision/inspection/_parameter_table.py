@@ -17,6 +17,8 @@ from skvision.inspection._parameters import count_parameters
 from skvision.inspection._source import net_of, network_of
 from skvision.inspection._table import Table
 
+#: What networks raise where images are not as they expect them.
+_MISFITS = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 _COLUMNS = ["layer", "type", "output shape", "parameters", "trainable", "MB"]
 
 
@@ -226,13 +228,7 @@ def _output_shapes(
         handles = [layer.register_forward_hook(note) for layer in layers]
         try:
             network(torch.zeros((2, *shape), dtype=dtype, device=device))
-        except (
-            AssertionError,
-            IndexError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except _MISFITS as error:
             what = "rows" if len(shape) == 1 else "images"
             raise ValueError(
                 f"The network {type(network).__name__} cannot take {what} of shape "

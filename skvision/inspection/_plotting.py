@@ -18,10 +18,9 @@ def require_matplotlib(caller: Any) -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        name = caller if isinstance(caller, type) else type(caller)
+        name = getattr(caller, "__name__", type(caller).__name__)
         raise ImportError(
-            f"{name.__name__} requires matplotlib. Install it by "
-            "pip install 'skvision[plot]'."
+            f"{name} requires matplotlib. Install it by pip install 'skvision[plot]'."
         ) from error
     return plt
 
@@ -98,8 +97,9 @@ def add_legend(ax: Any) -> None:
         ax.legend()
 
 
-def check_named(found: Any, what: str) -> None:
-    """Check that `found` is a dict {name: what} that is not empty."""
+def check_named(caller: Any, found: Any, what: str) -> None:
+    """Check that `found` is a dict {name: what} to be drawn, and matplotlib there."""
+    require_matplotlib(caller)
     if not isinstance(found, Mapping):
         raise TypeError(
             f"Expected a dict {{name: {what}}}; got {type(found).__name__}."

@@ -281,14 +281,11 @@ class PredictionDisplay:
     def _titles(self) -> list[str]:
         """Return what stands above each image."""
         names = self.target_names or {}
-        pairs = [
-            (str(names.get(predicted, predicted)), str(names.get(true, true)))
-            for predicted, true in zip(
-                np.asarray(self.y_pred).tolist(),
-                np.asarray(self.y_true).tolist(),
-                strict=True,
-            )
-        ]
+        predicted, true = (
+            [str(names.get(label, label)) for label in np.asarray(labels).tolist()]
+            for labels in (self.y_pred, self.y_true)
+        )
+        pairs = list(zip(predicted, true, strict=True))
         too_long = any(len(f"{p} ({t})") > _MAX_TITLE for p, t in pairs)
         titles = [f"{p}\n({t})" if too_long else f"{p} ({t})" for p, t in pairs]
         if self.confidence is None:

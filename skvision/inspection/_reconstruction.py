@@ -26,7 +26,7 @@ from skvision.inspection._images import (
     take_rows,
     unit_images,
 )
-from skvision.inspection._plotting import check_named, grid_axes, require_matplotlib
+from skvision.inspection._plotting import check_named, grid_axes
 from skvision.inspection._source import net_of
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 
@@ -175,14 +175,11 @@ class ReconstructionDisplay:
         ValueError
             If X is not what they were fitted with, or has flat rows of unknown shape.
         """
-        require_matplotlib(cls)
-        check_named(autoencoders, "autoencoder")
+        check_named(cls, autoencoders, "autoencoder")
         noise = check_transforms(noise, "noise")
-        for autoencoder in autoencoders.values():
-            _check_autoencoder(autoencoder)
-        first = next(iter(autoencoders.values()))
+        nets = [_autoencoder(found) for found in autoencoders.values()]
         chosen = choose_rows(num_samples(X), n_images, random_state)
-        chosen = take_rows(X, chosen, net_of(first))
+        chosen = take_rows(X, chosen, nets[0])
         seed = draw_seed(random_state)
         rows: dict[str, Any] = {}
         for name, autoencoder in autoencoders.items():
@@ -217,8 +214,7 @@ class ReconstructionDisplay:
         ValueError
             If the rows differ in their number of images.
         """
-        require_matplotlib(self)
-        check_named(self.rows, "images")
+        check_named(self, self.rows, "images")
         rows = {name: drawn(images) for name, images in self.rows.items()}
         lengths = {name: len(images) for name, images in rows.items()}
         if len(set(lengths.values())) > 1:
@@ -243,11 +239,12 @@ class ReconstructionDisplay:
         return self
 
 
-def _check_autoencoder(found: Any) -> None:
+def _autoencoder(found: Any) -> Any:
     expected = "a fitted autoencoder, which has a method reconstruct"
     net = net_of(found, expected)
     if not hasattr(net, "reconstruct"):
         raise TypeError(f"Expected {expected}; got {type(net).__name__}.")
+    return net
 
 
 def _at_net(estimator: Any, X: Any) -> tuple[Any, Any]:

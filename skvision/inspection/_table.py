@@ -19,7 +19,6 @@ from tabulate import tabulate
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
-<head>
 <meta charset="utf-8">
 <title>{title}</title>
 <style>
@@ -27,11 +26,7 @@ body {{ font-family: sans-serif; }}
 table {{ border-collapse: collapse; }}
 th, td {{ border-bottom: 1px solid #ccc; padding: 0.2em 0.6em; }}
 </style>
-</head>
-<body>
-{body}
-</body>
-</html>"""
+{body}"""
 
 
 class Table:
