@@ -12,7 +12,6 @@ import contextlib
 import copy
 import inspect
 import math
-import reprlib
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -37,6 +36,7 @@ from skvision.networks._transfer import (
     split_groups,
 )
 from skvision.persistence._pickles import moved_parts
+from skvision.persistence._tree import shown
 from skvision.training._losses import (
     CRITERIA,
     FUSED,
@@ -488,7 +488,11 @@ def try_loss(net: Any, data: Any) -> None:
         If augmentation changes the size of images, or the criterion does not take
         outputs and targets.
     """
-    given, net = net, _on_trial(net)
+    # Losses of the user's may count their calls, and record parts of what they return.
+    given, net = net, object.__new__(type(net))
+    vars(net).update(vars(given), history_=History())
+    net.history_.new_epoch()
+    net.history_.new_batch()
     # Other numbers of rows than outputs, which a loss might take for each other.
     n_rows = 3 if getattr(net, "n_outputs_", None) == 2 else 2
     batch = data[np.arange(min(n_rows, len(data)))]
@@ -524,18 +528,6 @@ def try_loss(net: Any, data: Any) -> None:
             f"The criterion {_criterion_shown(net)} returned {tuple(loss.shape)} "
             "values for a batch; expected one: set criterion__reduction to 'mean'."
         )
-
-
-def _on_trial(net: Any) -> Any:
-    """Return an estimator that can record in its history, and which is then forgotten.
-
-    Losses of the user's may count their calls, and record parts of what they return.
-    """
-    trial = object.__new__(type(net))
-    vars(trial).update(vars(net), history_=History())
-    trial.history_.new_epoch()
-    trial.history_.new_batch()
-    return trial
 
 
 def _criterion_shown(net: Any) -> str:
@@ -598,7 +590,10 @@ class Beginning:
             del net._beginning
         if self.unbuilt is not None:
             self._build()
-        self._renew_schedules()
+        begun = begun_schedules(net)
+        for name, callback in net.callbacks_:
+            if name in begun and begun[name].optimizer is not net.optimizer_:
+                callback.on_train_begin(net)  # Its optimizer has been replaced since.
 
     def note(self, names: Iterable[str]) -> None:
         """Build anew what callbacks have set, if it can be built already."""
@@ -618,13 +613,6 @@ class Beginning:
         with self.net._unchanged_on_error():
             self.net._build_anew(self.split)
         self.unbuilt = None
-
-    def _renew_schedules(self) -> None:
-        """Begin schedules again whose optimizer has been replaced since."""
-        begun = begun_schedules(self.net)
-        for name, callback in self.net.callbacks_:
-            if name in begun and begun[name].optimizer is not self.net.optimizer_:
-                callback.on_train_begin(self.net)
 
 
 def sets_parameters(net: Any) -> bool:
@@ -654,10 +642,6 @@ _TRACKED = {
 }
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
-
-
 class _Unset:
     def __repr__(self) -> str:
         return "its default"
@@ -676,10 +660,6 @@ class ChangesMixin:
     _frozen: frozenset[str] = frozenset()
 
     get_params: Any
-
-    def _note_parameters(self) -> None:
-        """Remember the parameters that decide what the present parts are."""
-        self._made_with = self._tracked()
 
     def _tracked(self) -> dict[str, Any]:
         """Return the parameters that parts are made with, as they are now."""
@@ -756,7 +736,7 @@ class ChangesMixin:
         if "compile" in kinds:
             forget_compiled(self.module_)
             self.torch_compile(self.module_, "module")
-        self._note_parameters()
+        self._made_with = self._tracked()
 
     def _freeze(self, network):
         """Exclude from training what `freeze` names."""
@@ -832,11 +812,6 @@ def _epoch_of(callback: Any) -> float:
     if not isinstance(at, partial) or not maps_at_once(callback):
         return math.inf
     return at.keywords.get("epoch", math.inf)
-
-
-def shown(value: Any) -> str:
-    """Return a parameter's value in a few words."""
-    return _SHORT.repr(value)
 
 
 def _kind(name: str) -> str:

@@ -142,8 +142,14 @@ class DataMixin:
             fitted=None if reset else self.__skvision_schema__,
             estimator=self,
         )
-        if self.dtype == "float32":
-            _check_range(opened.images)
+        array = getattr(opened.images.reader, "array", None)
+        if self.dtype == "float32" and getattr(array, "dtype", None) == np.float64:
+            largest = max(array.max(), -array.min())
+            if largest > np.finfo(np.float32).max:
+                raise ValueError(
+                    f"Input X contains a value too large for float32, {largest:.4g}. "
+                    "Scale X, or set dtype='float64'."
+                )
         if reset:
             schema = opened.schema
             vars(self).update(
@@ -353,18 +359,6 @@ def read_files(*parts):
                 part.images.read_stored(slice(start, start + _FILES_AT_ONCE))
 
 
-def _check_range(images):
-    """Check that float64 values stay finite as float32."""
-    array = getattr(images.reader, "array", None)
-    if array is not None and array.dtype == np.float64:
-        largest = max(array.max(), -array.min())
-        if largest > np.finfo(np.float32).max:
-            raise ValueError(
-                f"Input X contains a value too large for float32, {largest:.4g}. Scale "
-                "X, or set dtype='float64'."
-            )
-
-
 def _without_zeros(images, y, weight, name):
     """Leave out rows of weight zero.
 
@@ -469,14 +463,13 @@ class PixelsMixin:
         low, high = (limit / divisor for limit in limits)
         if by_range and is_outside(low, high):
             scaler.set_statistics([low], [high - low or 1.0], device=self.device_)
-        self._check_against_weights(low, high)
-        self._check_against_pair(low, high)
+        self._warn_of_range(low, high)
         self._check_size(low, high)
         vars(self).update(pixel_range_=tuple(map(float, limits)), _scaling_known=True)
         return all_read
 
-    def _check_against_weights(self, low, high):
-        """Warn if the weights of a torchvision network are for other pixels."""
+    def _warn_of_range(self, low, high):
+        """Warn if the network's weights, or the user's pair, are for other pixels."""
         spec = self.scaler_.spec
         if spec is not None and spec.mean is not None and is_outside(low, high):
             warn(
@@ -484,9 +477,6 @@ class PixelsMixin:
                 f"{type(self.module_).__name__} were trained on pixels in [0, 1]. Give "
                 "integers, which are scaled, or floats in [0, 1]."
             )
-
-    def _check_against_pair(self, low, high):
-        """Warn if the user's mean and deviation are those of other pixels."""
         if self.normalize is None or isinstance(self.normalize, str):
             return
         mean, std = self.scaler_.mean.abs(), self.scaler_.std

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -168,10 +168,13 @@ class FilesMixin:
         state = from_pickle(state, type(self).__name__)
         # Older releases kept the parameters prefix__name apart.
         state |= state.pop("_prefixed", {})
-        vars(self).update({**self._new_parameters(state), **state})
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        # An older release did not have all of them.
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        vars(self).update({**defaults, **state})
         if self.initialized_ and "_made_with" not in state:
             # Written by an older release.
-            self._note_parameters()
+            self._made_with = self._tracked()
             if self.freeze is not None:
                 named = self.module_.named_parameters()
                 self._frozen = frozenset(k for k, p in named if not p.requires_grad)
@@ -182,16 +185,6 @@ class FilesMixin:
             except ValueError:
                 self.device_ = torch.device("cpu")
             move_parts([state[k] for k in PARTS if k in state], self.device_)
-
-    @classmethod
-    def _new_parameters(cls, state):
-        """Return the defaults of parameters that an older release did not have."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return {
-            p.name: p.default
-            for p in parameters
-            if p.name not in state and p.default is not p.empty
-        }
 
     # --------------------------------------------------------------- weights alone
 
@@ -254,7 +247,7 @@ class FilesMixin:
         """
         files = {"f_params": f_params, "f_optimizer": f_optimizer}
         files |= {"f_criterion": f_criterion, "f_history": f_history} | kwargs
-        files = {name: file for name, file in files.items() if file is not None}
+        files = _given(files)
         if use_safetensors and "f_optimizer" in files:
             raise ValueError(
                 f"f_optimizer={files['f_optimizer']!r}: safetensors takes tensors "
@@ -322,20 +315,18 @@ class FilesMixin:
             )
         files = {"f_params": f_params, "f_optimizer": f_optimizer}
         files |= {"f_criterion": f_criterion, "f_history": f_history} | kwargs
-        files = {name: file for name, file in files.items() if file is not None}
-        epoch = None
+        files, epoch = _given(files), None
         if checkpoint is not None:
             if f_history is None and checkpoint.f_history is not None:
                 self.history = History.from_file(checkpoint.f_history_)
-            files = checkpoint.get_formatted_files(self) | files
-            files = {name: file for name, file in files.items() if file is not None}
+            files = _given(checkpoint.get_formatted_files(self) | files)
             use_safetensors |= getattr(checkpoint, "use_safetensors", False)
             epoch = _epoch_of(checkpoint, self.history)
         left = dict(files)
         for name, file in files.items():
             part = self._part_of_file(name, files)
             if name == "f_history":
-                with _damaged(name, left.pop(name)):
+                with _damaged(f"{name}={left.pop(name)!r}"):
                     check_file(file, "it")
                     self.history = History(check_history(History.from_file(file)))
             elif part is not None and part is self.module_:
@@ -363,9 +354,8 @@ class FilesMixin:
 
     def _load_optimizer(self, name, source, use_safetensors):
         """Load an optimizer's state, once it has been checked against its weights."""
-        optimizer = getattr(self, name[2:] + "_")
-        with _damaged(name, source):
-            title = f"{name}={source!r}"
+        optimizer, title = getattr(self, name[2:] + "_"), f"{name}={source!r}"
+        with _damaged(title):
             state, _ = read_state(source, title, use_safetensors, self.device_)
             # Other releases of torch have other settings.
             known = optimizer.state_dict()["param_groups"]
@@ -453,16 +443,21 @@ class FilesMixin:
         return output.shape[1] if output.ndim == 2 else None
 
 
+def _given(files):
+    return {name: file for name, file in files.items() if file is not None}
+
+
 @contextlib.contextmanager
-def _damaged(name, source):
+def _damaged(title: str, but: tuple[Any, ...] = (OSError,)) -> Iterator[None]:
     """Name the file in errors about what is in it."""
     try:
         yield
-    except (MemoryError, OSError):
+    except (MemoryError, *but):
         raise
     except Exception as error:
+        # What is wrong may show anywhere; nobody is to catch all of torch's errors.
         reason = str(error) if isinstance(error, FormatError) else repr(error)
-        raise FormatError(f"{name}={source!r} cannot be loaded: {reason}") from error
+        raise FormatError(f"{title} cannot be loaded: {reason}") from error
 
 
 def _epoch_of(checkpoint, history):
@@ -656,16 +651,9 @@ def load(
         settings if module is None else {**settings, "module": module}
     )
     tree, n_bytes = read_sized(path, "estimator")
-    try:
-        return _Reader(trusted, device, n_bytes).estimator(tree, module, settings)
-    except MemoryError:
-        raise
-    except Exception as error:
-        if isinstance(error, ImportError) and trusted:
-            raise
-        # What is wrong may show anywhere; nobody is to catch all of torch's errors.
-        reason = str(error) if isinstance(error, FormatError) else repr(error)
-        raise FormatError(f"{os.fspath(path)!r} cannot be loaded: {reason}") from error
+    with _damaged(f"{os.fspath(path)!r}", but=(ImportError,) if trusted else ()):
+        estimator = _Reader(trusted, device, n_bytes).estimator(tree, module, settings)
+    return estimator
 
 
 def _check_settings(settings: Mapping[str, Any]) -> torch.device:

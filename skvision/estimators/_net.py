@@ -234,8 +234,17 @@ class ImageNet(
             self._start_randomness(checkpoint.found["seed"])
             next_seed(self._generator)  # As has been drawn before the data were read.
         split = self._split(data, weighted=sample_weight is not None)
-        _check_batches(self, self.get_iterator(split.train, training=True))
-        self.get_iterator(split.train)
+        loader = self.get_iterator(split.train, training=True)
+        if hasattr(loader.loader, "__len__") and len(loader) == 0:
+            raise ValueError(
+                f"There is no batch: batch_size={self.batch_size} is more than the "
+                "rows of X, and iterator_train__drop_last=True leaves out what is "
+                "less. Choose a smaller batch_size, or iterator_train__drop_last=False."
+            )
+        if self.iterator_valid is not BatchLoader or self.get_params_for(
+            "iterator_valid"
+        ):
+            self.get_iterator(split.train)  # Else nothing can be wrong with it.
         self._run = TrainingRun(self, split, checkpoint, goes_on=goes_on)
         if goes_on:
             self._renew_parts(changed)
@@ -261,7 +270,11 @@ class ImageNet(
         # A damaged file is to show before anything is trained, or lost.
         read_files(*split if not all_read else split[1:])
         try_loss(self, split.train)
-        self._check_augmentation(split.train)
+        if self.augment is not None:
+            warn_of_transforms(
+                self._to_transform(split.train.images.read(slice(0, _N_TRIED))),
+                self.augment,
+            )
 
     def _start_randomness(self, seed):
         self._seed = seed
@@ -313,7 +326,7 @@ class ImageNet(
         seed = next_seed(self._generator)
         with isolated_random_state(self.device_, seed), self._plain_device():
             yield
-        self._note_parameters()
+        self._made_with = self._tracked()
 
     @contextlib.contextmanager
     def _plain_device(self: Any) -> Iterator[None]:
@@ -336,8 +349,8 @@ class ImageNet(
         own["callbacks"] = list(self.callbacks or [])
         own.update({key: copies.of(own[key]) for key in given})
         try:
-            names = [name for name, *_ in self._uniquely_named_callbacks()]
             for key in self.get_params_for("callbacks"):
+                names = [name for name, *_ in self._uniquely_named_callbacks()]
                 if (name := key.split("__")[0]) not in names:
                     raise ValueError(
                         f"There is no callback {name!r}, which callbacks__{key} is for"
@@ -662,13 +675,6 @@ class ImageNet(
         y_pred = self.infer(X)
         return y_pred, self._loss(y_pred, y, X, weight, training)
 
-    def _check_augmentation(self, data):
-        """Warn of transforms that part training from prediction."""
-        if check_transforms(self.augment):
-            X = data[slice(0, _N_TRIED)][0]
-            X = X if data.images.steps is None else data.images.steps(X)
-            warn_of_transforms(self._to_transform(X), self.augment)
-
     def _to_transform(self, X):
         """Return a batch as transforms get it, on the network's device."""
         images = self.scaler_.to_unit(to_tensor(X, device=self.device_))
@@ -677,7 +683,7 @@ class ImageNet(
 
     def _augmented(self, X):
         """Return a training batch, transformed on the network's device."""
-        if not (transforms := check_transforms(self.augment)):
+        if self.augment is None or not (transforms := check_transforms(self.augment)):
             return X
         images = apply_transforms(self._to_transform(X), transforms)
         if tuple(images.shape[1:]) not in (self.image_shape_, self.network_shape_):
@@ -885,22 +891,6 @@ def _detached(y_pred):
     if isinstance(y_pred, tuple):
         return tuple(_detached(part) for part in y_pred)
     return y_pred.detach() if isinstance(y_pred, torch.Tensor) else y_pred
-
-
-def _check_batches(net: Any, loader: Any) -> None:
-    """Check that there is a batch to train on.
-
-    Raises
-    ------
-    ValueError
-        If all rows are left out.
-    """
-    if hasattr(loader.loader, "__len__") and len(loader) == 0:
-        raise ValueError(
-            f"There is no batch: batch_size={net.batch_size} is more than the rows of "
-            "X, and iterator_train__drop_last=True leaves out what is less. Choose a "
-            "smaller batch_size, or iterator_train__drop_last=False."
-        )
 
 
 def _has_rows(output, n_rows):

@@ -677,7 +677,8 @@ def check_settings(net: Any) -> None:
                 "parameter names."
             )
     for name in ("augment", "noise"):
-        check_transforms(getattr(net, name, None), name)
+        if (transforms := getattr(net, name, None)) is not None:
+            check_transforms(transforms, name)
     for callback in () if net.callbacks in (None, "disable") else net.callbacks:
         one = callback[1] if isinstance(callback, tuple) else callback
         if not is_callback(one):

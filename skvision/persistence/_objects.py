@@ -18,7 +18,7 @@ from torch import nn
 
 from skvision import networks, preprocessing
 from skvision.exceptions import FormatError
-from skvision.persistence._tree import Made, Name, encode
+from skvision.persistence._tree import Made, Name, encode, shown
 from skvision.preprocessing._base import BatchTransform
 
 #: The name of NumPy's generators.
@@ -164,16 +164,11 @@ def resolve_name(name: str, trusted: Collection[str]) -> Any:
 def _not_data(value: Any, what: str) -> TypeError:
     parameter = re.split(r"[.[]", what)[0]
     return TypeError(
-        f"The parameter {what} is {_shown(value)}, which is no data: a file holds "
+        f"The parameter {what} is {shown(value)}, which is no data: a file holds "
         "numbers, strings, arrays, containers of them, and classes or functions that "
         f"can be imported by name. Replace it by set_params({parameter}=...) before "
         "saving; a pickle holds more, for yourself to load."
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value).splitlines()[0]
-    return text if len(text) < 80 else f"{text[:76]}..."
 
 
 def _parts(value: Any) -> tuple[str, dict[str, Any]] | None:

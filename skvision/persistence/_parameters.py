@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import reprlib
 from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from typing import Any
@@ -29,7 +28,7 @@ from skvision.persistence._objects import (
     is_harmless,
     public_name,
 )
-from skvision.persistence._tree import Made, Name
+from skvision.persistence._tree import Made, Name, shown
 from skvision.preprocessing._base import BatchTransform
 from skvision.training import BatchLoader
 from skvision.training._losses import (
@@ -213,12 +212,6 @@ class _Everything:
 
 #: What the owner of an estimator trusts.
 EVERYTHING: Any = _Everything()
-
-
-def shown(value: Any) -> str:
-    """Return the beginning of a value's repr."""
-    text = reprlib.repr(value)  # Of all of it would take as long as it likes.
-    return text if len(text) < 80 else f"{text[:76]}..."
 
 
 # ------------------------------------------------------------------- the values

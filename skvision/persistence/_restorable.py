@@ -28,7 +28,7 @@ from skvision.persistence._state import (
     check_optimizer,
     check_trained,
 )
-from skvision.persistence._tree import encode
+from skvision.persistence._tree import encode, shown
 
 _KEYS = {
     *("seed", "stopped", "n_steps", "epoch_began", "history", "untrained_loss"),
@@ -67,7 +67,7 @@ def check_state(state: Any) -> None:
         "history": not history,  # It is written at the end of an epoch, or within.
     }
     if names := [name for name, is_wrong in wrong.items() if is_wrong]:
-        raise FormatError(f"it has {names[0]}={str(state[names[0]])[:80]!r}")
+        raise FormatError(f"it has {names[0]}={shown(state[names[0]])}")
     _check_random(state["random"])
     if state["n_steps"]:
         _check_random(state["epoch_began"])
@@ -184,8 +184,8 @@ def restored(
                     changes.append((callback, key, _like(fresh, values[key])))
                 except NotRestorable:
                     raise NotRestorable(
-                        f"the callback {kind} begins with {key}={_short(fresh)}, and "
-                        f"the checkpoint has {_short(values[key])}"
+                        f"the callback {kind} begins with {key}={shown(fresh)}, and "
+                        f"the checkpoint has {shown(values[key])}"
                     ) from None
             elif key not in lost.get(name, ()) and key not in TRANSIENT:
                 raise NotRestorable(f"it has no {key} of the callback {kind}")
@@ -199,11 +199,6 @@ TRANSIENT = ("y_trues_", "y_preds_")
 def is_fitted(key: str, value: Any) -> bool:
     """Whether an attribute of a callback is what a training has made of it."""
     return key.endswith("_") and not key.endswith("__") and not callable(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:56]}..."
 
 
 def _like(fresh: Any, value: Any) -> Any:

@@ -29,8 +29,7 @@ from skvision._random import generator_state
 from skvision.exceptions import FormatError
 from skvision.networks._transfer import train_only, trained_names
 from skvision.networks._weights import check_weights
-from skvision.persistence._parameters import shown
-from skvision.persistence._tree import encode
+from skvision.persistence._tree import encode, shown
 from skvision.preprocessing._pixel_range import Divisors
 from skvision.training._optimizers import missing_state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ _TAG = "$"
 # NumPy evaluates other descriptions of types.
 _DTYPE = r"bool|object|u?int\d{1,2}|float\d{2,3}|[<>]?(?:[iuf]\d{1,2}|U\d{1,9})"
 _MOST_ODD_KEYS = 100
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Made:
 
     name: str
     params: dict[str, Any]
+
+
+def shown(value: Any) -> str:
+    """Return a value on one line, as errors name it."""
+    # A value's whole repr would take as long as it likes.
+    return " ".join(_SHORT.repr(value).split())
 
 
 def encode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

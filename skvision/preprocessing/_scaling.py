@@ -175,21 +175,19 @@ class PixelScaler(nn.Module):
 
     def to_unit(self, images: torch.Tensor) -> torch.Tensor:
         """Return floats, integers divided as the training rows decided."""
-        values, divisor = images.to(self.dtype), self._divisor(images.dtype)
+        divisor = (self.divisors or Divisors()).of(images.dtype)
+        values = images.to(self.dtype)
         return values if divisor == 1 else values.div_(divisor)
 
     def from_unit(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Return what `to_unit` was given; floats keep the type that they have."""
         if dtype.is_floating_point or dtype == torch.bool:
             return images
-        limits, divisor = torch.iinfo(dtype), self._divisor(dtype)
+        limits, divisor = torch.iinfo(dtype), (self.divisors or Divisors()).of(dtype)
         images = images if divisor == 1 else images * divisor
         # Neither end of the widest types is a float that fits into them.
         low, high = max(limits.min, -(2**53)), min(limits.max, 2**53)
         return images.round().clamp(low, high).to(dtype)
-
-    def _divisor(self, dtype: torch.dtype) -> int:
-        return (self.divisors or Divisors()).of(dtype)
 
     def get_extra_state(self) -> torch.Tensor:
         """Return the divisors as ``state_dict`` holds them."""
@@ -291,7 +289,8 @@ def channel_statistics(
         weight = None if sample_weight is None else sample_weight[part]
         pixels = images.read(part)
         pixels = pixels[:, None] if pixels.ndim == 2 else pixels.flatten(2)
-        low, high = _limits(pixels)
+        is_uint8 = pixels.dtype == torch.uint8
+        low, high = (0, 255) if is_uint8 else map(float, pixels.aminmax())
         lows.append(low)
         highs.append(high)
         is_8_bit = not pixels.is_floating_point() and low >= 0 and high <= 255
@@ -317,13 +316,6 @@ def channel_statistics(
     # Rounding leaves a tiny variance where there is none.
     std = np.where(variance > 1e-12 * np.maximum(mean**2, 1e-12), np.sqrt(variance), 1)
     return Statistics(mean, std, low, high)
-
-
-def _limits(pixels: torch.Tensor) -> tuple[float, float]:
-    if pixels.dtype == torch.uint8:
-        return 0, 255
-    low, high = pixels.aminmax()
-    return float(low), float(high)
 
 
 def _sums(

@@ -184,7 +184,7 @@ def test_pickle_from_a_gpu_loads_without_one(data, device):
     # As after a fit on a GPU, except that the tensors are here already.
     estimator.device_ = torch.device("cuda", 0)
     estimator.device = device
-    estimator._note_parameters()
+    estimator._made_with = estimator._tracked()
     stored = pickle.dumps(estimator)
     assert estimator.device_ == torch.device("cuda", 0)
     assert same(estimator, expected)
