@@ -81,6 +81,7 @@ from skvision.training._users_callbacks import (
     check_scorers,
     ends_training,
     named_scorers,
+    noting_ctrl_c,
 )
 
 #: Asked by ``fit`` in this thread for an estimator that has been fitted so already, as
@@ -534,11 +535,11 @@ class ImageNet(
 
     def notify(self, method_name, **cb_kwargs):
         run = self._run
-        if method_name == "on_epoch_begin" and run is not None and run.is_within_epoch:
+        if method_name == "on_epoch_begin" and run is not None and run.within:
             return  # It has begun already.
         if method_name == "on_train_end" and not self.history:
             return  # Callbacks look at the last epoch.
-        if "batch" not in method_name:
+        if not method_name.startswith(("on_batch", "on_grad")):
             cb_kwargs = self._in_users_terms(cb_kwargs)
         getattr(self, method_name)(self, **cb_kwargs)
         stopped = False
@@ -548,7 +549,7 @@ class ImageNet(
             if getattr(method, "__func__", method) is not unheard:
                 # Most of them do nothing at a batch, hundreds of times.
                 stopped |= ends_training(method, self, **cb_kwargs)
-        if run is not None:
+        if run is not None and run.checkpoint is not None:
             run.heard(method_name, stopped=stopped)
         if stopped:
             raise StopTraining
@@ -558,8 +559,9 @@ class ImageNet(
             return
         run = self._run or TrainingRun(self, None)
         batches = run.begin_pass(iterator, training=training, prefix=prefix)
-        while (batch := batches.next_batch()) is not None:
-            batches.after_step(**step_fn(batch, **fit_params))
+        with noting_ctrl_c():
+            while (batch := batches.next_batch()) is not None:
+                batches.after_step(**step_fn(batch, **fit_params))
         batches.end()
 
     def _step_optimizer(self, step_fn):
@@ -592,11 +594,6 @@ class ImageNet(
         """Return rows as the user has them."""
         y = None if data.y is None else np.asarray(self._targets.shown(data.y))
         return ShownDataset(data.images, y, source=data)
-
-    def _shown(self, batch):
-        """Return a batch as callbacks see it: images and targets in user's terms."""
-        X, y = batch[:2]
-        return X, self._targets.shown(y)
 
     def _constant_loss(self, data):
         """Return the least loss of a constant prediction, None if it is not known."""

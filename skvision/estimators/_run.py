@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
-from skorch.dataset import get_len
 from skorch.history import History
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -100,7 +99,7 @@ class TrainingRun:
         self.has_begun = self.stopped = False
         #: Of the global generators, where this run has left them.
         self.states: dict[str, Any] | None = None
-        #: A state within an epoch, until that epoch goes on.
+        #: A state within an epoch, of which callbacks have been told, until it goes on.
         self.within: dict[str, Any] | None = None
         self._epoch_began: Any = None
         #: Of a run that is driven step by step: its batches, ...
@@ -225,7 +224,7 @@ class TrainingRun:
         return Pass(self, iterator, training=training, prefix=prefix)
 
     def heard(self, event: str, *, stopped: bool) -> None:
-        """Note what callbacks have been told.
+        """Keep in the checkpoint what callbacks have been told.
 
         Parameters
         ----------
@@ -234,12 +233,11 @@ class TrainingRun:
         stopped : bool
             Whether one of them ends the training.
         """
-        if self.checkpoint is None:
-            return
+        kept: Any = self.checkpoint
         if event == "on_train_begin":
-            self.checkpoint.begin(self.net)
+            kept.begin(self.net)
         elif event == "on_epoch_end":
-            self.checkpoint.write(self.net, self.state(stopped=stopped))
+            kept.write(self.net, self.state(stopped=stopped))
 
     def warn_if_constant(self) -> None:
         """Warn if the network ended no better than a constant prediction."""
@@ -349,11 +347,6 @@ class TrainingRun:
     def data(self) -> Any:
         """Rows to train on."""
         return self.split.train
-
-    @property
-    def is_within_epoch(self) -> bool:
-        """Whether it is to go on in an epoch of which callbacks have been told."""
-        return self.within is not None
 
     @property
     def _datasets(self) -> dict[str, Any]:
@@ -566,11 +559,11 @@ class Pass:
         #: Whether callbacks hear of each batch.
         self.is_heard = True
         self.shown: Any = None
-        self.batches, self.n_steps = iter(()), 0
-        if training:
-            self.batches, self.n_steps = run.rest_of_epoch(iterator)
-        else:
-            self.batches = iter(iterator)
+        self.targets = run.net._targets
+        self.batches: Iterator[Any]
+        self.batches, self.n_steps = (
+            run.rest_of_epoch(iterator) if training else (iter(iterator), 0)
+        )
         self.losses: list[torch.Tensor] = []
         self.n_rows = 0
 
@@ -579,9 +572,10 @@ class Pass:
         batch = next(self.batches, None)
         if batch is None:
             return None
-        self.n_rows = get_len(batch[0])
+        self.n_rows = len(batch[0])
         if self.is_heard:
-            self.shown = self.net._shown(batch)
+            # In the user's terms.
+            self.shown = batch[0], self.targets.shown(batch[1])
             self.net.notify("on_batch_begin", batch=self.shown, training=self.training)
         else:
             self.n_steps += 1
@@ -622,7 +616,8 @@ class Pass:
 
     def _record(self, losses: list[float]) -> None:
         """Put the losses of the last batches into the history."""
-        batches = self.net.history[-1]["batches"]
+        # By its index it would take as long as a small network's layer.
+        batches = self.net.history.to_list()[-1]["batches"]
         rows = batches[len(batches) - len(losses) :]
         for row, loss in zip(rows, losses, strict=True):
             row[f"{self.prefix}_loss"] = loss

@@ -7,6 +7,7 @@ of which it is known what they do.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from torch.optim import lr_scheduler
 from skvision._compat import n_changes
 from skvision._identity import Unidentified
 from skvision.estimators._run import TrainingRun
+from skvision.model_selection._proof import NotStackable
 from skvision.model_selection._purity import hooks_of, plain_values, state_of
 from skvision.model_selection._structure import criterion_key, structure
 
@@ -101,11 +103,6 @@ def _hears_only_of_epochs(kind: Any) -> bool:
     )
 
 
-def has_users_callbacks(member: TrainingRun) -> bool:
-    """Whether callbacks get the estimator of which it is not known what they do."""
-    return any(_is_users(callback) for _, callback in member.net.callbacks_)
-
-
 def _is_users(callback: Any) -> bool:
     return type(callback) not in (*_KNOWN, LRScheduler)
 
@@ -131,41 +128,44 @@ def clippings_of(member: TrainingRun) -> list[tuple[float, float]]:
     ]
 
 
-class UntouchedNetwork:
-    """How a member is while callbacks hear of an epoch.
+@contextmanager
+def untouched(member: TrainingRun) -> Iterator[None]:
+    """Let callbacks of a member hear of an epoch.
 
-    Parameters
-    ----------
-    member : TrainingRun
+    Raises
+    ------
+    NotStackable
+        If one of the user's does more than look.
     """
+    # Of the others it is known what they do.
+    if not any(_is_users(callback) for _, callback in member.net.callbacks_):
+        yield
+        return
+    before = dict(_parts(member))
+    yield
+    now = dict(_parts(member))
+    for name in sorted({*now, *before}):
+        if now.get(name) != before.get(name):
+            raise NotStackable(f"a callback changes {name}")
 
-    def __init__(self, member: TrainingRun) -> None:
-        self.member = member
-        self.parts = dict(self._parts())
 
-    def changed(self) -> str | None:
-        """Return what callbacks have changed in the meantime, None if nothing."""
-        now = dict(self._parts())
-        names = {*now, *self.parts}
-        return next((k for k in sorted(names) if now.get(k) != self.parts.get(k)), None)
-
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        """Yield what callbacks might change, with what tells each from another."""
-        net = self.member.net
-        yield "the network", (id(net.module_), structure(self.member))
-        yield "hooks of the network", hooks_of(net.module_)
-        for name, weight in net.module_.named_parameters():
-            yield f"the weight {name}", (id(weight), n_changes(weight))
-        for name, layer in net.module_.named_modules():
-            yield f"dropout of {name}", getattr(layer, "p", None)
-        yield "the criterion", (id(net.criterion_), criterion_key(self.member))
-        states = [
-            (id(value), n_changes(value) if torch.is_tensor(value) else value)
-            for state in net.optimizer_.state.values()
-            for value in state.values()
-        ]
-        yield "the optimizer", (id(net.optimizer_), states)
-        # What their code refers to would be shared with the other members.
-        for name, callback in net.callbacks_:
-            if _is_users(callback):
-                yield f"what {name} refers to", _code_of(type(callback))
+def _parts(member: TrainingRun) -> Iterator[tuple[str, Any]]:
+    """Yield what callbacks might change, with what tells each from another."""
+    net = member.net
+    yield "the network", (id(net.module_), structure(member))
+    yield "hooks of the network", hooks_of(net.module_)
+    for name, weight in net.module_.named_parameters():
+        yield f"the weight {name}", (id(weight), n_changes(weight))
+    for name, layer in net.module_.named_modules():
+        yield f"dropout of {name}", getattr(layer, "p", None)
+    yield "the criterion", (id(net.criterion_), criterion_key(member))
+    states = [
+        (id(value), n_changes(value) if torch.is_tensor(value) else value)
+        for state in net.optimizer_.state.values()
+        for value in state.values()
+    ]
+    yield "the optimizer", (id(net.optimizer_), states)
+    # What their code refers to would be shared with the other members.
+    for name, callback in net.callbacks_:
+        if _is_users(callback):
+            yield f"what {name} refers to", _code_of(type(callback))

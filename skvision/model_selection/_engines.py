@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -99,51 +99,55 @@ def _joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     }
 
 
-class _Context:
-    """What the layers of an engine work with at the moment."""
-
-    masks: Iterator[torch.Tensor]
-
-
 class _Masked(nn.Module):
-    """Stands for a dropout layer; others have drawn what it multiplies by."""
+    """Stands for a dropout layer; others have drawn what it multiplies by.
 
-    def __init__(self, context: _Context) -> None:
+    Parameters
+    ----------
+    masks : list of torch.Tensor
+        Those that are left, of all layers, for one forward pass.
+    """
+
+    def __init__(self, masks: list[torch.Tensor]) -> None:
         super().__init__()
-        self.context = context
+        self.masks = masks
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return x
-        mask = next(self.context.masks)
+        mask = self.masks.pop(0)
         if mask.shape != x.shape:
             raise ValueError("dropout of something else than rows of channels")
         return x * mask.to(x.dtype)
 
 
 class _Engine:
-    """A network's code, run with the weights of many."""
+    """A network's code, run with the weights of many.
+
+    Called with parameters and buffers (n, ...), images (n, b, ...) and masks of dropout
+    layers, it returns outputs (n, b, ...).
+    """
 
     def __init__(self, module: nn.Module, *, channels_last: bool) -> None:
-        self.context = _Context()
+        #: For the dropout layers of a pass.
+        self.masks: list[torch.Tensor] = []
         #: Shapes of batches for which it is known that networks compute alone.
         self.tried: set[torch.Size] = set()
         #: Whether the criterion is known to have to do with one network alone.
         self.knows_criterion = False
         self.channels_last = channels_last
-        self.template = self._replaced(copy.deepcopy(module), "", {})
+        self.template = self._replaced(copy.deepcopy(module), {})
 
     def _replaced(
-        self, module: nn.Module, name: str, known: dict[nn.Module, nn.Module]
+        self, module: nn.Module, known: dict[nn.Module, nn.Module]
     ) -> nn.Module:
         """Return a network with other layers; some may be in several places."""
         if module not in known:
-            new = _Masked(self.context) if is_dropout(module) else None
-            known[module] = module if new is None else new
-            for key, child in layers_by_place(module) if new is None else ():
+            drops = is_dropout(module)
+            known[module] = _Masked(self.masks) if drops else module
+            for key, child in () if drops else layers_by_place(module):
                 if child is not None:
-                    full = f"{name}.{key}" if name else key
-                    setattr(module, key, self._replaced(child, full, known))
+                    setattr(module, key, self._replaced(child, known))
         return known[module]
 
     def set_mode(self, module: nn.Module) -> None:
@@ -155,21 +159,11 @@ class _Engine:
 
     def _run(self, params: Tensors, buffers: Tensors, x: Any, masks: Any) -> Any:
         """Call the network's own code with other weights."""
-        self.context.masks = iter(masks)
+        self.masks[:] = masks
         outputs = functional_call(self.template, (dict(params), dict(buffers)), (x,))
-        if next(self.context.masks, None) is not None:
+        if self.masks:
             raise ValueError("some dropout layers are not called in training")
         return outputs
-
-    def __call__(
-        self,
-        params: Tensors,
-        buffers: Tensors,
-        x: torch.Tensor,
-        masks: Sequence[torch.Tensor] = (),
-    ) -> torch.Tensor:
-        """Return outputs (n, b, ...) of images (n, b, ...)."""
-        raise NotImplementedError
 
 
 class Grouped(_Engine):

@@ -26,8 +26,6 @@ from skvision.model_selection._trainer import (
     Outcome,
     Request,
     Trainer,
-    fit_alone,
-    train_stack,
     warn_of,
 )
 
@@ -88,10 +86,9 @@ class StackedFits:
 
         The rest is fitted, too, unless it is all.
         """
-        groups: dict[str, list[int]] = defaultdict(list)
-        reasons: dict[str, str | None] = {}
-        # They cannot be asked for by name.
-        nameless: set[int] = set()
+        # By what is against stacks, and what they may have in common.
+        groups: dict[tuple[str | None, str], list[int]] = defaultdict(list)
+        named: list[int] = []
         for i, request in enumerate(requests):
             net = self.trainer.net(request)
             reason = reason_not_stackable(net, self.trainer.fit_params)
@@ -99,26 +96,21 @@ class StackedFits:
                 reason = "a checkpoint is that of one fit"
             try:
                 self.trainer.key(request)
-                key = f"{reason} {plan_key(net)}"
+                key = plan_key(net)
+                named.append(i)
             except Unidentified as error:
-                key = reason = reason or f"they could not be told apart: {error}"
-                nameless.add(i)
-            groups[key].append(i)
-            reasons[key] = reason
+                # It cannot be asked for by name.
+                reason, key = reason or f"they could not be told apart: {error}", ""
+            groups[reason, key].append(i)
         stacks: list[list[int]] = []
-        for key, places in groups.items():
-            if (reason := reasons[key]) is not None:
+        for (reason, _), places in groups.items():
+            if reason is not None:
                 warn_of(reason)
                 continue
             size = self._size([requests[i] for i in places])
-            if size > 1 or self._continued:
+            if size > 1 or (self.trainer.continuing and self.has_stacked):
                 stacks += [places[i : i + size] for i in range(0, len(places), size)]
-        if not stacks:
-            self.trainer.ready.clear()
-            self.n_epochs = [self.trainer.net(one).max_epochs for one in requests]
-            return False
-        named = [i for i in range(len(requests)) if i not in nameless]
-        made = self._run(requests, stacks, named)
+        made = self._run(requests, stacks, named) if stacks else {}
         self.trainer.ready.clear()
         self.waiting = [(one, made.get(i)) for i, one in enumerate(requests)]
         self.n_epochs = [
@@ -128,8 +120,8 @@ class StackedFits:
         self.seconds += [
             None if outcome is None else outcome.seconds for _, outcome in self.waiting
         ]
-        self.has_stacked = True
-        return True
+        self.has_stacked |= bool(stacks)
+        return bool(stacks)
 
     def take(self, net: Any, X: Any, y: Any) -> Any:
         """Return a fitted estimator, once, or None where it has not been made.
@@ -146,10 +138,6 @@ class StackedFits:
                     raise outcome.error
                 return outcome and outcome.net
         return None
-
-    @property
-    def _continued(self) -> bool:
-        return self.trainer.continuing and self.has_stacked
 
     def _size(self, group: list[Request]) -> int:
         """Return how many fits, probably of one structure, to make at once."""
@@ -183,11 +171,9 @@ class StackedFits:
             engine = find_engine([first, *alike])
             if calibration is None or calibration.pays([first, *alike], engine):
                 return size
-        except NotStackable as error:
-            warn_of(str(error))
         except Exception as error:
             # It is left to the fits to tell what is wrong.
-            warn_of(f"{type(error).__name__}: {error}")
+            warn_of(error)
         return 1
 
     def _run(
@@ -197,13 +183,13 @@ class StackedFits:
         made: dict[int, Outcome | None] = {}
         data = self.trainer.X, self.trainer.y
         jobs = [
-            delayed(train_stack)(self.trainer, *data, [requests[i] for i in stack])
+            delayed(self.trainer.train)([requests[i] for i in stack], *data)
             for stack in stacks
         ]
         found = Parallel(n_jobs=self._n_jobs)(jobs)
         for stack, outcomes in zip(stacks, found, strict=True):
             made.update(zip(stack, outcomes, strict=True))
         rest = [i for i in named if made.get(i) is None]
-        jobs = [delayed(fit_alone)(self.trainer, *data, requests[i]) for i in rest]
+        jobs = [delayed(self.trainer.fit_alone)(requests[i], *data) for i in rest]
         made.update(zip(rest, Parallel(n_jobs=self.n_jobs)(jobs), strict=True))
         return {i: outcome for i, outcome in made.items() if outcome is not None}

@@ -43,5 +43,5 @@ def saved_bytes(module: nn.Module, images: torch.Tensor) -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is not enough memory."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from skvision.estimators._run import TrainingRun
+from skvision.training._optimizers import group_settings
 
 # What an optimizer has one of for all numbers of a parameter.
 _COMMON_STATE = ("step", "mu_product")
@@ -88,7 +89,7 @@ class StackOptimizers:
         """
         for i, (a, b) in enumerate(self.ends):
             first, *others = (
-                _settings(member.net.optimizer_) for member in self.members[a:b]
+                group_settings(member.net.optimizer_) for member in self.members[a:b]
             )
             if any(settings != first for settings in others):
                 return False
@@ -179,13 +180,6 @@ def clip_gradients(
                 for name, grad in grads.items()
             }
     return grads
-
-
-def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    return [
-        {key: value for key, value in group.items() if key != "params"}
-        for group in optimizer.param_groups
-    ]
 
 
 def _side_by_side(

@@ -190,23 +190,17 @@ class Calibration:
 
     @contextmanager
     def _undisturbed(self, member: TrainingRun) -> Iterator[None]:
-        n_threads = max(1, torch.get_num_threads() // self.n_workers)
-        with (
-            isolated_random_state(member.net.device_, alone=True),
-            torch.enable_grad(),
-            _threads(n_threads),
-        ):
-            yield
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        """Measure on a worker's threads, and leave generators as they are."""
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, n_threads // self.n_workers))
+        try:
+            with (
+                isolated_random_state(member.net.device_, alone=True),
+                torch.enable_grad(),
+            ):
+                yield
+        finally:
+            torch.set_num_threads(n_threads)
 
 
 def _seconds(step: Callable[[], None], n_times: int) -> float:
@@ -245,30 +239,28 @@ def _ordinary_step(member: TrainingRun) -> Callable[[], None]:
 
 
 def _stacked_step(members: list[TrainingRun], engine: Any) -> Callable[[], None]:
-    """Return a function that makes one step of a stack, and undoes it."""
-    stack = Stack(members, engine)
+    """Return a function that makes a step of a stack, which leaves them as they are."""
+    stack = Stack([_trial(member) for member in members], engine)
     device = stack.net.device_
-    batches = {}
-    for i, member in enumerate(stack.members):
-        batches[i] = member.prepared(_batch(member))
+    batches = {i: m.prepared(_batch(m)) for i, m in enumerate(stack.members)}
 
     def step() -> None:
-        before = [(m, m.states, m.hears_batches, m.net.criterion_) for m in members]
-        for member in members:
-            member.states = dict(member.states or {})
-            member.hears_batches = False
-            # It may count its calls.
-            member.net.criterion_ = copy.deepcopy(member.net.criterion_)
-        try:
-            stack._step(batches)
-        finally:
-            for member, states, hears, criterion in before:
-                member.states, member.hears_batches = states, hears
-                member.net.criterion_ = criterion
+        stack._step(batches)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
     return step
+
+
+def _trial(member: TrainingRun) -> TrainingRun:
+    """Return a member that shares the network of another one, and nothing it counts."""
+    trial = copy.copy(member)
+    trial.states = dict(member.states or {})
+    trial.hears_batches = False
+    trial.net = object.__new__(type(member.net))
+    vars(trial.net).update(vars(member.net))
+    trial.net.criterion_ = copy.deepcopy(member.net.criterion_)
+    return trial
 
 
 def largest_stack(member: TrainingRun, max_stack: int | None, n_workers: int) -> int:

@@ -249,9 +249,8 @@ def generator_states() -> dict[str, Any]:
 def _comparable(state: Any) -> Any:
     if isinstance(state, tuple):
         return tuple(map(_comparable, state))
-    if isinstance(state, torch.Tensor):
-        state = state.numpy()
-    return state.tobytes() if isinstance(state, np.ndarray) else state
+    is_array = isinstance(state, (torch.Tensor, np.ndarray))
+    return np.asarray(state).tobytes() if is_array else state
 
 
 def drawn_since(states: dict[str, Any]) -> str | None:

@@ -120,20 +120,6 @@ class StackedSearchMixin(Search):
         self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any = None
     ) -> Any:
         """Evaluate candidates, whose fits have been made before if they stack."""
-        if "_fits" not in vars(self):
-
-            def evaluate_alone(
-                candidate_params: Iterable[dict[str, Any]],
-                cv: Any = None,
-                more_results: Any = None,
-                **kwargs: Any,
-            ) -> Any:
-                candidates = list(map(_clonable, candidate_params))
-                if more_results is not None:
-                    more_results = {**more_results, **self._costs(len(candidates))}
-                return evaluate_candidates(candidates, cv, more_results, **kwargs)
-
-            return super()._run_search(evaluate_alone, callback_ctx=callback_ctx)
 
         def evaluate(
             candidate_params: Iterable[dict[str, Any]],
@@ -142,29 +128,36 @@ class StackedSearchMixin(Search):
             **kwargs: Any,
         ) -> Any:
             candidates = list(map(_clonable, candidate_params))
-            X, y = self._data
-            cv = cv or self._checked_cv_orig
-            routed = self._get_routed_params_for_fit(self._params)
-            splits = list(cv.split(X, y, **routed.splitter.split))
-            requests = [
-                Request.of(params, train, num_samples(X))
-                for params in candidates
-                for train, _ in splits
-            ]
-            backend, n_jobs = self._backend
-            with parallel_config(backend, n_jobs=n_jobs):
-                stacked = self._fits.train(requests)
-            if not stacked and not self._fits.has_stacked:
-                raise _OrdinarySearch
-            if not stacked:
-                self._fits.seconds += [None] * len(requests)
+            if "_fits" in vars(self):
+                cv = self._train(candidates, cv or self._checked_cv_orig)
             if more_results is not None:
                 more_results = {**more_results, **self._costs(len(candidates))}
-            return evaluate_candidates(
-                candidates, FixedSplits(splits, cv), more_results, **kwargs
-            )
+            return evaluate_candidates(candidates, cv, more_results, **kwargs)
 
         return super()._run_search(evaluate, callback_ctx=callback_ctx)
+
+    def _train(self, candidates: list[dict[str, Any]], cv: Any) -> FixedSplits:
+        """Train candidates before they are evaluated; return the splits of that.
+
+        Raises
+        ------
+        _OrdinarySearch
+            If nothing is stacked, and nothing was before.
+        """
+        X, y = self._data
+        routed = self._get_routed_params_for_fit(self._params)
+        splits = list(cv.split(X, y, **routed.splitter.split))
+        requests = [
+            Request.of(params, train, num_samples(X))
+            for params in candidates
+            for train, _ in splits
+        ]
+        backend, n_jobs = self._backend
+        with parallel_config(backend, n_jobs=n_jobs):
+            self._fits.train(requests)
+        if not self._fits.has_stacked:
+            raise _OrdinarySearch
+        return FixedSplits(splits, cv)
 
     def _costs(self, n_candidates: int) -> dict[str, Any]:
         """Return columns of `cv_results_` that an evaluation adds."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,7 @@ from skvision._random import isolated_random_state
 from skvision.estimators._builder import with_channels_last
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
-from skvision.model_selection._callbacks import (
-    UntouchedNetwork,
-    clippings_of,
-    has_users_callbacks,
-    schedules_of,
-)
+from skvision.model_selection._callbacks import clippings_of, schedules_of, untouched
 from skvision.model_selection._engines import (
     DropoutCall,
     draw_masks,
@@ -97,18 +92,23 @@ class Stack:
         # Members take turns with the global generators, which are for no other thread
         # then.
         with isolated_random_state(self.net.device_, alone=True):
-            return self._train_epoch()
+            self._train_epoch()
+        return self.diverged
 
-    def _train_epoch(self) -> dict[TrainingRun, DivergedError]:
-        """Train an epoch; return the members that diverged, with their errors."""
+    def _train_epoch(self) -> None:
+        """Train an epoch, and note which members diverged."""
         self.diverged, states = {}, generator_states()
         # Other threads of a process draw from this one, those of a Dask worker do.
         del states["Python's random"]
         for member in self.members:
-            with _untouched(member):
+            with untouched(member):
                 member.begin_epoch()
         losses: list[torch.Tensor] = []
-        while batches := self._next_batches():
+        while batches := {
+            i: batch
+            for i, member in enumerate(self.members)
+            if (batch := member.next_batch()) is not None
+        }:
             losses.append(self._step(batches))
         if (drawn := drawn_since(states)) is not None:
             raise NotStackable(f"the network draws random numbers of {drawn}")
@@ -119,7 +119,7 @@ class Stack:
             if member in self.diverged:
                 continue
             try:
-                with _untouched(member):
+                with untouched(member):
                     member.end_epoch(row[: member.epoch.n_steps])
             except DivergedError as error:
                 self.diverged[member] = error
@@ -128,14 +128,6 @@ class Stack:
             for i, member in enumerate(self.members)
             if member not in self.diverged
         )
-        return self.diverged
-
-    def _next_batches(self) -> dict[int, tuple[Any, ...]]:
-        batches = {}
-        for i, member in enumerate(self.members):
-            if (batch := member.next_batch()) is not None:
-                batches[i] = batch
-        return batches
 
     # As in an ordinary fit, whatever is around it.
     @torch.enable_grad()
@@ -163,7 +155,12 @@ class Stack:
             ]
         self._optimize(total, sizes)
         for i, outputs in heard:
-            self._after_step(self.members[i], losses[i], outputs)
+            member = self.members[i]
+            if member not in self.diverged:
+                try:
+                    member.after_step(losses[i], member.finished(outputs))
+                except DivergedError as error:
+                    self.diverged[member] = error
         return losses
 
     def _optimize(self, total: torch.Tensor, sizes: list[int]) -> None:
@@ -184,16 +181,6 @@ class Stack:
             self.optimizers = StackOptimizers(self.members, self.params, [*grads])
         self.optimizers.step(grads, sizes)
 
-    def _after_step(
-        self, member: TrainingRun, loss: torch.Tensor, outputs: torch.Tensor
-    ) -> None:
-        if member in self.diverged:
-            return
-        try:
-            member.after_step(loss, member.finished(outputs))
-        except DivergedError as error:
-            self.diverged[member] = error
-
     def _forward(self, a: int, b: int, images: list[torch.Tensor]) -> torch.Tensor:
         """Return the outputs of the members from a to b for their batches."""
         whole = (a, b) == (0, len(self.members))
@@ -206,11 +193,9 @@ class Stack:
             images = [self.net.scaler_.to_unit(image) for image in images]
         x = self._to_input(a, b, torch.stack(images))
         masks = self._masks(a, b, x)
-        net = self.net
-        if net.amp:
-            with torch.autocast(net.device_.type, dtype=torch.bfloat16):
-                outputs = self.engine(params, buffers, x, masks)
-        else:
+        kind = self.net.device_.type
+        amp = torch.autocast(kind, dtype=torch.bfloat16) if self.net.amp else None
+        with amp or nullcontext():
             outputs = self.engine(params, buffers, x, masks)
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         return first.to(self.first.dtype)
@@ -308,35 +293,14 @@ class Stack:
 
     def write_back(self) -> None:
         """Give each member its weights and the state of its optimizer."""
+        values = {**self.params, **self.buffers}
         with torch.no_grad():
             for i, member in enumerate(self.members):
-                module = member.net.module_
-                for own, values in (
-                    (module.named_parameters(), self.params),
-                    (module.named_buffers(), self.buffers),
-                ):
-                    for name, tensor in own:
-                        tensor.copy_(values[name][i])
+                own = member.net.module_
+                for name, tensor in (*own.named_parameters(), *own.named_buffers()):
+                    tensor.copy_(values[name][i])
         if self.optimizers is not None:
             self.optimizers.write_back()
-
-
-@contextmanager
-def _untouched(member: TrainingRun) -> Iterator[None]:
-    """Let callbacks hear of an epoch.
-
-    Raises
-    ------
-    NotStackable
-        If one of the user's does more than look.
-    """
-    if not has_users_callbacks(member):
-        yield
-        return
-    before = UntouchedNetwork(member)
-    yield
-    if (changed := before.changed()) is not None:
-        raise NotStackable(f"a callback changes {changed}")
 
 
 def _row_losses(

@@ -46,19 +46,17 @@ class Graph:
         read = [node for node in place.all_input_nodes if node.op != "placeholder"]
         return [node for node in read if self._last[node] == self._places[place]]
 
-    def shared_after(self, node: fx.Node, place: fx.Node) -> bool:
-        """Whether, after an operation on a result, others of its memory are read.
+    def is_shared(self, node: fx.Node, place: fx.Node) -> bool:
+        """Whether the memory of a result is of more than an operation reads.
 
+        It may have been given to the network, or other results in it are read later.
         Those that are made afterwards are made of what the operation has left.
         """
         end = self._places[place]
         others = [n for n in self._sharing[_memory(node)] if n is not node]
-        return any(self._places[n] < end < self._last[n] for n in others)
-
-    def is_given(self, node: fx.Node) -> bool:
-        """Whether a result lies in memory that the network did not make itself."""
-        kinds = {other.op for other in self._sharing[_memory(node)]}
-        return bool(kinds & {"placeholder", "get_attr"})
+        return any(n.op in ("placeholder", "get_attr") for n in (node, *others)) or any(
+            self._places[n] < end < self._last[n] for n in others
+        )
 
 
 def _memory(node: fx.Node) -> int:

@@ -66,16 +66,15 @@ class Trainer:
         self.X, self.y, self.fit_params = X, y, fit_params
         self.continuing = continuing
         self.alive: dict[str, TrainingRun] = {}
-        #: Members that have been made before they are trained.
-        self.ready: dict[str, list[TrainingRun]] = defaultdict(list)
+        #: Members that have been made before they are trained, by ids of requests.
+        self.ready: dict[int, TrainingRun] = {}
         self._images: dict[str, Any] = {}
         self._folds: dict[bytes, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # What others have prepared, a process prepares for itself. The data come beside
         # it: so joblib's backends see what all tasks share.
-        own: dict[str, Any] = {"alive": {}, "_images": {}, "_folds": {}}
-        own["ready"] = defaultdict(list)
+        own: dict[str, Any] = {"alive": {}, "ready": {}, "_images": {}, "_folds": {}}
         return {**vars(self), **own, "X": None, "y": None}
 
     def net(self, request: Request) -> Any:
@@ -106,8 +105,9 @@ class Trainer:
             self._images[net.channels] = source.images(Channels(net.channels))
         return self._images[net.channels][rows]
 
-    def train(self, requests: list[Request]) -> list[Outcome | None]:
+    def train(self, requests: list[Request], X: Any, y: Any) -> list[Outcome | None]:
         """Make fits as a stack; None stands for those that cannot be stacked."""
+        self.X, self.y = X, y
         made: dict[int, Outcome] = {}
         self._train(list(enumerate(requests)), made)
         return [made.get(i) for i in range(len(requests))]
@@ -136,9 +136,6 @@ class Trainer:
         for members in stacks.values():
             try:
                 self._run(members, made)
-            except NotStackable as error:
-                self._forget(members)
-                warn_of(str(error))
             except Exception as error:
                 # What is half trained is begun anew.
                 self._forget(members)
@@ -146,7 +143,7 @@ class Trainer:
                     too_large.append({i for i, _ in members})
                 else:
                     # One fit's error is no reason for others to fail.
-                    warn_of(f"{type(error).__name__}: {error}")
+                    warn_of(error)
         # From here on nothing holds what took the memory.
         del stacks, member, members
         for places in too_large:
@@ -159,18 +156,19 @@ class Trainer:
         failed = {member for _, member in pairs}
         self.alive = {k: m for k, m in self.alive.items() if m not in failed}
 
-    def fit_alone(self, request: Request) -> Outcome:
+    def fit_alone(self, request: Request, X: Any, y: Any) -> Outcome:
         """Make a fit as the estimator does it."""
+        self.X, self.y = X, y
         outcome = Outcome()
         start = time.perf_counter()
         try:
             net = self.net(request)
             outcome.n_epochs = net.max_epochs
-            X, y, weight = self.fold(request, net)
+            rows, targets, weight = self.fold(request, net)
             params = self.fit_params
             if weight is not None:
                 params = {**params, "sample_weight": weight}
-            outcome.net = net.fit(X, y, **params)
+            outcome.net = net.fit(rows, targets, **params)
             outcome.n_epochs = len(net.history)
         except Exception as error:
             # It is raised again where the search asks for this fit.
@@ -180,7 +178,7 @@ class Trainer:
 
     def key(self, request: Request) -> str:
         """Return what tells a request from others."""
-        return self._name(self.net(request), request)
+        return fit_name(self.net(request).get_params(), request.rows)
 
     def is_for(self, request: Request, net: Any, X: Any, y: Any) -> bool:
         """Whether an estimator's ``fit`` with X and y is what a request asks for."""
@@ -191,20 +189,21 @@ class Trainer:
             if not np.array_equal(np.asarray(y), expected):
                 return False
         try:
-            return self._name(net, request) == self.key(request)
+            return fit_name(net.get_params(), request.rows) == self.key(request)
         except Unidentified:
             return False
 
     def member(self, request: Request) -> TrainingRun | Outcome:
         """Return a fit that is ready to be trained, or the error that it gave."""
+        if id(request) in self.ready:
+            return self.ready.pop(id(request))
         net = self.net(request)
-        key = fit_name(_without_epochs(net.get_params()), request.rows)
+        # Epochs apart.
+        key = fit_name({**net.get_params(), "max_epochs": None}, request.rows)
         if self.continuing and key in self.alive:
             member = self.alive[key]
             member.train_until(net.max_epochs)
             return member
-        if waiting := self.ready.get(self._name(net, request)):
-            return waiting.pop()
         try:
             member = TrainingRun.of(net, *self.fold(request, net))
         except Exception as error:
@@ -218,11 +217,8 @@ class Trainer:
         """Return a fit that is trained when `member` is asked for it the next time."""
         member = self.member(request)
         if isinstance(member, TrainingRun) and not self.continuing:
-            self.ready[self._name(self.net(request), request)].append(member)
+            self.ready[id(request)] = member
         return member
-
-    def _name(self, net: Any, request: Request) -> str:
-        return fit_name(net.get_params(), request.rows)
 
     def _run(
         self, pairs: list[tuple[int, TrainingRun]], made: dict[int, Outcome]
@@ -255,29 +251,13 @@ class Trainer:
             made[i] = outcome
 
 
-def train_stack(
-    trainer: Trainer, X: Any, y: Any, requests: list[Request]
-) -> list[Outcome | None]:
-    """Make fits as a stack, in any process."""
-    trainer.X, trainer.y = X, y
-    return trainer.train(requests)
-
-
-def fit_alone(trainer: Trainer, X: Any, y: Any, request: Request) -> Outcome:
-    """Make a fit as the estimator does it, in any process."""
-    trainer.X, trainer.y = X, y
-    return trainer.fit_alone(request)
-
-
 def fit_name(params: dict[str, Any], rows: np.ndarray) -> str:
     """Return what tells fits apart."""
     return fingerprint({**params, "rows": np.asarray(rows)})
 
 
-def _without_epochs(params: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in params.items() if key != "max_epochs"}
-
-
-def warn_of(reason: str | None) -> None:
+def warn_of(reason: str | Exception) -> None:
     """Warn of fits that cannot be stacked."""
+    if isinstance(reason, Exception) and not isinstance(reason, NotStackable):
+        reason = f"{type(reason).__name__}: {reason}"
     warn(f"Some fits are made one by one, since they cannot be stacked: {reason}.")

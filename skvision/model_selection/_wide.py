@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx
+from torch.fx.node import map_arg
 
 from skvision._compat import Operator, operator_arguments, operator_name, with_types_of
 from skvision.model_selection._tracing import Graph
@@ -34,38 +35,25 @@ _ELEMENTWISE = _names("""
     relu6 rsqrt rsub selu sigmoid sign silu sin softplus softshrink sqrt square sub tanh
     threshold to _to_copy where zeros_like
 """)
-# By the number of axes behind the channels.
-_POOLING = {
-    f"{kind}_pool{k}d": k for kind in ("avg", "max", "adaptive_avg") for k in (1, 2, 3)
-} | {
-    "upsample_nearest1d": 1,
-    "upsample_linear1d": 1,
-    "upsample_nearest2d": 2,
-    "upsample_bilinear2d": 2,
-    "upsample_bicubic2d": 2,
-    "upsample_nearest3d": 3,
-    "upsample_trilinear3d": 3,
-    "pixel_shuffle": 2,
-    "pixel_unshuffle": 2,
-}
+# Each channel by itself.
+_POOLING = _names("""
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d avg_pool1d avg_pool2d
+    avg_pool3d max_pool1d max_pool2d max_pool3d pixel_shuffle pixel_unshuffle
+    upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d upsample_trilinear3d
+""")
 # Those that work along axes which an argument names.
 _ALONG = _names("""
     amax amin cat flip log_softmax logsumexp mean narrow permute select slice softmax
     squeeze sum transpose unsqueeze
 """)
 _SHAPES = _names("flatten reshape squeeze unflatten view _unsafe_view")
-_CONVOLUTIONS = {f"conv{k}d": k for k in (1, 2, 3)}
-_TRANSPOSED = {f"conv_transpose{k}d": k for k in (1, 2, 3)}
-_NORMS = ("batch_norm", "group_norm", "instance_norm")
-# What is not needed for going backward, so that it may be overwritten.
-_OVERWRITTEN = {
-    *_CONVOLUTIONS,
-    *_TRANSPOSED,
-    "linear",
-    "batch_norm",
-    "group_norm",
-    "add",
-}
+_LAYERS = _names("""
+    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear
+""")
+# How many axes they want behind the channels, where their names do not say it.
+_N_PLACES = {"linear": 0, "pixel_shuffle": 2, "pixel_unshuffle": 2}
+_NORMS = _names("batch_norm group_norm instance_norm")
 
 
 class WideNetwork:
@@ -130,7 +118,11 @@ class WideNetwork:
         if name == "add_" and node.args[0] in self.given:
             run = self._counted(node)
         elif name.endswith("_") and name[:-1] in _ELEMENTWISE:
-            run = self._overwriting(node, name[:-1])
+            # What only comes later will read is made anew.
+            self._check_places(node)
+            if self.graph.is_shared(node.args[0], node):
+                raise ValueError(f"{name} changes what is read elsewhere, too")
+            run = _calling(with_types_of(name[:-1], node.target), node)
             places.append(node.args[0])
         else:
             run = self._made(node, name)
@@ -142,17 +134,15 @@ class WideNetwork:
         args = _arguments(node)
         if name in _ELEMENTWISE:
             self._check_places(node)
-            if name == "relu" and self._may_overwrite(node.args[0], node):
-                return _calling(torch.relu_, node)
-            return _replayed(node)
+            return _calling(node.target, node)
         if name in _POOLING:
-            self._check_ndim(node, name, 2 + _POOLING[name])
-            return _replayed(node)
+            self._check_ndim(node, name)
+            return _calling(node.target, node)
         if name in _SHAPES and self._keeps_rows(node):
             return _reshaped(node)
         if name == "pad" and len(args["pad"]) <= 2 * (_ndim(node.args[0]) - 2):
             self._check_wide(node.args[0])
-            return _replayed(node)
+            return _calling(node.target, node)
         if name == "dropout" and not (args["train"] and args["p"]):
             self._check_wide(node.args[0])
             return lambda n, values: values[node.args[0]]
@@ -160,8 +150,8 @@ class WideNetwork:
             return self._joined(node)
         if name in _ALONG:
             self._check_axes(node, name, args)
-            return _replayed(node)
-        if name in _CONVOLUTIONS or name in _TRANSPOSED or name == "linear":
+            return _calling(node.target, node)
+        if name in _LAYERS:
             return self._layer(node, name, args)
         if name in _NORMS:
             return self._norm(node, name, args)
@@ -173,9 +163,10 @@ class WideNetwork:
         if any(node not in self.wide for node in nodes):
             raise ValueError("weights are used in another way than layers do")
 
-    def _check_ndim(self, node: Any, name: str, ndim: int) -> None:
+    def _check_ndim(self, node: Any, name: str) -> None:
         self._check_wide(node.args[0])
-        if _ndim(node.args[0]) != ndim:
+        n_places = _N_PLACES[name] if name in _N_PLACES else int(name[-2])
+        if _ndim(node.args[0]) != 2 + n_places:
             raise ValueError(f"{name} of other axes than rows, channels and places")
 
     def _check_places(self, node: Any) -> None:
@@ -210,17 +201,6 @@ class WideNetwork:
         before, after = _shape(node.args[0]), _shape(node)
         return len(after) > 1 and before[0] == after[0]
 
-    def _may_overwrite(self, made: Any, place: Any) -> bool:
-        """Whether a value may be overwritten, since nothing reads it any more."""
-        target = getattr(made, "target", None)
-        name = getattr(getattr(target, "_overloadpacket", None), "__name__", "")
-        known = name.removesuffix("_") in _OVERWRITTEN
-        return known and len(made.users) == 1 and not self._is_shared(made, place)
-
-    def _is_shared(self, made: fx.Node, place: Any) -> bool:
-        """Whether the memory of a value is more than what one operation reads."""
-        return self.graph.is_given(made) or self.graph.shared_after(made, place)
-
     def _own(self, node: Any) -> str:
         """Return the name of a parameter or buffer."""
         if node not in self.given:
@@ -236,17 +216,6 @@ class WideNetwork:
         if not name.endswith("num_batches_tracked") or isinstance(number, fx.Node):
             raise ValueError(f"{name} changes")
         return lambda n, values: values[counter].add_(number)
-
-    def _overwriting(self, node: Any, name: str) -> Step:
-        """Return what changes a value that only what comes later will read."""
-        self._check_places(node)
-        changed = node.args[0]
-        if self._is_shared(changed, node):
-            raise ValueError(f"{name}_ changes what is read elsewhere, too")
-        made_by = operator_name(changed.target).removesuffix("_")
-        if made_by in _OVERWRITTEN and name in ("add", "relu"):
-            return _replayed(node)
-        return _calling(with_types_of(name, node.target), node)
 
     def _joined(self, node: Any) -> Step:
         """Return what puts each network's channels side by side."""
@@ -267,11 +236,10 @@ class WideNetwork:
         self._own(weight)
         if bias is not None:
             self._own(bias)
+        self._check_ndim(node, name)
         if name == "linear":
-            self._check_ndim(node, name, 2)
             return functools.partial(_linear, x, weight, bias)
-        kind = _convolution if name in _CONVOLUTIONS else _transposed_convolution
-        self._check_ndim(node, name, 2 + {**_CONVOLUTIONS, **_TRANSPOSED}[name])
+        kind = _transposed_convolution if "transpose" in name else _convolution
         return functools.partial(kind, getattr(F, name), args)
 
     def _norm(self, node: Any, name: str, args: dict[str, Any]) -> Step:
@@ -310,30 +278,12 @@ def _arguments(node: Any) -> dict[str, Any]:
 
 def _calling(function: Callable, node: Any) -> Step:
     """Return what calls a function with the arguments of an operation."""
-    args, kwargs = list(node.args), dict(node.kwargs)
-    places = [(i, arg) for i, arg in enumerate(args) if isinstance(arg, fx.Node)]
-    if any(isinstance(arg, fx.Node) for arg in kwargs.values()):
-        raise ValueError("an operation with tensors among its options")
-    if len(places) == 1 and places[0][0] == 0:
-        (_, first), rest = places[0], args[1:]
-        return lambda n, values: function(values[first], *rest, **kwargs)
 
     def run(n: int, values: Values) -> Any:
-        given = list(args)
-        for i, node in places:
-            given[i] = values[node]
-        return function(*given, **kwargs)
+        args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+        return function(*args, **kwargs)
 
     return run
-
-
-def _replayed(node: Any) -> Step:
-    target: Any = node.target
-    if isinstance(node.args[0], (list, tuple)):
-        parts, rest = list(node.args[0]), node.args[1:]
-        options = dict(node.kwargs)
-        return lambda n, values: target([values[p] for p in parts], *rest, **options)
-    return _calling(target, node)
 
 
 def _reshaped(node: Any) -> Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
@@ -307,9 +308,9 @@ class DeviceLoader:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in self.loader:
             # Only from pinned memory is the copy made while the GPU computes.
-            images, *others = (
+            images, *others = [
                 part.to(self.device, non_blocking=True) for part in batch
-            )
+            ]
             yield (images if self.steps is None else self.steps(images), *others)
 
 
@@ -337,12 +338,11 @@ class _BatchRows(Sampler):
         return len(self.ends)
 
     def __iter__(self) -> Iterator[Any]:
-        starts = [0, *self.ends][: len(self.ends)]
+        order: Any = None
         if self.shuffle:
             order = torch.randperm(self.n, generator=self.generator).numpy()
-            yield from (order[a:b] for a, b in zip(starts, self.ends, strict=True))
-        else:
-            yield from (slice(a, b) for a, b in zip(starts, self.ends, strict=True))
+        for start, stop in pairwise([0, *self.ends]):
+            yield slice(start, stop) if order is None else order[start:stop]
 
 
 def _affordable(num_workers: int) -> int:

@@ -107,12 +107,10 @@ def reduce_loss(
     -------
     loss : torch.Tensor of shape ()
     """
-    weight = sample_weight.to(losses)
-    if reduction == "sum":
-        return (losses.reshape(len(losses), -1).sum(1) * weight).sum()
-    if reduction == "batchmean":
-        return (losses.reshape(len(losses), -1).sum(1) * weight).mean()
-    return (losses.reshape(len(losses), -1).mean(1) * weight).mean()
+    rows = losses.reshape(len(losses), -1)
+    rows = rows.sum(1) if reduction in ("sum", "batchmean") else rows.mean(1)
+    weighted = rows * sample_weight.to(losses)
+    return weighted.sum() if reduction == "sum" else weighted.mean()
 
 
 def output_kind(y_pred: torch.Tensor) -> str:

@@ -28,6 +28,14 @@ def group_setting(name: str) -> tuple[int | None, str] | None:
     return None if found[1] is None else int(found[1]), found[2]
 
 
+def group_settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return the settings of each group, without its weights."""
+    return [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
+
+
 def set_groups(
     optimizer: torch.optim.Optimizer, place: int | None, setting: str, value: Any
 ) -> bool:

@@ -11,6 +11,7 @@ from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skvision._compat import note_step
+from skvision.training._optimizers import group_settings
 
 
 def policy_name(callback: Any) -> str:
@@ -121,7 +122,7 @@ class _GoingOn:
     def decide(self) -> None:
         """Decide whether schedules stay; if not, begin at the rates of the start."""
         optimizer = self.net.optimizer_
-        self.settings = _settings(optimizer)
+        self.settings = group_settings(optimizer)
         rates = [group["lr"] for group in optimizer.param_groups]
         bases = [group.get("initial_lr") for group in optimizer.param_groups]
         begun = self.begun.values()
@@ -169,12 +170,6 @@ class _GoingOn:
             for name, callback in self.net.callbacks_:
                 if name in self.begin:
                     callback.lr_scheduler_ = self.begin[name]()
-
-
-def _settings(optimizer: Any) -> list[dict[str, Any]]:
-    return [
-        {k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups
-    ]
 
 
 def _to_the_start(optimizer: Any) -> None:

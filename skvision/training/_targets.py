@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -174,8 +175,12 @@ class LabelCodec(NoTarget):
     def strata(self, targets: torch.Tensor) -> np.ndarray:
         return targets.numpy()
 
+    @cached_property
+    def _are_numbers(self) -> bool:
+        return np.array_equal(self.classes, np.arange(len(self.classes)))
+
     def shown(self, targets: torch.Tensor) -> Any:
-        if np.array_equal(self.classes, np.arange(len(self.classes))):
+        if self._are_numbers:
             return targets
         # Scorers compare with what predict returns, labels.
         return self.classes[targets.cpu().numpy()]

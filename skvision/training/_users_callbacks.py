@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from types import MethodType
@@ -174,39 +175,52 @@ def ends_training(method: Callable[..., Any], *args: Any, **kwargs: Any) -> bool
     It does so by raising KeyboardInterrupt, as skorch's do. The same error gets through
     where Ctrl-C is pressed while the callback runs.
     """
-    with _CtrlC() as ctrl_c:
-        try:
-            method(*args, **kwargs)
-        except KeyboardInterrupt:
-            if ctrl_c.is_pressed:
-                raise
-            return True
+    if not _ctrl_c.is_noted:
+        with noting_ctrl_c():
+            return ends_training(method, *args, **kwargs)
+    n_before = _ctrl_c.n_pressed
+    try:
+        method(*args, **kwargs)
+    except KeyboardInterrupt:
+        if _ctrl_c.n_pressed > n_before:
+            raise
+        return True
     return False
 
 
-class _CtrlC:
-    """Notes whether Ctrl-C is pressed; what happens then is what would happen anyway.
+class _CtrlC(threading.local):
+    """How often Ctrl-C was pressed, as far as this thread has noted it."""
 
-    Python runs the handlers of signals in the main thread alone.
-    """
+    is_noted, n_pressed = False, 0
 
-    is_pressed = False
 
-    def __enter__(self) -> _CtrlC:
-        is_main = threading.current_thread() is threading.main_thread()
-        self._before: Any = signal.getsignal(signal.SIGINT) if is_main else None
-        if callable(self._before):
-            signal.signal(signal.SIGINT, self._note)
-        return self
+_ctrl_c = _CtrlC()
 
-    def _note(self, number: int, frame: Any) -> Any:
-        self.is_pressed = True
-        return self._before(number, frame)
 
-    def __exit__(self, *error: object) -> None:
-        # The callback may have set a handler of its own.
-        if callable(self._before) and signal.getsignal(signal.SIGINT) == self._note:
-            signal.signal(signal.SIGINT, self._before)
+@contextmanager
+def noting_ctrl_c() -> Iterator[None]:
+    """Note whether Ctrl-C is pressed; what happens then is what would happen anyway."""
+    if _ctrl_c.is_noted:
+        yield
+        return
+    # Python runs the handlers of signals in the main thread alone.
+    is_main = threading.current_thread() is threading.main_thread()
+    before: Any = signal.getsignal(signal.SIGINT) if is_main else None
+
+    def note(number: int, frame: Any) -> Any:
+        _ctrl_c.n_pressed += 1
+        return before(number, frame)
+
+    if callable(before):
+        signal.signal(signal.SIGINT, note)
+    _ctrl_c.is_noted = True
+    try:
+        yield
+    finally:
+        _ctrl_c.is_noted = False
+        # A callback may have set a handler of its own.
+        if callable(before) and signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
 
 
 def check_scorers(estimator):

@@ -23,7 +23,7 @@ from skvision.model_selection._memory import free_memory
 from skvision.model_selection._plan import reason_not_stackable
 from skvision.model_selection._proof import _Trial
 from skvision.model_selection._stack import Stack
-from skvision.model_selection._trainer import Request, Trainer, train_stack
+from skvision.model_selection._trainer import Request, Trainer
 from skvision.networks import MLP
 
 pytestmark = [
@@ -432,10 +432,10 @@ def test_trainers_can_be_sent_to_other_processes(small_digits):
     X, y = small_digits
     trainer = Trainer(small(), X, y, {}, False)
     requests = [Request({"lr": lr}, np.arange(60)) for lr in (0.1, 0.01)]
-    first = trainer.train(requests)
+    first = trainer.train(requests, X, y)
     sent = pickle.loads(pickle.dumps(trainer))
     assert sent.X is None  # Data go beside it.
-    second = train_stack(sent, X, y, requests)
+    second = sent.train(requests, X, y)
     for one, other in zip(first, pickle.loads(pickle.dumps(second)), strict=True):
         assert type(one.net) is ImageClassifier
         assert isinstance(one.net.module_, MLP)
