@@ -7,8 +7,8 @@ that it uses, classes of the user's by the code of their methods. What libraries
 goes by name and version.
 """
 
-from skvision._identity._atoms import Unidentified
 from skvision._identity._libraries import library_version
 from skvision._identity._names import examine, fingerprint
+from skvision._identity._values import Unidentified
 
 __all__ = ["Unidentified", "examine", "fingerprint", "library_version"]

@@ -1,24 +1,25 @@
-"""What code is made of, and whose it is."""
+"""What code is made of, what it looks up by its names, and whose it is."""
 
 from __future__ import annotations
 
 import contextlib
+import dis
 import enum
 import functools
 import sys
 import types
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from skvision._identity._atoms import Unidentified, joined
-from skvision._identity._bytecode import LOOKING_UP, texts_of, used_by
 from skvision._identity._libraries import (
     imported,
     known_name,
     library_version,
     module_name,
 )
+from skvision._identity._values import Unidentified, joined
 
+#: Functions and attributes by which any name of a module may be used.
+_LOOKING_UP = frozenset({"getattr", "vars", "__dict__", "attrgetter", "methodcaller"})
 #: What Python and its libraries put into classes by themselves: names, texts, caches
 #: and numbers that count classes.
 _NO_CODE = {
@@ -30,119 +31,116 @@ _NO_CODE = {
 }
 
 
-class CodeMixin:
-    """What stands for functions, classes and modules."""
+def function(walk: Any, value: types.FunctionType) -> bytes:
+    version, name = library_version(module_name(value)), known_name(value)
+    if version is not None and is_found_by_name(value):
+        return walk.join("function by name", name, version)
+    code = value.__code__
+    cells = dict(zip(code.co_freevars, value.__closure__ or (), strict=True))
+    rest = value.__defaults__, value.__kwdefaults__, vars(value)
+    outside = version if version is not None else looked_up(walk, value)
+    closure = walk.attributes(cells)
+    return walk.join("function", name, code, closure, *rest, outside)
 
-    #: Methods of the walk that this is part of.
-    numbers: dict[int, int]
-    words: set[str]
-    of: Callable[[Any], bytes]
-    join: Callable[..., bytes]
-    attributes: Callable[[Any], bytes]
-    fork: Callable[[], Any]
 
-    def function(self, value: types.FunctionType) -> bytes:
-        module = module_name(value)
-        version = library_version(module)
-        name = known_name(value)
-        if version is not None and is_found_by_name(value):
-            return self.join("function by name", name, version)
-        code = value.__code__
-        cells = dict(zip(code.co_freevars, value.__closure__ or (), strict=True))
-        rest = value.__defaults__, value.__kwdefaults__, vars(value)
-        outside = version if version is not None else self.used_by(value)
-        closure = self.attributes(cells)
-        return self.join("function", name, code, closure, *rest, outside)
-
-    def used_by(self, function: types.FunctionType) -> bytes:
-        """Return what stands for the global names and modules that a function uses."""
-        used, known = used_by(function.__code__), function.__globals__
-        found = [
-            (name, f", whose global {name}", known[name])
-            for name in used.loaded
-            if name in known
-        ]
-        for name, module in imported(used.imports, known.get("__package__") or ""):
-            found.append((name, f", which imports {name}", module))
-        parts = []
-        for name, place, value in found:
-            try:
-                parts += [name.encode(), self.of_global(value, used.names)]
-            except Unidentified as error:
-                error.path = place + error.path
-                raise
-        return joined("globals", parts)
-
-    def of_global(self, value: Any, names: frozenset[str]) -> bytes:
-        """Return what stands for a global; of a module, some names are used."""
-        if type(value) is not types.ModuleType:
-            return self.of(value)
-        if library_version(value.__name__) is not None or id(value) in self.numbers:
-            return self.module(value)
-        # What other code uses of it may be other names.
-        self.numbers[id(value)] = len(self.numbers)
-        used = sorted(names & vars(value).keys())
-        parts = [self.of_global(vars(value)[name], names) for name in used]
-        if names & LOOKING_UP:
-            parts += self.of_all(value)
-        del self.numbers[id(value)]
-        return self.join("used of a module", value.__name__, used, *parts)
-
-    def of_all(self, module: types.ModuleType) -> list[bytes]:
-        """Return what stands for a module of which code may use any name."""
-        parts = []
-        for name, value in sorted(vars(module).items()):
-            if not name.startswith("__"):
-                # What has no name is hardly what is looked for.
-                with contextlib.suppress(Unidentified):
-                    parts += [name.encode(), self.fork().of(value)]
-        return parts
-
-    def module(self, value: types.ModuleType) -> bytes:
-        return self.join("module", value.__name__, library_version(value.__name__))
-
-    def code(self, value: types.CodeType) -> bytes:
-        self.words.update(value.co_names, texts_of(value))
-        return joined("code", map(self.of, _code_parts(value)))
-
-    def class_(self, value: type) -> bytes:
-        module = module_name(value)
-        version = library_version(module)
-        name = known_name(value)
-        if version is not None and is_found_by_name(value):
-            return self.join("class by name", name, version, _put_in(value))
-        attributes = self.attributes(_class_attributes(value))
-        return self.join("class", name, type(value), value.__bases__, attributes)
-
-    def builtin(self, value: Any) -> bytes:
-        owner = getattr(value, "__self__", None)
-        if isinstance(owner, types.ModuleType):
-            owner = owner.__name__
-        module = module_name(value) or None
-        version = library_version(module or "builtins")
-        return self.join("builtin", owner, value.__name__, module, version)
-
-    def slot(self, value: Any) -> bytes:
-        return self.join("slot", value.__objclass__.__qualname__, value.__name__)
-
-    def method(self, value: types.MethodType) -> bytes:
-        return self.join("method", value.__self__, value.__func__)
-
-    def with_arguments(self, value: functools.partial) -> bytes:
-        parts = value.func, value.args, value.keywords, vars(value)
-        return self.join("partial", type(value), *parts)
-
-    def descriptor(self, value: Any) -> bytes:
-        """Return what stands for what a decorator made of functions."""
-        names = "fget", "fset", "fdel", "__func__", "__wrapped__", "func"
-        functions = [getattr(value, name, None) for name in names]
-        return self.join("descriptor", type(value), *functions)
-
-    def cell(self, value: types.CellType) -> bytes:
+def looked_up(walk: Any, function: types.FunctionType) -> bytes:
+    """Return what stands for the global names and modules that a function uses."""
+    used, known = _used_by(function.__code__), function.__globals__
+    found = [
+        (name, f", whose global {name}", known[name])
+        for name in used.loaded
+        if name in known
+    ]
+    for name, module in imported(used.imports, known.get("__package__") or ""):
+        found.append((name, f", which imports {name}", module))
+    parts = []
+    for name, place, value in found:
         try:
-            return self.join("cell", value.cell_contents)
-        except ValueError:
-            return b"empty cell"
+            parts += [name.encode(), of_global(walk, value, used.names)]
+        except Unidentified as error:
+            error.path = place + error.path
+            raise
+    return joined("globals", parts)
+
+
+def of_global(walk: Any, value: Any, names: frozenset[str]) -> bytes:
+    """Return what stands for a global; of a module, some names are used."""
+    if type(value) is not types.ModuleType:
+        return walk.of(value)
+    if library_version(value.__name__) is not None or id(value) in walk.numbers:
+        return module(walk, value)
+    # What other code uses of it may be other names.
+    walk.numbers[id(value)] = len(walk.numbers)
+    used = sorted(names & vars(value).keys())
+    parts = [of_global(walk, vars(value)[name], names) for name in used]
+    if names & _LOOKING_UP:
+        parts += of_all(walk, value)
+    del walk.numbers[id(value)]
+    return walk.join("used of a module", value.__name__, used, *parts)
+
+
+def of_all(walk: Any, module: types.ModuleType) -> list[bytes]:
+    """Return what stands for a module of which code may use any name."""
+    parts = []
+    for name, value in sorted(vars(module).items()):
+        if not name.startswith("__"):
+            # What has no name is hardly what is looked for.
+            with contextlib.suppress(Unidentified):
+                parts += [name.encode(), walk.fork().of(value)]
+    return parts
+
+
+def module(walk: Any, value: types.ModuleType) -> bytes:
+    return walk.join("module", value.__name__, library_version(value.__name__))
+
+
+def code(walk: Any, value: types.CodeType) -> bytes:
+    walk.words.update(value.co_names, _texts_of(value))
+    return joined("code", map(walk.of, _code_parts(value)))
+
+
+def class_(walk: Any, value: type) -> bytes:
+    version, name = library_version(module_name(value)), known_name(value)
+    if version is not None and is_found_by_name(value):
+        return walk.join("class by name", name, version, _put_in(value))
+    attributes = walk.attributes(_class_attributes(value))
+    return walk.join("class", name, type(value), value.__bases__, attributes)
+
+
+def builtin(walk: Any, value: Any) -> bytes:
+    owner = getattr(value, "__self__", None)
+    if isinstance(owner, types.ModuleType):
+        owner = owner.__name__
+    module = module_name(value) or None
+    version = library_version(module or "builtins")
+    return walk.join("builtin", owner, value.__name__, module, version)
+
+
+def slot(walk: Any, value: Any) -> bytes:
+    return walk.join("slot", value.__objclass__.__qualname__, value.__name__)
+
+
+def method(walk: Any, value: types.MethodType) -> bytes:
+    return walk.join("method", value.__self__, value.__func__)
+
+
+def with_arguments(walk: Any, value: functools.partial) -> bytes:
+    parts = value.func, value.args, value.keywords, vars(value)
+    return walk.join("partial", type(value), *parts)
+
+
+def descriptor(walk: Any, value: Any) -> bytes:
+    """Return what stands for what a decorator made of functions."""
+    names = "fget", "fset", "fdel", "__func__", "__wrapped__", "func"
+    functions = [getattr(value, name, None) for name in names]
+    return walk.join("descriptor", type(value), *functions)
+
+
+def cell(walk: Any, value: types.CellType) -> bytes:
+    try:
+        return walk.join("cell", value.cell_contents)
+    except ValueError:
+        return b"empty cell"
 
 
 def is_found_by_name(value: Any, name: str = "", module: str | None = None) -> bool:
@@ -191,3 +189,49 @@ def _class_attributes(kind: type) -> dict[str, Any]:
         attributes = {k: v for k, v in attributes.items() if isinstance(v, functions)}
         attributes |= {"__members__": members}
     return attributes
+
+
+class _Used(NamedTuple):
+    """Names in code, and in functions that are defined in it.
+
+    Attributes
+    ----------
+    loaded : list of str
+        What is looked up among the globals.
+    names : frozenset of str
+        All names, and texts that may be names.
+    imports : list of (str, int, tuple of str)
+        Names of modules, how many dots stand before them, and what is taken of them.
+    """
+
+    loaded: list[str]
+    names: frozenset[str]
+    imports: list[tuple[str, int, tuple[str, ...]]]
+
+
+@functools.lru_cache(maxsize=1024)
+def _used_by(code: types.CodeType) -> _Used:
+    """Return the names that code uses."""
+    loaded: set[str] = set()
+    imports: set[tuple[str, int, tuple[str, ...]]] = set()
+    names = {*code.co_names, *_texts_of(code)}
+    given: list[Any] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            loaded.add(instruction.argval)
+        elif instruction.opname == "IMPORT_NAME":
+            level, taken = given[-2:]
+            imports.add((instruction.argval, level, taken or ()))
+        given.append(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner = _used_by(constant)
+            loaded.update(inner.loaded)
+            names.update(inner.names)
+            imports.update(inner.imports)
+    return _Used(sorted(loaded), frozenset(names), sorted(imports))
+
+
+def _texts_of(code: types.CodeType) -> list[str]:
+    """Return the texts among the constants of code."""
+    return [value for value in code.co_consts if isinstance(value, str)]

@@ -22,10 +22,16 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from skvision._compat import COMMON_GENERATORS
-from skvision._identity._atoms import ATOMS, Unidentified, is_plain, joined
-from skvision._identity._code import CodeMixin, is_found_by_name
+from skvision._identity import _code
 from skvision._identity._libraries import library_version, module_name
-from skvision._identity._values import array_values, tensor_values
+from skvision._identity._values import (
+    ATOMS,
+    Unidentified,
+    array_values,
+    is_plain,
+    joined,
+    tensor_values,
+)
 
 # Of objects that hold others; more are a sign of something that is no parameter.
 _MOST_OBJECTS = 1_000_000
@@ -111,7 +117,7 @@ def examine(*parts: Any, told: Mapping[type, Callable[[Any], Any]] = {}) -> Exam
     return Examined(name, walk.words, walk.generators)
 
 
-class _Walk(CodeMixin):
+class _Walk:
     """One way through objects and all that they hold."""
 
     def __init__(self, told: Mapping[type, Callable[[Any], Any]]) -> None:
@@ -320,7 +326,7 @@ class _Walk(CodeMixin):
         if isinstance(reduced, str):
             # The first module that has it depends on which were imported.
             module = pickle.whichmodule(value, reduced)  # type: ignore[attr-defined]
-            if not is_found_by_name(value, reduced, module):
+            if not _code.is_found_by_name(value, reduced, module):
                 raise Unidentified(f"{reduced}, which no module has")
             package = module.partition(".")[0]
             version = library_version(package)
@@ -393,31 +399,31 @@ _EXACT = _ways(
     (_Walk.unordered, _Mode.EACH_TIME, frozenset),
     (_Walk.unordered, _Mode.NUMBERED, set),
     (_Walk.buffer, _Mode.EACH_TIME, bytearray, memoryview),
-    (_Walk.code, _Mode.EACH_TIME, types.CodeType),
-    (_Walk.cell, _Mode.EACH_TIME, types.CellType),
-    (_Walk.function, _Mode.ONCE, types.FunctionType),
-    (_Walk.method, _Mode.EACH_TIME, types.MethodType),
-    (_Walk.module, _Mode.EACH_TIME, types.ModuleType),
-    (_Walk.builtin, _Mode.EACH_TIME, types.BuiltinMethodType, types.MethodWrapperType),
-    (_Walk.slot, _Mode.EACH_TIME, types.MemberDescriptorType),
-    (_Walk.slot, _Mode.EACH_TIME, types.GetSetDescriptorType),
-    (_Walk.slot, _Mode.EACH_TIME, types.MethodDescriptorType),
-    (_Walk.slot, _Mode.EACH_TIME, types.WrapperDescriptorType),
-    (_Walk.slot, _Mode.EACH_TIME, types.ClassMethodDescriptorType),
-    (_Walk.descriptor, _Mode.EACH_TIME, functools._lru_cache_wrapper),
+    (_code.code, _Mode.EACH_TIME, types.CodeType),
+    (_code.cell, _Mode.EACH_TIME, types.CellType),
+    (_code.function, _Mode.ONCE, types.FunctionType),
+    (_code.method, _Mode.EACH_TIME, types.MethodType),
+    (_code.module, _Mode.EACH_TIME, types.ModuleType),
+    (_code.builtin, _Mode.EACH_TIME, types.BuiltinMethodType, types.MethodWrapperType),
+    (_code.slot, _Mode.EACH_TIME, types.MemberDescriptorType),
+    (_code.slot, _Mode.EACH_TIME, types.GetSetDescriptorType),
+    (_code.slot, _Mode.EACH_TIME, types.MethodDescriptorType),
+    (_code.slot, _Mode.EACH_TIME, types.WrapperDescriptorType),
+    (_code.slot, _Mode.EACH_TIME, types.ClassMethodDescriptorType),
+    (_code.descriptor, _Mode.EACH_TIME, functools._lru_cache_wrapper),
 )
 #: What is done with objects of these types and of those derived from them.
 _DERIVED = _ways(
-    (_Walk.class_, _Mode.ONCE, type),
+    (_code.class_, _Mode.ONCE, type),
     (_Walk.array, _Mode.ONCE, np.ndarray),
     (_Walk.tensor, _Mode.ONCE, torch.Tensor),
     (_Walk.member, _Mode.EACH_TIME, enum.Enum),
     (_Walk.handle, _Mode.EACH_TIME, RemovableHandle),
     (_Walk.scalar, _Mode.EACH_TIME, np.generic),
     (_Walk.dtype, _Mode.EACH_TIME, np.dtype),
-    (_Walk.with_arguments, _Mode.EACH_TIME, functools.partial),
-    (_Walk.descriptor, _Mode.EACH_TIME, functools.cached_property, property),
-    (_Walk.descriptor, _Mode.EACH_TIME, classmethod, staticmethod),
+    (_code.with_arguments, _Mode.EACH_TIME, functools.partial),
+    (_code.descriptor, _Mode.EACH_TIME, functools.cached_property, property),
+    (_code.descriptor, _Mode.EACH_TIME, classmethod, staticmethod),
     (_Walk.reference, _Mode.EACH_TIME, weakref.ref),
     (_Walk.network, _Mode.NUMBERED, nn.Module),
     (_Walk.generator, _Mode.NUMBERED, torch.Generator, random.Random),

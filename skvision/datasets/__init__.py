@@ -5,8 +5,12 @@ import sys
 
 from skvision.datasets._adapters import as_Xy
 from skvision.datasets._digits import load_digits_images
-from skvision.datasets._emnist import fetch_emnist
-from skvision.datasets._fetchers import fetch_cifar10, fetch_fashion_mnist, fetch_mnist
+from skvision.datasets._fetchers import (
+    fetch_cifar10,
+    fetch_emnist,
+    fetch_fashion_mnist,
+    fetch_mnist,
+)
 from skvision.datasets._folder import load_image_folder
 from skvision.datasets._torchvision import get_data_home
 from skvision.images._sequence import ImageSequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -254,10 +255,7 @@ def _check_image_size(image_size: Any) -> None:
     """Raise an error unless this is None or (height, width)."""
     if image_size is not None and not (
         len(image_size) == 2
-        and all(
-            isinstance(length, (int, np.integer)) and length > 0
-            for length in image_size
-        )
+        and all(isinstance(n, Integral) and int(n) > 0 for n in image_size)
     ):
         raise ValueError(
             f"image_size={image_size!r} should be a pair of positive integers, "

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,14 +133,14 @@ def export_onnx(
     >>> [classes[i] for i in index] == net.predict(X[:100]).tolist()
     True
     """
-    _check_estimator(estimator)
+    kind = _model_of(estimator)
     onnx = _require_onnx()
     title = type(estimator.module_).__name__
     with isolated_random_state(estimator.device_):
         with look(estimator, "export_onnx"):
-            appears = _Look.of(estimator, example)
+            schema = schema_of(estimator, example)
             with _explained(title):
-                model = _kind(estimator)(estimator, appears)
+                model = kind(estimator, schema.layout, schema.dtype)
             metadata = _metadata(estimator)
         _check_size(model, title)
         with _explained(title), _quiet():
@@ -154,9 +154,10 @@ def export_onnx(
 # ----------------------------------------------------------------------- checks
 
 
-def _check_estimator(estimator: Any) -> None:
-    """Raise an error unless this is one of skvision's, and has seen images."""
-    if not isinstance(estimator, (ImageAutoencoder, ImageClassifier, ImageRegressor)):
+def _model_of(estimator: Any) -> type[_Model]:
+    """Return what stands for one of skvision's estimators that has seen images."""
+    models = [model for kind, model in _MODELS.items() if isinstance(estimator, kind)]
+    if not models:
         hint = ""
         if hasattr(estimator, "best_estimator_"):
             hint = " Give its best_estimator_."
@@ -175,6 +176,7 @@ def _check_estimator(estimator: Any) -> None:
             f"This {type(estimator).__name__} has a network, but has never seen "
             "images: call fit before export_onnx."
         )
+    return models[0]
 
 
 def _require_onnx() -> Any:
@@ -216,41 +218,12 @@ def _check_opset(proto: Any, opset_version: int | None, title: str) -> None:
 # ------------------------------------------------------------------------- model
 
 
-class _Look(NamedTuple):
-    """Layout and data type of images as the user has them."""
-
-    layout: str
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, estimator: Any, example: Any) -> _Look:
-        """Return the look of `example`, or else of what the estimator was fitted on."""
-        schema = schema_of(estimator, example)
-        return cls(schema.layout, _torch_dtype(schema.dtype))
-
-    def shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-        """Return the shape of one image."""
-        n_channels, height, width = image_shape
-        return {
-            "flat": (n_channels * height * width,),
-            "grey": (height, width),
-            "last": (height, width, n_channels),
-        }.get(self.layout, image_shape)
-
-
-def _torch_dtype(dtype: Any) -> torch.dtype:
-    dtype = np.dtype(dtype).newbyteorder("=")
-    # Neither torch nor ONNX has longer numbers.
-    dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype
-    return torch.from_numpy(np.empty(0, dtype)).dtype
-
-
 class _Model(nn.Module):
     """From images as the user has them to what an estimator makes of them."""
 
     output_names: tuple[str, ...]
 
-    def __init__(self, estimator: Any, look: _Look) -> None:
+    def __init__(self, estimator: Any, layout: str, dtype: Any) -> None:
         super().__init__()
         # A copy of a compiled network is not compiled.
         self.network = copy.deepcopy(estimator.module_).cpu().float()
@@ -259,20 +232,29 @@ class _Model(nn.Module):
             # onnxruntime resizes nothing but float32.
             self.scaler.dtype = torch.float32
             self.scaler.float()
-        self.look = look
+        dtype = np.dtype(dtype).newbyteorder("=")
+        # Neither torch nor ONNX has longer numbers.
+        dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype
+        self.layout, self.dtype = layout, torch.from_numpy(np.empty(0, dtype)).dtype
         self.image_shape = estimator.image_shape_
         self.flat = schema_of(estimator).flat
         self.requires_grad_(False).eval()
 
     def example(self) -> torch.Tensor:
         """Return images that may go in."""
-        shape = self.look.shape(self.image_shape)
+        n_channels, height, width = self.image_shape
+        shapes = {
+            "flat": (n_channels * height * width,),
+            "grey": (height, width),
+            "last": (height, width, n_channels),
+        }
+        shape = shapes.get(self.layout, self.image_shape)
         # One row or none would be taken for a constant.
-        return torch.zeros((2, *shape), dtype=self.look.dtype)
+        return torch.zeros((2, *shape), dtype=self.dtype)
 
     def prepared(self, X: torch.Tensor) -> torch.Tensor:
         """Return what the network gets."""
-        if self.look.layout == "last":
+        if self.layout == "last":
             X = X.permute(0, 3, 1, 2)
         elif not self.flat:
             X = X.reshape(-1, *self.image_shape)
@@ -285,8 +267,8 @@ class _Model(nn.Module):
 
 
 class _Classifier(_Model):
-    def __init__(self, estimator: ImageClassifier, look: _Look) -> None:
-        super().__init__(estimator, look)
+    def __init__(self, estimator: ImageClassifier, layout: str, dtype: Any) -> None:
+        super().__init__(estimator, layout, dtype)
         self.nonlinearity: Callable = answers_of(estimator)[0]
         known = hasattr(estimator, "predict_proba")
         self.output_names = ("probabilities" if known else "scores", "class_index")
@@ -299,8 +281,8 @@ class _Classifier(_Model):
 class _Regressor(_Model):
     output_names = ("predictions",)
 
-    def __init__(self, estimator: ImageRegressor, look: _Look) -> None:
-        super().__init__(estimator, look)
+    def __init__(self, estimator: ImageRegressor, layout: str, dtype: Any) -> None:
+        super().__init__(estimator, layout, dtype)
         self.nonlinearity: Callable
         self.nonlinearity, self.target_shape = answers_of(estimator)
         self.target = copy.deepcopy(estimator.scaler_.target).cpu().double()
@@ -321,22 +303,22 @@ class _Autoencoder(_Model):
 
     def _as_given(self, images: torch.Tensor) -> torch.Tensor:
         """Return images in the layout and data type that go in."""
-        dtype = self.look.dtype
-        if dtype.is_floating_point or dtype == torch.bool:
+        if self.dtype.is_floating_point or self.dtype == torch.bool:
             images = images.float()
         else:
-            images = self.scaler.from_unit(images, dtype)
-        if self.look.layout == "flat":
+            images = self.scaler.from_unit(images, self.dtype)
+        if self.layout == "flat":
             return images.flatten(1)
-        if self.look.layout == "grey":
+        if self.layout == "grey":
             return images.squeeze(1)
-        return images.permute(0, 2, 3, 1) if self.look.layout == "last" else images
+        return images.permute(0, 2, 3, 1) if self.layout == "last" else images
 
 
-def _kind(estimator: Any) -> type[_Model]:
-    if isinstance(estimator, ImageAutoencoder):
-        return _Autoencoder
-    return _Regressor if isinstance(estimator, ImageRegressor) else _Classifier
+_MODELS: dict[Any, type[_Model]] = {
+    ImageAutoencoder: _Autoencoder,
+    ImageClassifier: _Classifier,
+    ImageRegressor: _Regressor,
+}
 
 
 # ------------------------------------------------------------------- translation

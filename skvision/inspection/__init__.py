@@ -5,8 +5,11 @@ from skvision.inspection._class_table import class_table
 from skvision.inspection._convergence import convergence_epoch
 from skvision.inspection._gradient import GradientDisplay
 from skvision.inspection._history import HistoryDisplay
-from skvision.inspection._parameter_table import ParameterTable, parameter_table
-from skvision.inspection._parameters import count_parameters
+from skvision.inspection._parameter_table import (
+    ParameterTable,
+    count_parameters,
+    parameter_table,
+)
 from skvision.inspection._prediction import PredictionDisplay
 from skvision.inspection._reconstruction import ReconstructionDisplay
 from skvision.inspection._table import Table

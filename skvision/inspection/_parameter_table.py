@@ -1,4 +1,4 @@
-"""The layers of a network."""
+"""The layers of a network and their parameters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from skvision._random import isolated_random_state
-from skvision.inspection._parameters import count_parameters
 from skvision.inspection._source import net_of, network_of
 from skvision.inspection._table import Table
 
@@ -82,6 +82,56 @@ class ParameterTable(Table):
         self.size_mb = float(sum(row[5] for row in self.rows))
         total = [self.n_parameters, self.n_trainable, self.size_mb]
         self.rows.append(["total", None, None, *total])
+
+
+def count_parameters(estimator_or_module: Any, trainable_only: bool = True) -> int:
+    """Count the parameters of a network.
+
+    Parameters
+    ----------
+    estimator_or_module : torch.nn.Module or estimator
+        A network, or a fitted estimator whose ``module_`` is one, or a fitted
+        pipeline that ends with such an estimator, or a fitted search over either.
+    trainable_only : bool, default=True
+        Whether frozen parameters are left out.
+
+    Returns
+    -------
+    n_parameters : int
+        Parameters that several layers share are counted once.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If there is no network in `estimator_or_module`.
+    ValueError
+        If the network has lazy parameters, whose number is not known yet.
+
+    Notes
+    -----
+    A linear layer has ``(n_inputs + 1) * n_outputs`` parameters, a convolution
+    ``(n_maps_in * kernel_height * kernel_width + 1) * n_maps_out``.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skvision.inspection import count_parameters
+    >>> count_parameters(nn.Linear(784, 256))
+    200960
+    """
+    parameters = list(network_of(estimator_or_module).parameters())
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise ValueError(
+            "The network has lazy parameters, whose number is known only after a "
+            "batch has passed through it."
+        )
+    return sum(
+        parameter.numel()
+        for parameter in parameters
+        if parameter.requires_grad or not trainable_only
+    )
 
 
 def parameter_table(

@@ -388,11 +388,7 @@ def _windows(encoder: nn.Sequential, image_shape: tuple[int, ...]) -> list[_Wind
 
 
 def _transposed_convolutions(
-    windows: list[_Window],
-    channels: int | tuple[int, ...] | None,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...],
-    padding: int | tuple[int, ...],
+    windows: list[_Window], channels: Any, kernel_size: Any, stride: Any, padding: Any
 ) -> list[nn.ConvTranspose2d]:
     """Return a decoder's convolutions, as given or to undo those of the encoder."""
     if channels is None:

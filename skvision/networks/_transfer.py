@@ -73,12 +73,9 @@ def encoder_names(network: nn.Module) -> set[str]:
     names = network.state_dict().keys()
     if isinstance(getattr(network, "encoder", None), nn.Module):
         return {name for name in names if name.startswith("encoder.")}
-    *_, last = (
-        prefix
-        for prefix, module in network.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    )
-    return {name for name in names if not name.startswith(last + ".")}
+    *_, (last, _) = network.named_parameters(remove_duplicate=False)
+    head = last.rpartition(".")[0] + "."
+    return {name for name in names if not name.startswith(head)}
 
 
 def frozen_names(
