@@ -180,7 +180,11 @@ class ImageAutoencoder(
         codes : ndarray of shape (n, n_codes)
             What the encoder makes of each image.
         """
-        return self._batches(X, self._encode).flatten(1).numpy()
+
+        def encode(batch):
+            return self.module_.encoder(self._to_input(batch))
+
+        return self._batches(X, encode).flatten(1).numpy()
 
     @looking
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -328,9 +332,6 @@ class ImageAutoencoder(
 
     def _constant_loss(self, data):
         return _mean_image_loss(self, data)
-
-    def _encode(self, batch):
-        return self.module_.encoder(self._to_input(batch))
 
     def _batches(self, X, function):
         """Apply a function to batches of X and join what it returns."""

@@ -82,6 +82,13 @@ def resolve_device(device: Any) -> torch.device:
     return device
 
 
+def twin_of(value: Any, **attributes: Any) -> Any:
+    """Return an object of the same attributes, but for some."""
+    twin = object.__new__(type(value))
+    vars(twin).update(vars(value), **attributes)
+    return twin
+
+
 def copied(module: nn.Module) -> nn.Module:
     """Return a deep copy of a network, with the hooks that its weights have.
 
@@ -489,8 +496,7 @@ def try_loss(net: Any, data: Any) -> None:
         outputs and targets.
     """
     # Losses of the user's may count their calls, and record parts of what they return.
-    given, net = net, object.__new__(type(net))
-    vars(net).update(vars(given), history_=History())
+    given, net = net, twin_of(net, history_=History())
     net.history_.new_epoch()
     net.history_.new_batch()
     # Other numbers of rows than outputs, which a loss might take for each other.
@@ -710,8 +716,9 @@ class ChangesMixin:
     def _renew_parts(self, changed):
         """Replace parts that are to be others; those that there were stay intact."""
         kinds = _kinds(changed)
-        if "device" in kinds:
-            self._change_device()
+        device = resolve_device(self.device) if "device" in kinds else self.device_
+        if device != self.device_:
+            vars(self).update(moved_parts(vars(self), device), device_=device)
         if "memory_format" in kinds and self._has_facts():
             self._change_memory_format()
         if "criterion" in kinds:
@@ -746,13 +753,6 @@ class ChangesMixin:
         for name in self._frozen:
             parameters[name].requires_grad_(False)
 
-    def _change_device(self):
-        device = resolve_device(self.device)
-        if device == self.device_:
-            return
-        self.device_ = device
-        vars(self).update(moved_parts(vars(self), device))
-
     def _change_memory_format(self):
         if self.device_.type == "cpu":
             shape = (self.n_features_in_,) if self._flat else self.network_shape_
@@ -782,12 +782,8 @@ class ChangesMixin:
 
     def _named_callbacks(self, given):
         """Return callbacks as they were given, by their names."""
-        kept, self.callbacks = self.callbacks, given
-        try:
-            self.callbacks = [] if given == "disable" else given
-            return dict(self._uniquely_named_callbacks())
-        finally:
-            self.callbacks = kept
+        twin = twin_of(self, callbacks=[] if given == "disable" else given)
+        return dict(twin._uniquely_named_callbacks())
 
     def _change_optimizer(self, kinds, *, anew):
         """Make a new optimizer if what it is made of is other; what fits is kept."""

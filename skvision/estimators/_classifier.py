@@ -12,9 +12,10 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._compat import StrOptions, fit_context
+from skvision._warnings import warn
 from skvision.estimators._net import ImageNet
 from skvision.estimators._parameters import RoutingMixin, completed
-from skvision.images._names import warn_if_hidden, warn_if_numbered_otherwise
+from skvision.images._names import warn_if_numbered_otherwise
 from skvision.images._sources import source_of
 from skvision.training._losses import (
     CRITERIA,
@@ -25,6 +26,9 @@ from skvision.training._losses import (
 )
 from skvision.training._targets import LabelCodec, class_weights
 from skvision.training._turns import looking
+
+# By how much sums of probabilities may miss 1, as of float16.
+_FAR_FROM_ONE = 0.01
 
 
 def _has_probabilities(net: Any) -> bool:
@@ -233,7 +237,19 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
         """
         X = source_of(X)
         warn_if_numbered_otherwise(X, self)
-        return self._as_probabilities(self._raw_predict(X))
+        outputs, chosen = self._raw_predict(X), self.predict_nonlinearity
+        if chosen is not None and chosen != "auto":
+            sums = outputs.sum(1)
+            if outputs.min() < 0 or abs(sums - 1).max() > _FAR_FROM_ONE:
+                warn(
+                    f"predict_nonlinearity={chosen!r} makes values from "
+                    f"{outputs.min():.4g} on, whose sums in a row go from "
+                    f"{sums.min():.4g} to {sums.max():.4g}, of what "
+                    f"{type(self.module_).__name__} returns: these are no "
+                    "probabilities of classes. Set 'softmax' for logits, 'exp' for "
+                    "logarithms of probabilities."
+                )
+        return outputs
 
     @available_if(_has_decisions)
     @looking
@@ -286,16 +302,8 @@ class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
 
     _codec = LabelCodec
 
-    def _set_class_names(self, names):
-        """Keep the names of all classes, or none."""
-        vars(self).pop("class_names_", None)
-        labels = self.classes_.tolist()
-        if names and all(label in names for label in labels):
-            self.class_names_ = np.array([names[label] for label in labels])
-            warn_if_hidden(self.class_names_.tolist())
-
-    def _encode_target(self, y, weight, *, reset, classes=None):
-        codes, weight = super()._encode_target(y, weight, reset=reset, classes=classes)
+    def _encode_target(self, y, weight, **learning):
+        codes, weight = super()._encode_target(y, weight, **learning)
         if self.class_weight is not None:
             rows = codes.numpy()
             weights = class_weights(self.class_weight, self.classes_, rows, weight)

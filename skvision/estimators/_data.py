@@ -182,9 +182,9 @@ class DataMixin:
                 weight, images, dtype=np.float64, ensure_non_negative=True
             )
             images, y, weight = _without_zeros(images, y, weight, "sample_weight")
-        y, weight = self._encode_target(y, weight, reset=reset, classes=classes)
-        if reset:
-            self._set_class_names(names)
+        y, weight = self._encode_target(
+            y, weight, reset=reset, classes=classes, names=names
+        )
         # Classes may have a weight of zero as well.
         images, y, weight = _without_zeros(images, y, weight, "class_weight")
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
@@ -194,11 +194,12 @@ class DataMixin:
         """What was learnt of targets, None before there were any."""
         return self._codec.of(vars(self))
 
-    def _encode_target(self, y, weight, *, reset, classes=None):
+    def _encode_target(self, y, weight, *, reset, classes=None, names=None):
         """Return checked targets as the loss gets them, and weights of the rows."""
         targets = None if reset else self._targets
         if targets is None:
-            targets = self._codec.learnt(y, classes, type(self).__name__)
+            targets = self._codec.learnt(y, classes, names, type(self).__name__)
+            vars(self).pop("class_names_", None)
         else:
             targets.check_same(y, classes)
         vars(self).update(targets.facts())
@@ -217,9 +218,6 @@ class DataMixin:
                 "pairs."
             )
         return as_numpy(y, "y")
-
-    def _set_class_names(self, names):
-        """Keep the names of all classes, or none."""
 
     def _by_name(self, X, y):
         """Return X, and y or the labels that X carries, as they are encoded."""

@@ -18,7 +18,6 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._random import draw_seed, isolated_random_state, next_seed
-from skvision._warnings import warn
 from skvision.estimators._builder import (
     Beginning,
     ChangesMixin,
@@ -32,6 +31,7 @@ from skvision.estimators._builder import (
     sets_parameters,
     try_loss,
     try_network,
+    twin_of,
     warn_about_softmax,
     with_channels_first,
     with_channels_last,
@@ -101,8 +101,6 @@ _N_TRIED = 4
 # prediction would depend, in its last bits, on the rows beside it. Flat rows are
 # filled up to a multiple; for images that would cost more than it is worth.
 _ROWS_AT_ONCE = 16
-# By how much sums of probabilities may miss 1, as of float16.
-_FAR_FROM_ONE = 0.01
 
 
 class ImageNet(
@@ -159,8 +157,7 @@ class ImageNet(
         for name in ("module", "criterion"):
             if isinstance(getattr(self, name), nn.Module):
                 own[name] = copied(getattr(self, name))
-        plain = object.__new__(type(self))
-        vars(plain).update(vars(self) | dict.fromkeys(own))
+        plain = twin_of(self, **dict.fromkeys(own))
         clone = super(ImageNet, plain).__sklearn_clone__()
         for name, value in own.items():
             setattr(clone, name, value)
@@ -714,9 +711,9 @@ class ImageNet(
         losses = torch.empty(())
         if getattr(self.criterion_, "reduction", None) is not None:
             # Others may use the criterion meanwhile.
-            criterion = _twin(self.criterion_)
+            criterion = twin_of(self.criterion_)
             criterion.reduction = "none"
-            twin = _twin(self, criterion_=criterion)
+            twin = twin_of(self, criterion_=criterion)
             losses = twin.get_loss(y_pred, y, X=X, training=training)
             _take_over(twin, self, but="criterion_")
             _take_over(criterion, self.criterion_, but="reduction")
@@ -807,22 +804,6 @@ class ImageNet(
                 n_done += len(part)
             return self._finite(outputs[:n_done], data.images).numpy()
 
-    def _as_probabilities(self, outputs):
-        """Return outputs; warn if what the user has chosen makes no probabilities."""
-        chosen = self.predict_nonlinearity
-        if chosen is not None and chosen != "auto":
-            sums = outputs.sum(1)
-            if outputs.min() < 0 or abs(sums - 1).max() > _FAR_FROM_ONE:
-                warn(
-                    f"predict_nonlinearity={chosen!r} makes values from "
-                    f"{outputs.min():.4g} on, whose sums in a row go from "
-                    f"{sums.min():.4g} to {sums.max():.4g}, of what "
-                    f"{type(self.module_).__name__} returns: these are no "
-                    "probabilities of classes. Set 'softmax' for logits, 'exp' for "
-                    "logarithms of probabilities."
-                )
-        return outputs
-
     @looking
     def score(self, X, y=None, sample_weight=None):
         """Return accuracy of a classifier, R² of a regressor.
@@ -868,13 +849,6 @@ class ImageNet(
         for callback in self._stoppers():
             if getattr(callback, "best_epoch_", 0) != but:
                 callback.best_epoch_ = 0
-
-
-def _twin(value, **attributes):
-    """Return an object of the same attributes, but for some."""
-    twin = object.__new__(type(value))
-    vars(twin).update(vars(value), **attributes)
-    return twin
 
 
 def _take_over(twin, value, *, but):

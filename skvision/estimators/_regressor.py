@@ -242,15 +242,12 @@ class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
         for part in (train, valid):
             if part is not None:
                 check_domain(self.criterion_, part.y)
-                self._check_size_of_targets(part.y)
+                if not self._compared(part.y).isfinite().all():
+                    raise ValueError(
+                        f"y contains a value too large for {self.dtype}: "
+                        f"{part.y.abs().max():.4g}. Scale y, or set dtype='float64'."
+                    )
         return all_read
-
-    def _check_size_of_targets(self, y):
-        if not self._compared(y).isfinite().all():
-            raise ValueError(
-                f"y contains a value too large for {self.dtype}: "
-                f"{y.abs().max():.4g}. Scale y, or set dtype='float64'."
-            )
 
     def _compared(self, y):
         """Return targets, or outputs on their scale, as the loss compares them."""

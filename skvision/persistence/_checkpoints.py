@@ -136,7 +136,16 @@ class Checkpoint:
             if keys := [*unstorable(callback), *(more.keys() - kept.keys())]:
                 lost[name] = keys
         self._tell_of_lost(dict(net.callbacks_), lost, others)
-        _write(self.path, {**state, "built": self.built, "lost": lost})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = {**state, "built": self.built, "lost": lost}
+            write_file(self.path, "checkpoint", whole)
+        except OSError as error:
+            # A training of hours does not end for want of a few megabytes of disk.
+            warn(
+                f"The checkpoint {str(self.path)!r} could not be written: {error}. "
+                "Training goes on; the last checkpoint that was written is kept.",
+            )
 
     def _tell_of_lost(self, callbacks: Any, lost: Any, others: Any) -> None:
         """Warn, once, of what a checkpoint cannot hold."""
@@ -184,21 +193,6 @@ def _found_of_another_length(
         if n_ended <= net.max_epochs and (best is None or n_ended > _n_ended(best)):
             best = state
     return best
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    """Replace a checkpoint in one step, or leave the old one and warn.
-
-    A training that has run for hours does not end for want of a few megabytes of disk.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, "checkpoint", state)
-    except OSError as error:
-        warn(
-            f"The checkpoint {str(path)!r} could not be written: {error}. Training "
-            "goes on; the last checkpoint that was written is kept.",
-        )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -73,8 +73,10 @@ def name_of_fit(net: Any, data: Any, facts: Any) -> FitName:
     params = net.get_params(deep=False)
     params = {key: value for key, value in params.items() if key not in IRRELEVANT}
     for key, value in params.items():
-        if is_path(value) and (key == "pretrained" or key.startswith("module__")):
-            params[key] = _content_of_file(value)
+        may_be_file = key == "pretrained" or key.startswith("module__")
+        if may_be_file and is_path(value) and os.path.isfile(value):
+            suffix = os.path.splitext(value)[1]
+            params[key] = "contents of a file", suffix, file_digest(value)
     lengths: dict[str, Any] = {}
     schedules: list[str] = []
     max_epochs = params.pop("max_epochs")
@@ -115,13 +117,6 @@ def set_by_hand(net: Any) -> dict[str, Any]:
             or callable(getattr(type(net), name, None))
         )
     }
-
-
-def _content_of_file(path: Any) -> Any:
-    """Return what a parameter says that may be the path of a file."""
-    if not os.path.isfile(path):
-        return path
-    return "contents of a file", os.path.splitext(path)[1], file_digest(path)
 
 
 def _told_of_data_set(dataset: Dataset) -> Any:
@@ -177,16 +172,12 @@ def _dependence(
     for item in params.get("callbacks") or ():
         callback = item[1] if isinstance(item, tuple) else item
         kind = callback if isinstance(callback, type) else type(callback)
-        others = (base.__module__ for base in kind.__mro__)
-        if any(map(_is_unseen, others)):
-            return f"the callback {kind.__name__} may use max_epochs"
+        for module in (base.__module__ for base in kind.__mro__):
+            is_known = module.partition(".")[0] in _KNOWN_LIBRARIES
+            if not is_known and library_version(module) is not None:
+                # What goes by its name alone may be any code.
+                return f"the callback {kind.__name__} may use max_epochs"
     return None
-
-
-def _is_unseen(module: str) -> bool:
-    """Whether code of a module may be anything, since it goes by name alone."""
-    library = module.partition(".")[0]
-    return library not in _KNOWN_LIBRARIES and library_version(module) is not None
 
 
 def as_built(net: Any) -> dict[str, Any]:

@@ -98,7 +98,10 @@ def read_sized(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
         If there is no such file, or it cannot be read.
     """
     _check_path(path)
-    data = _bytes_of(path)
+    # What is no file, such as a pipe, might never end.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise FormatError(f"{os.fspath(path)!r} is not a file.")
+    data = Path(path).read_bytes()
     n_bytes = len(data)
     title = f"{os.fspath(path)!r}"
     header = _header(data, title)
@@ -116,7 +119,10 @@ def read_sized(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
         tensors = safetensors.torch.load(data)
         del data
         text = str(tensors.pop(_TREE).numpy().data, "ascii")
-        _check_room(text, n_bytes)
+        # Bytes of lists and dictionaries, of their places, and of numbers and strings.
+        n_taken = sum(size * text.count(mark) for mark, size in _SIZES.items())
+        if n_taken > _ROOM + 7 * n_bytes:
+            raise ValueError("it has far more parts than bytes")
         tree = json.loads(text, parse_constant=_no_constant)
         del text
         return decode(tree, tensors, _ROOM + n_bytes), n_bytes
@@ -125,24 +131,9 @@ def read_sized(path: str | os.PathLike[str], kind: str) -> tuple[Any, int]:
         raise FormatError(f"{title} cannot be read: {reason}") from error
 
 
-def _check_room(text: str, n_bytes: int) -> None:
-    """Check that a tree takes few times the memory of its file."""
-    # Bytes of lists and dictionaries, of their places, and of numbers and strings.
-    n_taken = sum(size * text.count(mark) for mark, size in _SIZES.items())
-    if n_taken > _ROOM + 7 * n_bytes:
-        raise ValueError("it has far more parts than bytes")
-
-
 def _check_path(path: Any) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path={path!r} should be a str or os.PathLike.")
-
-
-def _bytes_of(path: str | os.PathLike[str]) -> bytes:
-    # What is no file, such as a pipe, might never end.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise FormatError(f"{os.fspath(path)!r} is not a file.")
-    return Path(path).read_bytes()
 
 
 def _header(data: bytes, title: str) -> dict[str, Any]:

@@ -57,12 +57,15 @@ def check_state(state: Any) -> None:
     if not isinstance(history, list):
         raise FormatError("its history is not one")
     check_history(history)
+    loss, callbacks = state["untrained_loss"], state["callbacks"]
     wrong = {
         "seed": type(state["seed"]) is not int or not 0 <= state["seed"] < 2**32,
         "stopped": not isinstance(state["stopped"], bool),
         "n_steps": type(state["n_steps"]) is not int or state["n_steps"] < 0,
-        "untrained_loss": not _is_loss(state["untrained_loss"]),
-        "callbacks": not _is_nested(state["callbacks"]),
+        "untrained_loss": loss is not None
+        and not (isinstance(loss, float) and math.isfinite(loss)),
+        "callbacks": not isinstance(callbacks, dict)
+        or not all(isinstance(value, dict) for value in callbacks.values()),
         "lost": not isinstance(state["lost"], dict),
         "history": not history,  # It is written at the end of an epoch, or within.
     }
@@ -71,14 +74,6 @@ def check_state(state: Any) -> None:
     _check_random(state["random"])
     if state["n_steps"]:
         _check_random(state["epoch_began"])
-
-
-def _is_loss(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isfinite(value))
-
-
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
 
 
 def _check_random(states: Any) -> None:

@@ -21,6 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
 from skvision._warnings import warn
+from skvision.images._names import warn_if_hidden
 
 # What targets of torch's losses are: the least, the greatest, and in words. Beyond, a
 # loss has no least value, or none at all. It is exactly these classes.
@@ -58,7 +59,7 @@ class NoTarget:
         return None
 
     @classmethod
-    def learnt(cls, y: Any, classes: Any, title: str) -> NoTarget:
+    def learnt(cls, y: Any, classes: Any, names: Any, title: str) -> NoTarget:
         """Return what is to be learnt of checked targets of a fit.
 
         Parameters
@@ -66,6 +67,8 @@ class NoTarget:
         y : ndarray or None
         classes : array-like or None
             All labels that may come, where the user names them.
+        names : dict or None
+            Names of classes by their labels, where X has such.
         title : str
             Of the estimator, for errors.
 
@@ -120,15 +123,17 @@ class LabelCodec(NoTarget):
     ----------
     classes : ndarray of shape (k,)
         The labels, sorted.
+    names : ndarray of shape (k,), default=None
+        Of the classes.
     """
 
-    def __init__(self, classes: np.ndarray) -> None:
-        self.classes = classes
+    def __init__(self, classes: np.ndarray, names: np.ndarray | None = None) -> None:
+        self.classes, self.names = classes, names
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> LabelCodec | None:
         classes = attributes.get("classes_inferred_")
-        return None if classes is None else cls(classes)
+        return None if classes is None else cls(classes, attributes.get("class_names_"))
 
     @classmethod
     def check(cls, y: Any) -> np.ndarray:
@@ -138,20 +143,24 @@ class LabelCodec(NoTarget):
         return y
 
     @classmethod
-    def learnt(cls, y: Any, classes: Any, title: str) -> LabelCodec:
+    def learnt(cls, y: Any, classes: Any, names: Any, title: str) -> LabelCodec:
         found = np.unique(y if classes is None else _checked_classes(classes))
         if len(found) < 2:
             raise ValueError(
                 f"{title} needs at least 2 classes; y has 1 class, {found.tolist()}."
             )
-        return cls(found)
+        if not names or not all(label in names for label in found.tolist()):
+            return cls(found)
+        warn_if_hidden(known := [names[label] for label in found.tolist()])
+        return cls(found, np.array(known))
 
     @classmethod
     def assumed(cls, n_outputs: int) -> LabelCodec | None:
         return cls(np.arange(n_outputs)) if n_outputs > 1 else None
 
     def facts(self) -> dict[str, Any]:
-        return {"classes_inferred_": self.classes, "n_outputs_": len(self.classes)}
+        facts = {"classes_inferred_": self.classes, "n_outputs_": len(self.classes)}
+        return facts if self.names is None else {**facts, "class_names_": self.names}
 
     def check_same(self, y: Any, classes: Any) -> None:
         if classes is None:
@@ -222,7 +231,7 @@ class NumberCodec(NoTarget):
         return y
 
     @classmethod
-    def learnt(cls, y: Any, classes: Any, title: str) -> NumberCodec:
+    def learnt(cls, y: Any, classes: Any, names: Any, title: str) -> NumberCodec:
         return cls(y.shape[1:], y.dtype)
 
     @classmethod
