@@ -64,9 +64,7 @@ def _has_probabilities(net: Any) -> bool:
 def _has_decisions(net: Any) -> bool:
     """Whether a classifier's outputs may be of a kind that is not known."""
     chosen = net.predict_nonlinearity
-    return chosen is None or (
-        isinstance(chosen, str) and chosen == "auto" and not _is_over_classes(net)
-    )
+    return chosen is None or (chosen == "auto" and not _is_over_classes(net))
 
 
 def _is_over_classes(net: Any) -> bool:

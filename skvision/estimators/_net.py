@@ -41,7 +41,6 @@ from skvision.estimators._files import FilesMixin
 from skvision.estimators._parameters import (
     ParametersMixin,
     check_names,
-    check_order,
     check_settings,
     nearest,
 )
@@ -362,18 +361,14 @@ class ImageNet(
         callbacks = dict(super().get_default_callbacks())
         for name, scoring in named_scorers(self.epoch_scoring):
             for part in ("train", "valid"):
-                scorer = EpochScoring(
-                    scoring,
-                    name=f"{part}_{name}",
-                    lower_is_better=False,
-                    on_train=part == "train",
+                title, on_train = f"{part}_{name}", part == "train"
+                callbacks[title] = EpochScoring(
+                    scoring, lower_is_better=False, on_train=on_train, name=title
                 )
-                callbacks[f"{part}_{name}"] = scorer
         if self.early_stopping:
-            stopper = EarlyStopping(
+            callbacks["early_stopping"] = EarlyStopping(
                 patience=self.n_iter_no_change, threshold=0, load_best=True
             )
-            callbacks["early_stopping"] = stopper
         return list(callbacks.items())
 
     def _initialize_module(self, reason=None):
@@ -614,8 +609,14 @@ class ImageNet(
         name = "iterator_train" if training else "iterator_valid"
         loader, kwargs = getattr(self, name), self.get_params_for(name)
         check_names(name, loader, kwargs)
-        if not training:
-            check_order(kwargs)
+        for setting in () if training else ("shuffle", "drop_last"):
+            if kwargs.get(setting):
+                raise ValueError(
+                    f"iterator_valid__{setting}={kwargs[setting]!r}: predictions must "
+                    "come for each row of X and in the order of X. Set "
+                    f"iterator_valid__{setting}=False; iterator_train__{setting} is "
+                    "for training."
+                )
         dataset = self._encoded(dataset)
         batch_size = self.batch_size if training else self._evaluation_batch_size()
         kwargs.setdefault("batch_size", batch_size)
@@ -751,24 +752,22 @@ class ImageNet(
 
     @looking
     def evaluation_step(self, batch, training=False):
-        X = batch[0]
-        missing = -len(X) % _ROWS_AT_ONCE
+        X, n_rows = batch[0], len(batch[0])
+        missing = -n_rows % _ROWS_AT_ONCE
         if training or not self._flat or not missing:
             return super().evaluation_step(batch, training=training)
         padded = nn.functional.pad(to_tensor(X, device="cpu"), (0, 0, 0, missing))
         outputs = super().evaluation_step((padded, None))
-        parts = outputs if isinstance(outputs, tuple) else (outputs,)
-        if not all(_has_rows(part, len(padded)) for part in parts):
-            # What is filled up would count in what has not a row for each image.
-            plain = super().evaluation_step(batch)
-            others = plain if isinstance(outputs, tuple) else (plain,)
-        else:
-            others = parts
-        parts = tuple(
-            part[: len(X)] if _has_rows(part, len(padded)) else other
-            for part, other in zip(parts, others, strict=True)
+        if _has_rows(outputs, len(padded)):
+            return outputs[:n_rows]
+        # What is filled up would count in what has not a row for each image.
+        plain = super().evaluation_step(batch)
+        if not isinstance(outputs, tuple):
+            return plain
+        return tuple(
+            part[:n_rows] if _has_rows(part, len(padded)) else other
+            for part, other in zip(outputs, plain, strict=True)
         )
-        return parts if isinstance(outputs, tuple) else parts[0]
 
     def _get_predict_nonlinearity(self):
         chosen = self.predict_nonlinearity

@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -733,23 +733,6 @@ def _candidates(name: str, own: list[str]) -> list[str]:
         elif name.startswith(prefix) and name.strip("_") != prefix:
             mended.append(f"{prefix}__{name[len(prefix) :].lstrip('_')}")
     return own + mended
-
-
-def check_order(settings: Mapping[str, Any]) -> None:
-    """Check the ``iterator_valid__*`` parameters.
-
-    Raises
-    ------
-    ValueError
-        If predictions would come in another order than the images, or not for all.
-    """
-    for name in ("shuffle", "drop_last"):
-        if settings.get(name):
-            raise ValueError(
-                f"iterator_valid__{name}={settings[name]!r}: predictions must come for "
-                f"each row of X and in the order of X. Set iterator_valid__{name}="
-                f"False; iterator_train__{name} is for training."
-            )
 
 
 def wrong_order(iterator: Any) -> ValueError:

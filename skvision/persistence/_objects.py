@@ -37,7 +37,7 @@ def register(name: str, maker: Callable[..., Any]) -> None:
     maker : callable
         Gets the parameters by name and returns the object. It checks them.
     """
-    _MAKERS[name] = maker
+    _MAKERS[public_name(name)] = maker
 
 
 def describe(value: Any, what: str) -> Any:
@@ -98,10 +98,15 @@ def restore(value: Any, trusted: Collection[str]) -> Any:
     if isinstance(value, Made):
         params = {key: restore(item, trusted) for key, item in value.params.items()}
         name = public_name(value.name)
-        if name not in _makers():
+        is_transform = is_harmless(name, BatchTransform)
+        if not is_transform and name not in _MAKERS:
             raise FormatError(f"The file has an object of the class {value.name!r}.")
         try:
-            return _makers()[name](**params)
+            if not is_transform:
+                return _MAKERS[name](**params)
+            transform: Any = _harmless()[name](**params)
+            transform.check_params()
+            return transform
         except (TypeError, ValueError) as error:
             raise FormatError(f"its {value.name} is damaged: {error}") from error
     if isinstance(value, dict):
@@ -228,21 +233,6 @@ def _harmless() -> dict[str, type]:
 def _subclasses(package: Any, base: type) -> list[type]:
     values = vars(package).values()
     return [v for v in values if isinstance(v, type) and issubclass(v, base)]
-
-
-def _makers() -> dict[str, Callable[..., Any]]:
-    transforms = {
-        name: functools.partial(_transform, kind)
-        for name, kind in _harmless().items()
-        if issubclass(kind, BatchTransform)
-    }
-    return {**transforms, **{public_name(name): make for name, make in _MAKERS.items()}}
-
-
-def _transform(kind: type[BatchTransform], **params: Any) -> BatchTransform:
-    transform = kind(**params)
-    transform.check_params()
-    return transform
 
 
 def check_numpy_state(state: Any) -> Any:

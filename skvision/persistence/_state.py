@@ -121,10 +121,12 @@ def facts_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
     TypeError
         If one is not, such as labels that are dates.
     """
-    names = [fact.name for fact in FACTS if fact.name in attributes]
-    facts = {name: attributes[name] for name in names}
-    facts = {k: str(v) if isinstance(v, np.dtype) else v for k, v in facts.items()}
+    facts = {
+        fact.name: attributes[fact.name] for fact in FACTS if fact.name in attributes
+    }
     for name, value in facts.items():
+        if isinstance(value, np.dtype):
+            facts[name] = value = str(value)
         try:
             encode(value, {})
         except TypeError as error:
@@ -188,22 +190,15 @@ def _is_a(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
-def _is_names(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == object
+def _is_vector(value: Any, kinds: str) -> bool:
+    is_flat = isinstance(value, np.ndarray) and value.ndim == 1
+    return is_flat and value.dtype.kind in kinds
 
 
 def _is_classes(value: Any) -> bool:
-    return (
-        isinstance(value, np.ndarray)
-        and value.ndim == 1
-        and len(value) > 1
-        # Of floats, NaN is not; to look for equal ones by hashes may take for ever.
-        and bool((value[1:] > value[:-1]).all())
-    )
-
-
-def _is_class_names(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "U"
+    # Of floats, NaN is not; to look for equal ones by hashes may take for ever.
+    is_vector = _is_vector(value, "biufOU") and len(value) > 1
+    return is_vector and bool((value[1:] > value[:-1]).all())
 
 
 def _is_target_shape(value: Any) -> bool:
@@ -226,9 +221,9 @@ _ALL = ("classifier", "regressor", "autoencoder")
 
 FACTS = (
     Fact("image_shape_", _is_shape, _ALL),
-    Fact("feature_names_in_", _is_names),
+    Fact("feature_names_in_", lambda value: _is_vector(value, "O")),
     Fact("classes_inferred_", _is_classes, ("classifier",)),
-    Fact("class_names_", _is_class_names),
+    Fact("class_names_", lambda value: _is_vector(value, "U")),
     Fact("n_outputs_", _is_size, ("regressor",)),
     Fact("pixel_range_", _is_range),
     Fact("_flat", _is_a(bool), _ALL),
