@@ -13,7 +13,7 @@ import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from numbers import Number
 from typing import Any
@@ -281,59 +281,6 @@ def probe_network(
     return output_kind(output), max(sizes)
 
 
-def try_network(
-    network: nn.Module,
-    input_shape: tuple[int, ...],
-    n_outputs: int | None,
-    *,
-    memory_format: str,
-    on_cpu: bool,
-    amp: bool,
-) -> tuple[str, int, bool]:
-    """Try a network before training, and choose how its images lie in memory.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    input_shape : tuple of int
-        Of one image, or (n_features,).
-    n_outputs : int or None
-        Expected width of the output; None means any.
-    memory_format : {"auto", "channels_last", "contiguous"}
-        As the estimators' parameter.
-    on_cpu, amp : bool
-        Where and how it is going to be trained.
-
-    Returns
-    -------
-    kind : {"logits", "Softmax", "LogSoftmax"}
-    n_values : int
-        In the largest output of a layer, for one image.
-    channels_last : bool
-        Whether its images are to lie in memory pixel by pixel.
-
-    Raises
-    ------
-    ValueError
-        As `probe_network` does.
-    """
-    last = memory_format == "channels_last"
-    if memory_format == "auto" and is_convolutional(network):
-        # On a GPU, only half precision gains by it for sure.
-        last = on_cpu or amp
-    try:
-        kind, n_values = probe_network(
-            network, input_shape, n_outputs, channels_last=last
-        )
-    except ValueError:
-        if memory_format != "auto" or not last:
-            raise
-        # Such as of view() after a convolution.
-        last = False
-        kind, n_values = probe_network(network, input_shape, n_outputs)
-    return kind, n_values, last
-
-
 def encoder_and_head(pretrained: Any) -> Callable[..., nn.Module]:
     """Return what makes a classifier's network of an autoencoder's encoder.
 
@@ -346,79 +293,54 @@ def encoder_and_head(pretrained: Any) -> Callable[..., nn.Module]:
     return partial(EncoderClassifier, encoder=encoder)
 
 
-def build_criterion(
-    given: Any, kwargs: dict[str, Any], make: Callable[[Any, dict[str, Any]], Any]
-) -> Any:
-    """Return a new loss.
-
-    Parameters
-    ----------
-    given : str, class, callable or torch.nn.Module
-        As the estimators' parameter ``criterion``.
-    kwargs : dict
-        Its arguments.
-    make : callable
-        Makes an object of a class and arguments, as skorch's `initialized_instance`.
+def build_criterion(net: Any) -> Any:
+    """Return a new loss, by the parameter `criterion` and its arguments.
 
     Raises
     ------
     ValueError
         If it takes no such argument, or is a layer instead of a loss.
     """
+    given, kwargs = net.criterion, net.get_params_for("criterion")
     criterion = resolve(given, CRITERIA)
     if isinstance(criterion, nn.Module):
         criterion = type(criterion) if kwargs else copied(criterion)
     else:
         check_names("criterion", criterion, kwargs)
-    built = make(criterion, kwargs)
+    built = net.initialized_instance(criterion, kwargs)
     check_no_layer(built)
     if isinstance(given, nn.Module) and kwargs:
         _warn_of_lost(given, built, kwargs)
-    return built
+    return built.to(net._dtype) if isinstance(built, nn.Module) else built
 
 
-def build_optimizer(
-    given: Any,
-    groups: list[dict[str, Any]],
-    kwargs: dict[str, Any],
-    device: torch.device,
-    *,
-    slower: Collection[nn.Parameter] = (),
-    lr_mult: float = 1.0,
-) -> Any:
-    """Return a new optimizer.
+def build_optimizer(net: Any) -> Any:
+    """Return a new optimizer, by the parameter `optimizer` and its arguments.
 
-    Parameters
-    ----------
-    given : str, class or callable
-        As the estimators' parameter ``optimizer``.
-    groups : list of dict
-        Weights in groups, as optimizers take them.
-    kwargs : dict
-        Its arguments, and ``param_groups__i__name`` for what one group has.
-    device : torch.device
-        Where the weights are.
-    slower : collection of torch.nn.Parameter, default=()
-        Weights whose rate is multiplied by `lr_mult`.
-    lr_mult : float, default=1.0
+    Among these are ``param_groups__i__name`` for what one group of weights has.
 
     Raises
     ------
     TypeError, ValueError
         If it takes no such argument, or has no such group.
     """
-    optimizer = resolve(given, OPTIMIZERS)
+    (groups,), kwargs = net.get_params_for_optimizer(
+        "optimizer", net.get_all_learnable_params()
+    )
+    optimizer = resolve(net.optimizer, OPTIMIZERS)
     of_groups = {k: v for k, v in kwargs.items() if "param_groups__" in k}
     kwargs = {k: v for k, v in kwargs.items() if k not in of_groups}
     check_names("optimizer", optimizer, kwargs)
     if (
-        device.type in ("cpu", "cuda")
+        net.device_.type in ("cpu", "cuda")
         and any(optimizer is kind for kind in FUSED)
         and not {"foreach", "differentiable"} & kwargs.keys()
     ):
         kwargs.setdefault("fused", True)
-    if slower and lr_mult != 1:
-        groups = split_groups(groups, slower, kwargs["lr"], lr_mult)
+    named = net.module_.named_parameters()
+    slower = [p for name, p in named if name in net._pretrained_names]
+    if slower and net.pretrained_lr_mult != 1:
+        groups = split_groups(groups, slower, kwargs["lr"], net.pretrained_lr_mult)
     try:
         built = optimizer(groups, **kwargs)
     except TypeError as error:

@@ -553,26 +553,13 @@ def _described_parameters(
         tensors: dict[str, torch.Tensor] = {}
         seen = decode(encode(part, tensors), tensors)
         try:
-            _accepted(type(net), seen, EVERYTHING, own)
+            accepted_parameters(type(net), seen, EVERYTHING, own)
         except FormatError as error:
             raise ValueError(
                 f"{type(net).__name__} cannot be saved, since {error}: that is more "
                 "than a file may set."
             ) from error
     return described[0], described[1]
-
-
-def _accepted(
-    kind: Any, params: Mapping[str, Any], trusted: Collection[str], own_module: bool
-) -> dict[str, Any]:
-    """Return parameters of a file that an estimator of a class takes from it."""
-    return accepted_parameters(
-        params,
-        trusted,
-        known=kind._own_names(),
-        own_class=f"{kind.__module__}.{kind.__qualname__}" not in trusted,
-        own_module=own_module,
-    )
 
 
 # ---------------------------------------------------------------------- loading
@@ -751,7 +738,7 @@ class _Reader:
         # A network that the caller gives is put in its place below.
         stays = module is None and "module" in params
         given = params if stays else {**params, "module": "auto"}
-        described = _accepted(kind, given, self.trusted, own)
+        described = accepted_parameters(kind, given, self.trusted, own)
         network: Any = described["module"]
         pretrained: Any = described.get("pretrained")
         if isinstance(network, Made) and network.name == INSTANCE:

@@ -26,11 +26,12 @@ from skvision.estimators._builder import (
     build_optimizer,
     copied,
     encoder_and_head,
+    is_convolutional,
     network_shape,
+    probe_network,
     resolve_device,
     sets_parameters,
     try_loss,
-    try_network,
     twin_of,
     warn_about_softmax,
     with_channels_first,
@@ -440,17 +441,21 @@ class ImageNet(
         return "mlp" if self._flat else "convnet"
 
     def _try(self, network, shape):
-        """Try a network on images of a shape, and note what is seen."""
-        seen = try_network(
-            network,
-            shape,
-            self._facts().get("n_outputs"),
-            memory_format=self.memory_format,
-            on_cpu=self.device_.type == "cpu",
-            amp=self.amp,
-        )
-        names = ("_output_kind", "_n_values", "_channels_last")
-        vars(self).update(zip(names, seen, strict=True))
+        """Try a network on images, also how these lie in memory; note what is seen."""
+        is_free = self.memory_format == "auto"
+        last = self.memory_format == "channels_last"
+        if is_free and is_convolutional(network):
+            # On a GPU, only half precision gains by it for sure.
+            last = self.device_.type == "cpu" or self.amp
+        n_outputs = self._facts().get("n_outputs")
+        try:
+            seen = probe_network(network, shape, n_outputs, channels_last=last)
+        except ValueError:
+            if not is_free or not last:
+                raise
+            last = False  # Such as of view() after a convolution.
+            seen = probe_network(network, shape, n_outputs)
+        vars(self).update(_output_kind=seen[0], _n_values=seen[1], _channels_last=last)
 
     def _initialize_for(self, split):
         """Build all parts, of settings of callbacks too, and check that they fit."""
@@ -492,25 +497,11 @@ class ImageNet(
         return module
 
     def initialize_criterion(self) -> Self:
-        kwargs = self.get_params_for("criterion")
-        built = build_criterion(self.criterion, kwargs, self.initialized_instance)
-        is_module = isinstance(built, nn.Module)
-        self.criterion_ = built.to(self._dtype) if is_module else built
+        self.criterion_ = build_criterion(self)
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> Self:
-        (groups,), kwargs = self.get_params_for_optimizer(
-            "optimizer", self.get_all_learnable_params()
-        )
-        named = self.module_.named_parameters()
-        self.optimizer_ = build_optimizer(
-            self.optimizer,
-            groups,
-            kwargs,
-            self.device_,
-            slower=[p for name, p in named if name in self._pretrained_names],
-            lr_mult=self.pretrained_lr_mult,
-        )
+        self.optimizer_ = build_optimizer(self)
         return self
 
     # --------------------------------------------------------- skorch's hooks

@@ -8,6 +8,7 @@ to say: such settings are neither written nor read.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -151,25 +152,18 @@ def described_parameters(
 
 
 def accepted_parameters(
-    params: Mapping[str, Any],
-    trusted: Collection[str],
-    *,
-    known: Collection[str],
-    own_class: bool,
-    own_module: bool,
+    kind: type, params: Mapping[str, Any], trusted: Collection[str], own_module: bool
 ) -> dict[str, Any]:
     """Return what a file says of an estimator's parameters, as far as it is heard.
 
     Parameters
     ----------
+    kind : type
+        The class of the estimator. One that is trusted, and not skvision's own, may
+        have parameters of its own.
     params : dict
         As they stand in the file, with `Name` and `Made`.
     trusted : collection of str
-    known : collection of str
-        The names of the estimator's parameters.
-    own_class : bool
-        Whether the estimator's class is skvision's. Any other may have parameters of
-        its own.
     own_module : bool
         Whether the network is one of skvision's, torchvision's or torch's. Any other
         gets from the file what its author wrote for it.
@@ -187,8 +181,8 @@ def accepted_parameters(
             continue  # Files of skvision 0.1 have them.
         prefix, _, rest = name.partition("__")
         check = ACCEPTED_PREFIXES.get(prefix) if prefix and rest else ACCEPTED.get(name)
-        if check is None and own_class:
-            if name in known:
+        if check is None and f"{kind.__module__}.{kind.__qualname__}" not in trusted:
+            if name in inspect.signature(kind).parameters:
                 warn(
                     f"The file's {name}={shown(value)} is not taken: {name} is no "
                     "parameter that files may set. Set it by set_params.",

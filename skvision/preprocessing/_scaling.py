@@ -251,7 +251,6 @@ class Statistics(NamedTuple):
 
 def channel_statistics(
     images: ImageSequence,
-    rows: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Statistics:
@@ -263,8 +262,6 @@ def channel_statistics(
     Parameters
     ----------
     images : ImageSequence of length n
-    rows : ndarray of int, default=None
-        The rows to use; None means all.
     sample_weight : ndarray of shape (n,), default=None
         Weight of each row.
     dtype : torch.dtype, default=torch.float32
@@ -279,13 +276,11 @@ def channel_statistics(
     ValueError
         If a value is NaN or infinite.
     """
-    n_rows = len(images) if rows is None else len(rows)
     totals, counts = np.zeros((3, 1)), torch.zeros(1, 256, dtype=torch.int64)
     lows, highs = [], []
     n_images = max(1, _CHUNK // math.prod(images.image_shape))
-    for start in range(0, n_rows, n_images):
-        chunk = slice(start, start + n_images)
-        part = chunk if rows is None else rows[chunk]
+    for start in range(0, len(images), n_images):
+        part = slice(start, start + n_images)
         weight = None if sample_weight is None else sample_weight[part]
         pixels = images.read(part)
         pixels = pixels[:, None] if pixels.ndim == 2 else pixels.flatten(2)
