@@ -253,8 +253,8 @@ def probe_network(
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad(), noting_outputs(network) as sizes:
-            output = network(images)
+        with torch.no_grad():
+            output, n_values = noting_outputs(network, lambda: network(images))
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         what = "rows" if len(input_shape) == 1 else "images"
         raise ValueError(
@@ -278,7 +278,7 @@ def probe_network(
         )
     if not any(p.requires_grad for p in network.parameters()):
         raise ValueError(f"The network {title} has no parameters to train.")
-    return output_kind(output), max(sizes)
+    return output_kind(output), n_values
 
 
 def encoder_and_head(pretrained: Any) -> Callable[..., nn.Module]:
@@ -704,8 +704,11 @@ class ChangesMixin:
 
     def _named_callbacks(self, given):
         """Return callbacks as they were given, by their names."""
-        twin = twin_of(self, callbacks=[] if given == "disable" else given)
-        return dict(twin._uniquely_named_callbacks())
+        kept, self.callbacks = self.callbacks, [] if given == "disable" else given
+        try:
+            return dict(self._uniquely_named_callbacks())
+        finally:
+            self.callbacks = kept
 
     def _change_optimizer(self, kinds, *, anew):
         """Make a new optimizer if what it is made of is other; what fits is kept."""

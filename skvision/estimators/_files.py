@@ -809,8 +809,9 @@ def _check_output(net: Any, network: nn.Module) -> int:
     images = images.to(net._dtype)
     if kind_of(net) == "autoencoder":
         check_autoencoder(network)
-    with noting_outputs(network) as sizes:
-        output = outputs_within(network, images, math.prod(shape[1:]))
+    output, n_values = noting_outputs(
+        network, lambda: outputs_within(network, images, math.prod(shape[1:]))
+    )
     n_outputs = getattr(net, "n_outputs_", None)
     first = output[0] if isinstance(output, tuple) else output
     expected = images.shape if n_outputs is None else (2, n_outputs)
@@ -819,4 +820,4 @@ def _check_output(net: Any, network: nn.Module) -> int:
             f"its network returns {tuple(first.shape)} in the place of "
             f"{tuple(expected)}"
         )
-    return max(sizes)
+    return n_values

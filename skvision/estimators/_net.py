@@ -191,7 +191,7 @@ class ImageNet(
         return self
 
     def _begin_fit(self, X, y, sample_weight, *, partial=False, classes=None):
-        """Return a training whose rows are checked and whose network is ready."""
+        """Return a training that has begun: rows are checked, the network is ready."""
         with self._unchanged_on_error():
             check_settings(self)
             goes_on = self.initialized_ and (partial or self.warm_start)
@@ -202,7 +202,11 @@ class ImageNet(
                 self._start_randomness(draw_seed(self.random_state))
             # Transforms of a data set may draw random numbers already here.
             with isolated_random_state(self.device_, next_seed(self._generator)):
-                return self._prepare(X, y, sample_weight, classes, changed)
+                run = self._prepare(X, y, sample_weight, classes, changed)
+            if not run.has_begun and (self.max_epochs or not self.history):
+                with run.turn():
+                    run.tell_of_beginning()  # Callbacks may set what is wrong.
+            return run
 
     def _prepare(self, X, y, sample_weight, classes, changed):
         """Return the training of a network that is ready on rows that are checked.
@@ -614,12 +618,13 @@ class ImageNet(
         if kwargs["batch_size"] == -1:
             kwargs["batch_size"] = len(dataset)
         steps, source = dataset.images.steps, dataset
+        on_gpu = self.device_.type == "cuda"
         if isinstance(loader, type) and issubclass(loader, BatchLoader):
             if training:
                 kwargs = {"shuffle": True, "generator": self._generator} | kwargs
-                if not kwargs.get("num_workers"):
+                if on_gpu and not kwargs.get("num_workers"):
                     source = dataset.on_gpu(self.device_)
-            if self.device_.type == "cuda" and source is dataset:
+            if on_gpu and source is dataset:
                 kwargs.setdefault("pin_memory", True)
         return DeviceLoader(loader(source, **kwargs), self.device_, steps)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -165,9 +164,22 @@ def initialize_weights(network: nn.Module, weight_init: str | None) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-@contextlib.contextmanager
-def noting_outputs(network: nn.Module) -> Iterator[list[int]]:
-    """Collect the sizes of the layers' outputs for one image of two."""
+def noting_outputs(network: nn.Module, run: Callable[[], Any]) -> tuple[Any, int]:
+    """Run a network on two images.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    run : callable
+        Calls the network.
+
+    Returns
+    -------
+    output : object
+        Of `run`.
+    n_values : int
+        In the largest output of a layer, for one image.
+    """
     sizes = [0]
 
     def note(layer: nn.Module, args: Any, output: Any) -> None:
@@ -176,7 +188,7 @@ def noting_outputs(network: nn.Module) -> Iterator[list[int]]:
 
     handles = [layer.register_forward_hook(note) for layer in network.modules()]
     try:
-        yield sizes
+        return run(), max(sizes)
     finally:
         for handle in handles:
             handle.remove()

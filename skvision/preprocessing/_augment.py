@@ -58,15 +58,13 @@ def check_transforms(
     entries = augment if isinstance(augment, (list, tuple)) else [augment]
     transforms = [entry for entry in entries if entry is not None]
     for transform in transforms:
-        if isinstance(transform, type):
+        if isinstance(transform, type) or not callable(transform):
+            got = f"{transform!r} of type {type(transform).__name__}"
+            if isinstance(transform, type):
+                name_of = transform.__name__
+                got = f"the class {name_of}. Make one of it: {name_of}()"
             raise TypeError(
-                f"{name} expects transforms; got the class {transform.__name__}. "
-                f"Make one of it: {transform.__name__}()."
-            )
-        if not callable(transform):
-            raise TypeError(
-                f"{name} expects transforms, which are callable; got {transform!r} of "
-                f"type {type(transform).__name__}."
+                f"{name} expects transforms, which are callable; got {got}."
             )
         if isinstance(transform, BatchTransform):
             transform.check_params()

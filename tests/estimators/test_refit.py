@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from skvision_tests import Scaled, make_ordered_images, weights
 from torch.utils.data import DataLoader
@@ -10,6 +11,19 @@ from torch.utils.data import DataLoader
 from skvision import ImageClassifier
 
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
+
+
+class Widths(Callback):
+    """Sets one after the other when training begins, or fails there."""
+
+    def __init__(self, *widths):
+        self.widths = widths
+
+    def on_train_begin(self, net, **kwargs):
+        for width in self.widths:
+            if width is None:
+                raise ValueError("no width")
+            net.set_params(module__hidden=width)
 
 
 # ----------------------------------------- a fit that fails leaves what was there
@@ -39,6 +53,8 @@ def failing_fits():
     yield "contradiction", {"early_stopping": True, "train_split": ValidSplit()}, (X, y)
     yield "scorer", {"epoch_scoring": "acuracy"}, (X, y)
     yield "callback", {"callbacks": [("probe", None)], "callbacks__probe__a": 1}, (X, y)
+    yield "what a callback sets", {"callbacks": [Widths((7,), (0,))]}, (X, y)
+    yield "what a callback raises", {"callbacks": [Widths((7,), None)]}, (X, y)
     yield "lengths", {}, (X, y[:-1])
     yield "NaN", {}, (nan, y)
     yield "NaN without statistics", {"normalize": None}, (nan, y)
