@@ -32,7 +32,7 @@ def test_examples(monkeypatch, capsys, tmp_path):
     distributed = pytest.importorskip("dask.distributed")
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fake_data)
     # Fewer images, and no processes, which take seconds to start.
-    few = functools.partial(load_digits_images, n_samples=800, random_state=0)
+    few = functools.partial(load_digits_images, n_samples=500, random_state=0)
     monkeypatch.setattr(datasets, "load_digits_images", few)
 
     class Client(distributed.Client):

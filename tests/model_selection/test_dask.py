@@ -18,7 +18,9 @@ from skvision.model_selection import (
     stacked_cross_validate,
 )
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
+get_mp_context = pytest.importorskip("distributed.utils").get_mp_context
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -32,11 +34,15 @@ N_TASKS = 12
 
 @pytest.fixture(scope="module")
 def client():
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster) as client:
-        yield client
+    # Workers are copies of one process that has imported what they need.
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        context = get_mp_context()
+        context.set_forkserver_preload(["distributed", "skvision.model_selection"])
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        )
+        with cluster, distributed.Client(cluster) as client:
+            yield client
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def test_same_results_as_on_one_machine(client, data):
             search = GridSearchCV(net(), GRID, cv=3).fit(images, y)
             assert scores(search) == scores(local)
             assert search.best_params_ == local.best_params_
-            assert cross_val_score(net(), images, y, cv=3).tolist() == cv.tolist()
+        assert cross_val_score(net(), mapped, y, cv=3).tolist() == cv.tolist()
 
 
 def test_stacks(client, data):

@@ -96,30 +96,6 @@ def test_random_numbers_of_unknown_origin(name, n, small_digits):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def hooked(register):
-    def build():
-        network = on_images(plain)()
-        register(network)
-        return network
-
-    return build
-
-
-@pytest.mark.parametrize(
-    "register",
-    [
-        lambda net: net.linear.weight.register_hook(lambda grad: grad / 2),
-        lambda net: net.linear.weight.register_post_accumulate_grad_hook(
-            lambda p: p.grad.mul_(2)
-        ),
-        lambda net: net.conv.register_full_backward_hook(lambda *args: None),
-    ],
-)
-def test_hooks_on_gradients(register, small_digits):
-    with pytest.raises(NotStackable, match="hooks"):
-        find_engine(members(hooked(register), small_digits))
-
-
 def tied_by_memory():
     network = on_images(plain, other=nn.Conv2d(1, 4, 3))()
     network.other.weight = nn.Parameter(network.conv.weight.data[2:])

@@ -80,7 +80,7 @@ def folds(draw, n=50):
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -104,7 +104,7 @@ def margin(net, X, y):
 
 
 @settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -125,7 +125,7 @@ def test_fits(network, training, data, small_digits, train_together, assert_same
         assert_same_fit(one, other.fit(*part), atol)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     n_splits=st.integers(2, 4),
     seeds=st.lists(st.integers(0, 9), min_size=1, max_size=4),

@@ -27,7 +27,7 @@ warnings.simplefilter("ignore")
 X = np.random.RandomState(0).randint(0, 255, (300, 8, 8)).astype(np.uint8)
 y = np.arange(300) % 3
 net = ImageClassifier(
-    "mlp", module__hidden=(8,), max_epochs=25, random_state=0, checkpoint=folder,
+    "mlp", module__hidden=(8,), max_epochs=8, random_state=0, checkpoint=folder,
 )
 grid = {"lr": [1e-3, 1e-2], "batch_size": [30, 60]}
 search = StackedGridSearchCV(net, grid, cv=2, refit=False, calibrate=False).fit(X, y)

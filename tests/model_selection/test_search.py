@@ -122,8 +122,7 @@ def worst(results):
     ids=["default", "loss", "two", "no refit", "callable refit", "dict", "KFold"],
 )
 def test_options(options, compare):
-    stacked, _ = compare(small(), {**RATES, "optimizer": ["adam", "sgd"]}, **options)
-    assert len(stacked.cv_results_["params"]) == 4
+    compare(small(), RATES, **options)
 
 
 def test_times(compare):
@@ -273,38 +272,38 @@ def test_rows_in_other_forms(form, compare, stack_sizes, monkeypatch):
 # ------------------------------------------------------------------- kinds of data
 
 
-def test_autoencoder(compare, small_digits):
-    X, _ = small_digits
-    net = small(ImageAutoencoder, module="dense_autoencoder", module__hidden=(8, 3))
-    stacked, _ = compare(net, RATES, X)
-    assert stacked.best_score_ < 0
-
-
-def test_regressor(compare, small_digits):
-    X, y = small_digits
-    targets = np.stack([y, y**2], axis=1) / 10
-    scoring = ["r2", "neg_mean_absolute_error"]
-    compare(small(ImageRegressor), RATES, X, targets, scoring=scoring, refit="r2")
-
-
-def test_data_set(compare, small_digits):
-    X, y = small_digits
-    data = TensorDataset(torch.from_numpy(X)[:, None], torch.from_numpy(y))
-    compare(small(module="convnet", module__channels=(2, 3)), RATES, *as_Xy(data))
-
-
-def test_pairs_that_carry_labels(compare, small_digits):
-    pairs = [(image, int(label)) for image, label in zip(*small_digits, strict=True)]
-    compare(small(), RATES, pairs)
-
-
-def test_frame_of_flat_rows_with_names_as_labels(compare, small_digits):
-    X, y = small_digits
+def as_frame(X, y):
     frame = pd.DataFrame(X.reshape(120, 64) / 255).add_prefix("pixel ")
-    names = pd.Series([f"digit {label}" for label in y])
-    stacked, _ = compare(small(), RATES, frame, names, scoring="f1_macro")
-    assert list(stacked.feature_names_in_) == list(frame.columns)
-    assert stacked.classes_[0] == "digit 0"
+    return frame, pd.Series([f"digit {label}" for label in y])
+
+
+def as_tensors(X, y):
+    return as_Xy(TensorDataset(torch.from_numpy(X)[:, None], torch.from_numpy(y)))
+
+
+AUTOENCODER = {"module": "dense_autoencoder", "module__hidden": (8, 3)}
+TWO = {"scoring": ["r2", "neg_mean_absolute_error"], "refit": "r2"}
+#: Estimators, what is made of images and labels, and options of the search.
+KINDS_OF_DATA = {
+    "autoencoder": (small(ImageAutoencoder, **AUTOENCODER), lambda X, y: (X,), {}),
+    "regressor": (
+        small(ImageRegressor),
+        lambda X, y: (X, np.stack([y, y**2], axis=1) / 10),
+        TWO,
+    ),
+    "data set": (small(module="convnet", module__channels=(2, 3)), as_tensors, {}),
+    "pairs": (small(), lambda X, y: ([*zip(X, y.tolist(), strict=True)],), {}),
+    "frame": (small(), as_frame, {"scoring": "f1_macro"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_DATA)
+def test_kinds_of_data(kind, compare, small_digits):
+    net, convert, options = KINDS_OF_DATA[kind]
+    stacked, _ = compare(net, RATES, *convert(*small_digits), **options)
+    if kind == "frame":
+        assert stacked.feature_names_in_[0] == "pixel 0"
+        assert stacked.classes_[0] == "digit 0"
 
 
 def test_candidates_that_read_axes_in_another_way(compare, small_digits):

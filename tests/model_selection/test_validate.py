@@ -149,7 +149,7 @@ def test_estimators_of_others(small_digits):
 
 
 def test_what_cannot_be_stacked(small_digits, stack_sizes):
-    net = small(optimizer=torch.optim.LBFGS, max_epochs=1)
+    net = small(optimizer=torch.optim.LBFGS, optimizer__max_iter=2, max_epochs=1)
     with pytest.warns(UserWarning, match="one by one.*the optimizer LBFGS"):
         found = stacked_cross_validate(net, *small_digits, cv=2)
     expected = cross_validate(net, *small_digits, cv=2)
