@@ -42,6 +42,11 @@ Operator = torch._ops.OpOverload
 COMMON_GENERATORS = np.random.mtrand._rand, random._inst, torch.default_generator
 
 
+def validated(**constraints: list[Any] | str) -> Any:
+    """Return a decorator that checks parameters, but none of what is called within."""
+    return validate_params(constraints, prefer_skip_nested_validation=True)
+
+
 def has_global_hooks() -> bool:
     """Whether hooks are registered for all modules of the process."""
     return nn.modules.module._has_any_global_hook()

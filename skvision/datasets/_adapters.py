@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length
 
-from skvision._compat import StrOptions, validate_params
+from skvision._compat import StrOptions, validated
 from skvision.images._adapters import Listed
 from skvision.images._names import NamedLabels
 from skvision.images._open import open_images
@@ -19,12 +19,9 @@ from skvision.images._sources import Sliced, Stored, source_of
 _Listed = Listed
 
 
-@validate_params(
-    {
-        "cache": [StrOptions({"auto"}), "boolean"],
-        "channels": [StrOptions({"auto", "first", "last"})],
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    cache=[StrOptions({"auto"}), "boolean"],
+    channels=[StrOptions({"auto", "first", "last"})],
 )
 def as_Xy(
     dataset: Any, y: Any = None, *, cache: Cache = "auto", channels: str = "auto"

@@ -12,7 +12,7 @@ from sklearn.utils import Bunch, resample
 from skvision._compat import Interval, RealNotInt
 from skvision._warnings import warn
 
-#: Of the parameters that choose samples, for scikit-learn's validate_params.
+#: Of the parameters that choose samples, for scikit-learn's validated.
 CHOICE_CONSTRAINTS = {
     "classes": ["array-like", None],
     "n_samples": [

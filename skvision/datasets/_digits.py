@@ -7,11 +7,11 @@ from numpy.typing import ArrayLike
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
-from skvision._compat import validate_params
+from skvision._compat import validated
 from skvision.datasets._base import CHOICE_CONSTRAINTS, chosen
 
 
-@validate_params(CHOICE_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validated(**CHOICE_CONSTRAINTS)
 def load_digits_images(
     *,
     classes: ArrayLike | None = None,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
-from skvision._compat import StrOptions, validate_params
+from skvision._compat import StrOptions, validated
 from skvision.datasets._base import CHOICE_CONSTRAINTS, chosen
 from skvision.datasets._torchvision import read_torchvision
 
@@ -20,7 +20,7 @@ _CONSTRAINTS = {
 }
 
 
-@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validated(**_CONSTRAINTS)
 def fetch_mnist(
     *,
     data_home: str | os.PathLike[str] | None = None,
@@ -125,14 +125,11 @@ def fetch_mnist(
     return chosen(found, descr, classes, n_samples, random_state, return_X_y)
 
 
-@validate_params(
-    {
-        "split": [
-            StrOptions({"byclass", "bymerge", "balanced", "letters", "digits", "mnist"})
-        ],
-        **_CONSTRAINTS,
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    split=[
+        StrOptions({"byclass", "bymerge", "balanced", "letters", "digits", "mnist"})
+    ],
+    **_CONSTRAINTS,
 )
 def fetch_emnist(
     *,
@@ -256,7 +253,7 @@ def fetch_emnist(
     return chosen(found, descr, classes, n_samples, random_state, return_X_y)
 
 
-@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validated(**_CONSTRAINTS)
 def fetch_fashion_mnist(
     *,
     data_home: str | os.PathLike[str] | None = None,
@@ -363,7 +360,7 @@ def fetch_fashion_mnist(
     return chosen(found, descr, classes, n_samples, random_state, return_X_y)
 
 
-@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validated(**_CONSTRAINTS)
 def fetch_cifar10(
     *,
     data_home: str | os.PathLike[str] | None = None,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
-from skvision._compat import StrOptions, validate_params
+from skvision._compat import StrOptions, validated
 from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
 from skvision.images._files import (
@@ -26,15 +26,12 @@ from skvision.images._files import (
 _N_NAMED = 3
 
 
-@validate_params(
-    {
-        "path": [str, os.PathLike],
-        "image_size": [tuple, list, None],
-        "mode": [StrOptions({"RGB", "L"})],
-        "on_error": [StrOptions({"raise", "skip"})],
-        **CHOICE_CONSTRAINTS,
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    path=[str, os.PathLike],
+    image_size=[tuple, list, None],
+    mode=[StrOptions({"RGB", "L"})],
+    on_error=[StrOptions({"raise", "skip"})],
+    **CHOICE_CONSTRAINTS,
 )
 def load_image_folder(
     path: str | os.PathLike[str],

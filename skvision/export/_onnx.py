@@ -19,7 +19,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from skvision._compat import Interval, validate_params
+from skvision._compat import Interval, validated
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.estimators._data import answers_of, knows_scaling, schema_of
@@ -40,12 +40,9 @@ _LOGGERS = (
 )
 
 
-@validate_params(
-    {
-        "path": [str, os.PathLike],
-        "opset_version": [Interval(Integral, 1, None, closed="left"), None],
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    path=[str, os.PathLike],
+    opset_version=[Interval(Integral, 1, None, closed="left"), None],
 )
 def export_onnx(
     estimator: Any,

@@ -250,14 +250,8 @@ class AccuracyDisplay:
         upright = longest * len(texts) > n_letters(self.ax_, _FONT_SIZE)
         # On a ground, so that lines do not run through them.
         ground = {"facecolor": self.ax_.get_facecolor(), "edgecolor": "none", "pad": 1}
-        self.ax_.bar_label(
-            self.bars_,
-            texts,
-            padding=4,
-            fontsize=_FONT_SIZE,
-            rotation=90 if upright else 0,
-            bbox=ground,
-        )
+        style = {"fontsize": _FONT_SIZE, "rotation": 90 if upright else 0}
+        self.ax_.bar_label(self.bars_, texts, padding=4, bbox=ground, **style)
         self.ax_.set_ylim(0, 1.05 + 0.025 * longest if upright else 1.1)
 
     def _turn_names(self) -> None:

@@ -76,10 +76,8 @@ def class_table(
     labels = unique_labels(y, y_pred, *([] if classes is None else [classes]))
     names = names_of(labels, target_names, estimator)
     matrix = confusion_matrix(y, y_pred, labels=labels)
-    rows = [
-        _row(i, counts, [names[label] for label in labels.tolist()])
-        for i, counts in enumerate(matrix)
-    ]
+    shown = [names[label] for label in labels.tolist()]
+    rows = [_row(i, counts, shown) for i, counts in enumerate(matrix)]
     rows.append(["all", len(y), float(np.trace(matrix) / len(y)), None])
     return Table(["label", "images", "accuracy", "most often mistaken for"], rows)
 

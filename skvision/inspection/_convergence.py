@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 from skorch.history import History
 
-from skvision._compat import Interval, validate_params
+from skvision._compat import Interval, validated
 from skvision.inspection._source import history_of
 
 
-@validate_params(
-    {
-        "source": "no_validation",
-        "key": [str],
-        "tol": [Interval(Real, 0, None, closed="neither")],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    source="no_validation",
+    key=[str],
+    tol=[Interval(Real, 0, None, closed="neither")],
+    n_epochs=[Interval(Integral, 1, None, closed="left")],
 )
 def convergence_epoch(
     source: Any, key: str = "valid_acc", *, tol: float = 1e-3, n_epochs: int = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from skvision._compat import Interval, validate_params
+from skvision._compat import Interval, validated
 from skvision.inspection._plotting import (
     add_legend,
     check_named,
@@ -167,18 +167,14 @@ class HistoryDisplay:
         check_named(cls, estimators, "estimator")
         runs = {name: _columns(found, name) for name, found in estimators.items()}
         if keys is None:
-            keys = [
-                key for key in _DEFAULT_KEYS if all(key in run for run in runs.values())
-            ] or _DEFAULT_KEYS[0]
+            known = set.intersection(*map(set, runs.values()))
+            keys = [key for key in _DEFAULT_KEYS if key in known] or _DEFAULT_KEYS[0]
         options = {"smoothing": smoothing, "mark_best": mark_best, "ax": ax}
         return cls(runs, keys).plot(**options, **line_kw)
 
-    @validate_params(
-        {
-            "smoothing": [Interval(Real, 0, 1, closed="left")],
-            "mark_best": ["boolean"],
-        },
-        prefer_skip_nested_validation=True,
+    @validated(
+        smoothing=[Interval(Real, 0, 1, closed="left")],
+        mark_best=["boolean"],
     )
     def plot(
         self,
@@ -235,13 +231,12 @@ class HistoryDisplay:
         keys = [self.keys] if isinstance(self.keys, str) else list(self.keys)
         if not keys:
             raise ValueError("keys is empty; expected names of columns.")
-        for name, run in self.runs.items():
-            for key in keys:
-                if key not in run:
-                    raise ValueError(
-                        f"The history{_of(name)} has no column {key!r}; it has "
-                        f"{', '.join(run)}."
-                    )
+        for (name, run), key in product(self.runs.items(), keys):
+            if key not in run:
+                raise ValueError(
+                    f"The history{_of(name)} has no column {key!r}; it has "
+                    f"{', '.join(run)}."
+                )
         return list(dict.fromkeys(keys))
 
     def _draw_curve(

@@ -84,8 +84,8 @@ def unit_images(
         batch = batch.to(torch.float32)
     if not images.flat:
         return batch
-    schema = getattr(net, "__skvision_schema__", None)
-    if not image_shape and expected and schema is not None and schema.layout == "last":
+    layout = getattr(getattr(net, "__skvision_schema__", None), "layout", None)
+    if not image_shape and expected and layout == "last":
         # Rows of arrays that had their channels last.
         n_channels, height, width = expected
         return batch.reshape(-1, height, width, n_channels).permute(0, 3, 1, 2)
@@ -124,14 +124,12 @@ def as_drawn(batch: torch.Tensor) -> np.ndarray:
     images : ndarray of shape (n, H, W) or (n, H, W, C)
     """
     n_channels = batch.shape[1]
-    if n_channels == 1:
-        return batch[:, 0].numpy()
     if n_channels not in CHANNELS:
         raise ValueError(
             "Images with 1 (grey), 3 (RGB) or 4 (RGBA) channels can be drawn; X has "
             f"{n_channels}."
         )
-    return batch.permute(0, 2, 3, 1).numpy()
+    return (batch[:, 0] if n_channels == 1 else batch.permute(0, 2, 3, 1)).numpy()
 
 
 def drawn(images: Any) -> np.ndarray:

@@ -127,11 +127,7 @@ def count_parameters(estimator_or_module: Any, trainable_only: bool = True) -> i
             "The network has lazy parameters, whose number is known only after a "
             "batch has passed through it."
         )
-    return sum(
-        parameter.numel()
-        for parameter in parameters
-        if parameter.requires_grad or not trainable_only
-    )
+    return sum(p.numel() for p in parameters if p.requires_grad or not trainable_only)
 
 
 def parameter_table(
@@ -238,8 +234,7 @@ def _known_shape(found: Any) -> tuple[int, ...]:
             f"This {type(net).__name__} does not know the shape of its images: give "
             "image_shape=(channels, height, width)."
         )
-    schema = getattr(net, "__skvision_schema__", None)
-    is_flat = schema is not None and schema.flat
+    is_flat = getattr(getattr(net, "__skvision_schema__", None), "flat", False)
     return (math.prod(shape),) if is_flat else tuple(shape)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import unique_labels
 
-from skvision._compat import Interval, num_samples, validate_params
+from skvision._compat import Interval, num_samples, validated
 from skvision.inspection._images import (
     as_drawn,
     cell_size,
@@ -103,7 +103,7 @@ class PredictionDisplay:
         self.target_names = target_names
 
     @classmethod
-    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
+    @validated(**_CONSTRAINTS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -160,12 +160,8 @@ class PredictionDisplay:
         require_matplotlib(cls)
         check_classifier(estimator)
         X, y = given_or_carried(X, y, estimator)
-        classes = getattr(estimator, "classes_", None)
-        known = y if classes is None else classes
-        if errors_only:
-            rows = _wrong_rows(y, estimator.predict(X))
-        else:
-            rows = np.arange(len(y))
+        known = getattr(estimator, "classes_", y)
+        rows: Any = _wrong_rows(y, estimator.predict(X)) if errors_only else len(y)
         rows = choose_rows(rows, n_images, random_state)
         net = _net_or_none(estimator)
         X, y = take_rows(X, rows, net), y[rows]
@@ -178,7 +174,7 @@ class PredictionDisplay:
         return cls(images, y, y_pred, confidence, target_names=names).plot(ax=ax)
 
     @classmethod
-    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
+    @validated(**_CONSTRAINTS)
     def from_predictions(
         cls,
         X: Any,
@@ -236,10 +232,8 @@ class PredictionDisplay:
         images = as_drawn(unit_images(take_rows(X, rows), image_shape=image_shape))
         if confidence is not None:
             confidence = column_or_1d(confidence)[rows]
-        display = cls(
-            images, y_true[rows], y_pred[rows], confidence, target_names=names
-        )
-        return display.plot(ax=ax)
+        y_true, y_pred = y_true[rows], y_pred[rows]
+        return cls(images, y_true, y_pred, confidence, target_names=names).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> PredictionDisplay:
         """Draw the images.

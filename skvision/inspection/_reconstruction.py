@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
 
-from skvision._compat import Interval, num_samples, validate_params
+from skvision._compat import Interval, num_samples, validated
 from skvision._random import draw_seed, isolated_random_state
 from skvision.images._readers import ArrayReader
 from skvision.images._sequence import ImageSequence
@@ -141,7 +141,7 @@ class ReconstructionDisplay:
         )
 
     @classmethod
-    @validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
+    @validated(**_CONSTRAINTS)
     def from_estimators(
         cls,
         autoencoders: Mapping[str, Any],

@@ -201,11 +201,9 @@ class Table:
 
     def _numeric(self) -> list[bool]:
         """Return for each column whether all that it holds are numbers."""
-        numeric = []
-        for i in range(len(self.columns)):
-            cells = [row[i] for row in self.rows if row[i] is not None]
-            numeric.append(bool(cells) and all(map(_is_number, cells)))
-        return numeric
+        columns = [[row[i] for row in self.rows] for i in range(len(self.columns))]
+        there = [[cell for cell in cells if cell is not None] for cells in columns]
+        return [bool(cells) and all(map(_is_number, cells)) for cells in there]
 
     def _html(self) -> str:
         table = self._tabulated("html")

@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from skvision._compat import BaseScorer, Interval, check_sample_weight, validate_params
+from skvision._compat import BaseScorer, Interval, check_sample_weight, validated
 from skvision.images._open import labels_by_name
 from skvision.persistence._objects import register
 
@@ -21,10 +21,7 @@ _TOP_K = "skvision.metrics.top_k_scorer"
 _CROSS_ENTROPY = "skvision.metrics.cross_entropy_scorer"
 
 
-@validate_params(
-    {"k": [Interval(Integral, 1, None, closed="left")]},
-    prefer_skip_nested_validation=True,
-)
+@validated(k=[Interval(Integral, 1, None, closed="left")])
 def top_k_scorer(k: int) -> Callable[..., float]:
     """Make a scorer of how often the label is among the k most probable classes.
 

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_consistent_length
 from torch import Generator, Tensor
 
-from skvision._compat import StrOptions, validate_params
+from skvision._compat import StrOptions, validated
 from skvision._random import draw_seed, isolated_random_state
 from skvision._warnings import warn
 from skvision.images._arrays import as_image_array, as_numpy
@@ -209,12 +209,9 @@ def _always_gives(result: Tensor, images: Tensor, transforms: list[Any]) -> bool
     )
 
 
-@validate_params(
-    {
-        "channels": [StrOptions({"auto", "first", "last"})],
-        "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+@validated(
+    channels=[StrOptions({"auto", "first", "last"})],
+    random_state=["random_state"],
 )
 def expand(
     X: Any,
