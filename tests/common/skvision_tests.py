@@ -92,6 +92,16 @@ def small(cls=ImageClassifier, **params):
     return cls(**defaults | params)
 
 
+def run_threads(*functions, **named):
+    """Call functions in threads, some of which have names."""
+    threads = [threading.Thread(target=function) for function in functions]
+    threads += [threading.Thread(target=f, name=name) for name, f in named.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 class Steps:
     """Events by which two threads take turns, without waiting for ever."""
 
@@ -126,6 +136,16 @@ class Flattening(nn.Module):
 
     def forward(self, images):
         return self.layers(images)
+
+
+class Spy(Flattening):
+    """Keeps what it gets, and whether that is in training."""
+
+    seen: list = []
+
+    def forward(self, images):
+        self.seen.append((self.training, images.detach().clone()))
+        return super().forward(images)
 
 
 class Calling(nn.Module):

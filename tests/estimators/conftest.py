@@ -1,10 +1,12 @@
 """What several files share: when weights are the same, and data and parameters."""
 
+import signal
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.dataset import ValidSplit
-from skvision_tests import make_images
+from skvision_tests import Spy, make_images
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -36,6 +38,22 @@ def colour_images():
     y = np.arange(60) % 5
     X = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
     return X, y
+
+
+@pytest.fixture
+def seen():
+    """What the spy has seen."""
+    Spy.seen.clear()
+    return Spy.seen
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C raise KeyboardInterrupt, also where the shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 class LinearNetwork(nn.Module):

@@ -1,33 +1,20 @@
-"""Random transforms of training images, and of no others."""
+"""Random transforms of training images, and of no others, ours and torchvision's."""
+
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from torch import nn
+from skvision_tests import Spy
+from torch.utils.data import TensorDataset
+from torchvision.transforms import v2
 
 from skvision import ImageClassifier, ImageRegressor
+from skvision.model_selection import StackedGridSearchCV
 from skvision.preprocessing import RandomHorizontalFlip, RandomShift, UniformNoise
-
-
-class Spy(nn.Module):
-    """Keeps what it gets, in training and otherwise."""
-
-    seen: list
-
-    def __init__(self, image_shape, n_outputs):
-        super().__init__()
-        self.layer = nn.Linear(int(np.prod(image_shape)), n_outputs)
-
-    def forward(self, images):
-        type(self).seen.append((self.training, images.detach().clone()))
-        return self.layer(images.flatten(1))
-
-
-@pytest.fixture
-def seen():
-    Spy.seen = []
-    return Spy.seen
 
 
 def images_of(seen, training):
@@ -102,3 +89,54 @@ def test_search_chooses(digits):
     scores = search.cv_results_["mean_test_score"]
     assert search.best_params_["augment"] is not choices[2]
     assert scores[:2].min() > 0.5 > scores[2]
+
+
+RANDOM = [
+    v2.RandomHorizontalFlip(),
+    v2.Compose([v2.Pad(2), v2.RandomCrop(8)]),
+    [v2.RandomRotation(5)],
+    [v2.ColorJitter(0.1)],
+    [v2.RandomErasing(p=1), None],
+]
+
+
+@pytest.mark.parametrize("augment", RANDOM, ids=repr)
+def test_random_transforms(digits, augment):
+    net = clone(ImageClassifier("mlp", augment=augment, max_epochs=1, random_state=0))
+    assert "augment" in net.get_params()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "augment has")
+        clone(net).fit(digits.data[:64], digits.target[:64])
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [v2.Normalize([0.5], [0.5]), [v2.RandomHorizontalFlip(), lambda x: 1 - x]],
+)
+def test_transforms_that_are_not_random(digits, augment):
+    net = ImageClassifier("mlp", augment=augment, max_epochs=1, random_state=0)
+    with pytest.warns(UserWarning, match="augment has .* not random"):
+        net.fit(digits.data[:64], digits.target[:64])
+
+
+@pytest.mark.parametrize("augment", [v2.RandomCrop(8), [None, v2.RandomRotation(5)]])
+def test_candidates_of_a_stacked_search(digits, augment):
+    net = ImageClassifier("mlp", max_epochs=1, random_state=0)
+    search = StackedGridSearchCV(net, {"augment": [augment, None]}, cv=2)
+    search.fit(digits.data[:64], digits.target[:64])
+    expected = clone(net).set_params(augment=augment)
+    expected.fit(digits.data[:64], digits.target[:64])
+    search.estimator.set_params(**search.cv_results_["params"][0])
+    found = search.estimator.fit(digits.data[:64], digits.target[:64])
+    assert_array_equal(
+        found.predict_proba(digits.data), expected.predict_proba(digits.data)
+    )
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_tensors_with_channels_last():
+    X = torch.randint(0, 255, (12, 8, 6, 3), dtype=torch.uint8)
+    net = ImageClassifier("mlp", max_epochs=1).fit(
+        TensorDataset(X, torch.arange(12) % 3)
+    )
+    assert net.image_shape_ == (3, 8, 6)

@@ -7,6 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
+from skvision_tests import Flattening
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
@@ -14,15 +15,6 @@ from skvision.exceptions import DivergedError
 
 ESTIMATORS = [ImageClassifier, ImageRegressor]
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
-
-
-class Network(nn.Module):
-    def __init__(self, n_outputs, image_shape):
-        super().__init__()
-        self.linear = nn.Linear(int(np.prod(image_shape)), n_outputs)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
 
 
 # ----------------------------------------------------------------------- divergence
@@ -77,7 +69,7 @@ def test_divergence_in_a_later_epoch_names_it(data):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_divergence_in_the_last_step(data, value):
-    class Last(Network):
+    class Last(Flattening):
         """Has gradients that are not finite, though its loss is."""
 
         def forward(self, X):
@@ -144,7 +136,7 @@ def test_fine_tuning_is_no_divergence(data, reduction):
 def test_no_divergence_is_seen_in_a_hard_start(data):
     # A loss that is tiny at the start may grow a hundredfold without harm.
     X, y = data
-    perfect = ImageClassifier(Network, lr=0.05, max_epochs=60, random_state=0)
+    perfect = ImageClassifier(Flattening, lr=0.05, max_epochs=60, random_state=0)
     perfect.fit(X, y)
     assert perfect.score(X, y) == 1
     regressor = ImageRegressor(**SMALL, optimizer="sgd", lr=1e-4)
@@ -157,13 +149,13 @@ def test_no_divergence_is_seen_in_a_hard_start(data):
 # ------------------------------------------------------------- training without effect
 
 
-class Zero(Network):
+class Zero(Flattening):
     """Begins with the best constant prediction for equally frequent classes."""
 
-    def __init__(self, n_outputs, image_shape):
-        super().__init__(n_outputs, image_shape)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+    def __init__(self, image_shape, n_outputs):
+        super().__init__(image_shape, n_outputs)
+        nn.init.zeros_(self.layers[1].weight)
+        nn.init.zeros_(self.layers[1].bias)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -159,21 +159,6 @@ def test_other_versions_of_scikit_learn(data):
 # --------------------------------------------------------------------------- devices
 
 
-def storages(value):
-    """Return all tensors within a state."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, nn.Module):
-        return [*value.parameters(), *value.buffers()]
-    if isinstance(value, torch.optim.Optimizer):
-        return storages(list(value.state.values())) + storages(value.param_groups)
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in storages(item)]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in storages(item)]
-    return []
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_pickle_from_a_gpu_loads_without_one(data, device):
@@ -195,13 +180,6 @@ def test_pickle_from_a_gpu_loads_without_one(data, device):
     held = [p for group in duplicate.optimizer_.param_groups for p in group["params"]]
     assert [id(p) for p in held] == [id(p) for p in duplicate.module_.parameters()]
     assert same(duplicate.partial_fit(X, y), expected.partial_fit(X, y))
-
-
-def test_state_of_a_fitted_estimator_is_on_the_cpu(data):
-    estimator = ImageClassifier(**SMALL, epoch_scoring="accuracy").fit(*data)
-    tensors = storages(estimator.__getstate__())
-    assert len(tensors) > 8
-    assert {tensor.device.type for tensor in tensors} == {"cpu"}
 
 
 def without(parameter):

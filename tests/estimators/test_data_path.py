@@ -5,8 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from skvision_tests import as_images
-from torch import nn
+from skvision_tests import Spy, as_images
 from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision import transforms as v1
@@ -25,26 +24,6 @@ CUDA = torch.device("cuda")
 def build(module, **params):
     defaults = {"batch_size": 32, "max_epochs": 3, "device": "cpu", "random_state": 0}
     return ImageClassifier(module, **defaults | params)
-
-
-class Spy(nn.Module):
-    """Keeps what it gets, and whether that is in training."""
-
-    seen: list
-
-    def __init__(self, image_shape, n_outputs):
-        super().__init__()
-        self.layer = nn.Linear(int(np.prod(image_shape)), n_outputs)
-
-    def forward(self, images):
-        type(self).seen.append((self.training, images.detach().clone()))
-        return self.layer(images.flatten(1))
-
-
-@pytest.fixture
-def seen():
-    Spy.seen = []
-    return Spy.seen
 
 
 # --------------------------------------------------------------------- data on a device

@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose
 from sklearn.metrics import check_scoring, f1_score, make_scorer
 from skorch.callbacks import Callback, EpochScoring
@@ -238,8 +237,6 @@ def test_names_in_skorchs_own_callback(data):
     ("estimator", "scoring", "message"),
     [
         (ImageClassifier, [double, partial(double, factor=3)], "2 scorers .*'double'"),
-        (ImageClassifier, {"loss": "neg_log_loss"}, "scorer called 'loss'"),
-        (ImageClassifier, "acuracy", "acuracy"),
         (ImageClassifier, {"a": "acuracy"}, "acuracy"),
         (ImageRegressor, top_k_scorer(3), "'top_3_accuracy'.*needs predict_proba"),
         (ImageRegressor, "roc_auc", "needs decision_function or predict_proba"),
@@ -270,23 +267,3 @@ def test_checkpoints_know_equal_scorers(data, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     fit(3)
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_validation_rows_of_a_data_set(data):
-    from skorch.dataset import Dataset
-    from skorch.helper import predefined_split
-
-    X, y = data
-    y = np.array([f"no. {i}" for i in y])
-    net = ImageClassifier(
-        "mlp",
-        **STILL,
-        train_split=predefined_split(Dataset(X[200:], y[200:])),
-        epoch_scoring=[top_k_scorer(2), cross_entropy_scorer()],
-        callbacks=[Rows],
-    ).fit(torch.from_numpy(X[:200]), y[:200])
-    for part, cut in (("train", slice(200)), ("valid", slice(200, None))):
-        for scorer in (top_k_scorer(2), cross_entropy_scorer()):
-            name = f"{part}_{scorer._score_func.__name__}"
-            score = scorer(net, X[cut], y[cut])
-            assert_allclose(net.history[:, name], 2 * [score], rtol=1e-5)

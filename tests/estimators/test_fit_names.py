@@ -40,12 +40,17 @@ def weights(tmp_path_factory):
 
 
 def build(folder, **params):
-    defaults = {"module__hidden": (8,), "max_epochs": 1, "random_state": 0}
-    return ImageClassifier("mlp", checkpoint=folder, **defaults | params)
+    defaults = {"module": "mlp", "max_epochs": 1, "random_state": 0}
+    if "module" not in params:
+        defaults["module__hidden"] = (8,)
+    return ImageClassifier(checkpoint=folder, **defaults | params)
 
 
 def n_files(folder):
     return len(list(folder.iterdir()))
+
+
+LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
 def smoothed(amount):
@@ -314,53 +319,39 @@ def test_contents_of_data_sets(stored, tmp_path):
     assert n_files(folder) == 3
 
 
+OTHERWISE = {
+    "validation data": lambda folder, data, write, i: build(
+        folder, train_split=predefined_split(Stored(write["images"](i)))
+    ).fit(*data),
+    "weights": lambda folder, data, write, i: build(
+        folder, module=LINEAR, pretrained=write["weights"](i)
+    ).fit(*data),
+    "pretrained estimator": lambda folder, data, write, i: build(
+        folder, pretrained=build(None, lr=0.01 * i).fit(*data)
+    ).fit(*data),
+    "announced classes": lambda folder, data, write, i: build(folder).partial_fit(
+        *data, classes=range(10 + i)
+    ),
+    "kind of numbers": lambda folder, data, write, i: build(folder).fit(
+        data[0].astype(["int64", "float64"][i - 1]), data[1]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERWISE)
+def test_contents_of_what_is_beside_the_images(kind, stored, weights, data, tmp_path):
+    folder = tmp_path / "checkpoints"
+    for n, i in ((1, 1), (1, 1), (2, 2)):
+        OTHERWISE[kind](folder, data, {"images": stored, "weights": weights}, i)
+        assert n_files(folder) == n
+
+
 def test_to_be_told_apart_draws_no_random_numbers(stored, tmp_path):
     nets = [
         build(folder).fit(Stored(stored(), noise=0.1)) for folder in (None, tmp_path)
     ]
     one, other = (net.predict_proba(np.zeros((1, 8, 8))) for net in nets)
     assert np.array_equal(one, other)
-
-
-def test_contents_of_validation_data(stored, data, tmp_path):
-    folder = tmp_path / "checkpoints"
-    for n, factor in ((1, 1), (1, 1), (2, 0.5)):
-        split = predefined_split(Stored(stored(factor)))
-        build(folder, train_split=split).fit(*data)
-        assert n_files(folder) == n
-
-
-def test_contents_of_weights(weights, data, tmp_path):
-    net = ImageClassifier(
-        nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
-        max_epochs=1,
-        random_state=0,
-        checkpoint=tmp_path,
-    )
-    for n, value in ((1, 0.0), (1, 0.0), (2, 0.1)):
-        net.set_params(pretrained=weights(value)).fit(*data)
-        assert n_files(tmp_path) == n
-
-
-def test_a_fitted_estimator_as_pretrained(data, tmp_path):
-    for n, lr in ((1, 0.01), (1, 0.01), (2, 0.1)):
-        base = build(None, lr=lr).fit(*data)
-        build(tmp_path, pretrained=base).fit(*data)
-        assert n_files(tmp_path) == n
-
-
-def test_announced_classes(data, tmp_path):
-    X, y = data
-    for n, classes in ((1, range(10)), (2, range(12))):
-        build(tmp_path).partial_fit(X, y, classes=list(classes))
-        assert n_files(tmp_path) == n
-
-
-def test_integers_and_floats_of_equal_values(data, tmp_path):
-    X, y = data
-    build(tmp_path).fit(X.astype("int64"), y)
-    build(tmp_path).fit(X.astype("float64"), y)
-    assert n_files(tmp_path) == 2
 
 
 # ------------------------------------------------------------- more epochs

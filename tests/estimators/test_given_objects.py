@@ -93,12 +93,6 @@ def test_a_module_instance_keeps_dtype_and_mode(data):
     assert not instance.training
 
 
-def test_module_instance_with_arguments_is_built_anew(data):
-    instance = Scaled(n_columns=7)
-    estimator = ImageClassifier(instance, module__n_columns=3, max_epochs=1).fit(*data)
-    assert estimator.module_.linear.out_features == 3
-
-
 def test_callback_instances_stay_as_they_are(data):
     callbacks = [
         EpochScoring("accuracy", on_train=True, lower_is_better=False),

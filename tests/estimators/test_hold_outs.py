@@ -1,12 +1,14 @@
 """Early stopping, other hold-outs, and data sets with their targets."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import log_loss
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
@@ -14,6 +16,7 @@ from skvision_tests import DOUBLE, NAMES, SMALL, make_images, make_targets, weig
 from torch.utils.data import Dataset
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 
+import skvision
 from skvision import ImageClassifier, ImageRegressor
 from skvision.datasets import as_Xy
 
@@ -115,8 +118,6 @@ def test_hold_out_with_classes_of_one_row(data):
     y[0] = 7
     estimator = ImageClassifier(**SMALL, early_stopping=True).fit(X, y)
     assert estimator.classes_.tolist() == [0, 1, 2, 7]
-    with pytest.raises(ValueError, match="n_samples=1"):
-        ImageRegressor(**SMALL, early_stopping=True).fit(X[:1], y[:1])
 
 
 class Pictures(Dataset):
@@ -206,20 +207,6 @@ def test_predefined_split_that_does_not_fit(data):
             estimator.fit(X, y)
 
 
-@pytest.mark.parametrize("split", [ValidSplit(4), ValidSplit(4, stratified=True)])
-def test_splits_of_skorch(data, split):
-    X, y = data
-    estimator = ImageClassifier(
-        **SMALL, train_split=split, epoch_scoring=["accuracy"], callbacks=[Record]
-    ).fit(X, NAMES[y])
-    train, valid = recorded(estimator).datasets[0]
-    assert (len(train), len(valid)) == (30, 10)
-    assert estimator.history[-1, "valid_accuracy"] == pytest.approx(
-        estimator.score(valid.X, valid.y)
-    )
-    assert not hasattr(estimator, "best_epoch_")
-
-
 # ------------------------------------------------------------------------ data sets
 
 
@@ -245,3 +232,87 @@ def test_data_sets_carry_their_targets(estimator, assert_same_weights):
         estimator(**SMALL).fit(X)
     with pytest.raises(ValueError, match="requires y"):
         fitted.score(X)
+
+
+QUICK = {"max_epochs": 1, "batch_size": 16, "random_state": 0}
+
+
+class Weights(Callback):
+    def initialize(self):
+        self.states_ = {}
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        self.states_[net.history[-1, "epoch"]] = weights(net)
+
+
+def assert_best(net):
+    """Check that the network has the weights of the epoch that is called the best."""
+    states = dict(net.callbacks_)["Weights"].states_
+    for name, value in states[net.best_epoch_].items():
+        np.testing.assert_array_equal(weights(net)[name], value)
+
+
+@pytest.mark.parametrize("go_on", ["partial_fit", "warm_start"])
+def test_best_epoch_of_a_training_that_goes_on(data, go_on):
+    def train(net, X, y):
+        if go_on == "partial_fit":
+            return net.partial_fit(X, y)
+        return net.set_params(warm_start=True).fit(X, y)
+
+    X, y = make_images(60)
+    net = ImageClassifier(
+        "mlp", **QUICK | {"max_epochs": 6}, early_stopping=True, callbacks=[Weights]
+    ).fit(X, y)
+    assert_best(net)
+    # It gets worse, and its losses are those of other rows than in the first call.
+    train(net.set_params(lr=0.05, max_epochs=2), X, np.roll(y, 1))
+    losses = net.history[:, "valid_loss"]
+    assert min(losses[6:]) > min(losses[:6])
+    assert net.best_epoch_ > 6
+    assert_best(net)
+    assert_best(pickle.loads(pickle.dumps(net)))
+    train(net.set_params(early_stopping=False), X, y)
+    assert not hasattr(net, "best_epoch_")
+
+
+def test_best_epoch_by_another_score(data):
+    stopper = EarlyStopping(monitor="valid_acc", lower_is_better=False, load_best=True)
+    net = ImageClassifier(
+        "mlp",
+        **QUICK | {"max_epochs": 4, "lr": 0.01},
+        train_split=ValidSplit(4),
+        callbacks=[stopper, Weights],
+    ).fit(*data)
+    assert net.best_epoch_ == np.argmax(net.history[:, "valid_acc"]) + 1
+    assert_best(net)
+
+
+def test_no_best_epoch_after_an_error_in_training(data):
+    class Fails(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise OSError("disk full")
+
+    net = ImageClassifier(
+        "mlp", **QUICK | {"max_epochs": 5}, early_stopping=True, callbacks=[Fails]
+    )
+    with pytest.raises(OSError, match="disk full"):
+        net.fit(*data)
+    assert not hasattr(net, "best_epoch_")
+
+
+def test_early_stopping_that_is_turned_on_stops(data):
+    net = ImageClassifier("mlp", **QUICK).fit(*data)
+    net.set_params(early_stopping=True, n_iter_no_change=2, max_epochs=40, lr=0.1)
+    net.set_params(callbacks=[Weights]).partial_fit(*data)
+    assert len(net.history) < 41
+    assert len(net.history) == net.best_epoch_ + 2
+    assert_best(net)
+
+
+def test_best_epochs_in_files(data, tmp_path):
+    net = ImageClassifier("mlp", **QUICK, early_stopping=True).fit(*data)
+    best = net.best_epoch_
+    net.set_params(early_stopping=False).save(tmp_path / "net")
+    assert skvision.load(tmp_path / "net").best_epoch_ == net.best_epoch_ == best

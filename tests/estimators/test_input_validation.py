@@ -7,13 +7,12 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
-from skvision_tests import make_ordered_images, weights
+from skvision_tests import weights
 from torch.utils.data import Dataset
 
-from skvision import ImageClassifier, ImageRegressor
+from skvision import ImageClassifier
 from skvision.datasets import as_Xy
 
-ESTIMATORS = [ImageClassifier, ImageRegressor]
 SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
 
 
@@ -100,65 +99,7 @@ def test_numbers_that_are_not_finite_among_validation_rows(data):
         estimator.fit(X, y)
 
 
-def test_values_beyond_float32():
-    X, y = make_ordered_images()
-    X[0, 0, 0] = 1e300
-    with pytest.raises(ValueError, match=r"infinity|too large"):
-        ImageClassifier(**SMALL).fit(X, y)
-    with pytest.raises(ValueError, match=r"infinity|too large"):
-        ImageClassifier(**SMALL, normalize=None).fit(X, y)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_targets_that_are_not_finite(data, value):
-    X, y = data
-    y = y.astype(float)
-    y[3] = value
-    weight = np.ones(len(y))
-    weight[3] = value
-    for estimator in ESTIMATORS:
-        with pytest.raises(ValueError, match=r"NaN|infinity"):
-            estimator(**SMALL).fit(X, y)
-        with pytest.raises(ValueError, match=r"NaN|infinity"):
-            estimator(**SMALL).fit(X, np.arange(len(y)) % 2, sample_weight=weight)
-
-
 # ------------------------------------------------------------- images that do not fit
-
-
-@pytest.mark.parametrize(
-    ("shape", "told"),
-    [
-        ((4, 8, 9), (1, 8, 9)),
-        ((4, 9, 8), (1, 9, 8)),
-        ((4, 3, 8, 8), (3, 8, 8)),
-        ((4, 8, 8, 3), (3, 8, 8)),
-        ((4, 1, 4, 4), (1, 4, 4)),
-    ],
-)
-def test_images_of_another_shape(data, shape, told):
-    X, y = data
-    estimator = ImageClassifier("mlp", max_epochs=1).fit(X, y)
-    for method in (estimator.predict, estimator.predict_proba):
-        with pytest.raises(ValueError) as caught:
-            method(np.zeros(shape))
-        assert str(told) in str(caught.value)
-        assert "(1, 8, 8)" in str(caught.value)
-    if told[0] == 1:
-        with pytest.raises(ValueError, match=r"\(1, 8, 8\)"):
-            estimator.predict(Images(np.zeros((4, *told[1:])), np.zeros(4)))
-
-
-def test_other_numbers_of_channels(colour_images):
-    X, y = colour_images
-    estimator = ImageClassifier(**SMALL).fit(X, y)
-    with pytest.raises(ValueError, match=r"\(1, 16, 16\).*\(3, 16, 16\)"):
-        estimator.predict(X[..., 0])
-    # Channels come first or last, as long as the shape is that of fit.
-    assert_array_equal(
-        estimator.predict(np.ascontiguousarray(X.transpose(0, 3, 1, 2))),
-        estimator.predict(X),
-    )
 
 
 def test_flat_rows_and_images(data):

@@ -1,15 +1,10 @@
 """KeyboardInterrupt from outside, and from callbacks that end a training."""
 
 import signal
-import subprocess
-import sys
-import textwrap
-import time
 
-import numpy as np
 import pytest
 from skorch.callbacks import Callback
-from torch import nn
+from skvision_tests import Flattening
 
 from skvision import ImageClassifier
 
@@ -17,22 +12,7 @@ SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size"
 LONG = SMALL | {"max_epochs": 10, "random_state": 0}
 
 
-class Network(nn.Module):
-    def __init__(self, n_outputs, image_shape):
-        super().__init__()
-        self.linear = nn.Linear(int(np.prod(image_shape)), n_outputs)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c():
-    """Let Ctrl-C raise KeyboardInterrupt, also where the shell has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 
 
 def stop():
@@ -66,12 +46,10 @@ class Interruption(Callback):
         self.ended += 1
 
 
-class Interrupted(Network):
+class Interrupted(Flattening):
     """Is interrupted in its ninth training batch, the third of the third epoch."""
 
-    def __init__(self, n_outputs, image_shape):
-        super().__init__(n_outputs, image_shape)
-        self.count = 0
+    count = 0
 
     def forward(self, X):
         self.count += self.training
@@ -172,51 +150,3 @@ def test_the_best_epoch_is_among_the_complete_ones(data):
         estimator.fit(X, y)
     assert len(estimator.history) == 1
     assert estimator.best_epoch_ == 1
-
-
-PROGRAM = """
-    import time
-    import numpy as np
-    from skorch.callbacks import Callback
-    from skvision import ImageClassifier
-
-    class Tell(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if len(net.history) == 2:
-                print("ready", flush=True)
-
-        def on_batch_end(self, net, **kwargs):
-            if len(net.history) > 2:
-                time.sleep(0.01)
-
-    X, y = np.random.default_rng(0).random((40, 8, 8)), np.arange(40) % 2
-    net = ImageClassifier("mlp", max_epochs=100_000, batch_size=2, callbacks=[Tell])
-    try:
-        net.fit(X, y)
-    except KeyboardInterrupt:
-        print("interrupted", len(net.history) > 1, net.predict(X).shape, flush=True)
-        raise
-    print("ended", flush=True)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
-def test_ctrl_c_in_another_process():
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Tests that run in the background may have it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert out == "interrupted True (40,)\n", err
-    assert process.returncode != 0
-    assert "KeyboardInterrupt" in err

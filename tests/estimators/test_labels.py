@@ -11,7 +11,6 @@ from skvision_tests import make_ordered_images
 
 from skvision import ImageClassifier, ImageRegressor
 
-SMALL = {"module": "mlp", "module__hidden": (16,), "max_epochs": 1, "batch_size": 16}
 LEARNER = {
     "module": "mlp",
     "module__hidden": (16,),
@@ -110,9 +109,3 @@ def test_any_set_of_labels(labels):
     assert_array_equal(estimator.predict_proba(X), by_number.predict_proba(X))
     assert_array_equal(estimator.predict(X), estimator.classes_[by_number.predict(X)])
     assert set(estimator.predict(X)) <= set(y)
-
-
-def test_one_class_alone(data):
-    X, y = data
-    with pytest.raises(ValueError, match="at least 2 classes; y has 1 class"):
-        ImageClassifier(**SMALL).fit(X, np.full(len(y), "a"))

@@ -4,7 +4,6 @@ import copy
 import json
 import pickle
 import re
-import resource
 import sys
 import time
 
@@ -174,7 +173,7 @@ def test_every_part_is_doubted(trees, number, data, tmp_path, evil):
         if path[0] == "versions" or inner:
             continue
         # All values meet all kinds of parts in the course of time.
-        for value in NASTY[i % 6 :: 6]:
+        for value in NASTY[i % 7 :: 7]:
             if check(changed(tree, path, value), tmp_path / "net", data[0]):
                 n_loaded += 1
             else:
@@ -395,18 +394,6 @@ def test_what_is_trusted_has_to_be_an_estimator(trees, tmp_path):
     with pytest.raises(FormatError, match=r"json\.loads"):
         skvision.load(tmp_path / "net", trusted=["json.loads"])
     assert json.loads("1") == 1
-
-
-def test_little_memory_for_what_is_not_there(trees, tmp_path):
-    """A small file does not make a large network, not even for a moment."""
-    tree = trees[0]
-    params = tree["params"] | {"module__hidden": (200_000_000,)}
-    write_file(tmp_path / "net", "estimator", {**tree, "params": params})
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(FormatError):
-        skvision.load(tmp_path / "net")
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert after - before < 500_000  # KB on Linux, and the weights would be 50 GB.
 
 
 class Attack:

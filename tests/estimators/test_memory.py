@@ -31,12 +31,12 @@ pytestmark = pytest.mark.skipif(
     reason="Anonymous memory is read from Linux's /proc.",
 )
 
-# Of images with 64x64 pixels in three colours: 20 and 80 MB, and 40 MB for workers.
+# Of images with 64x64 pixels in three colours: 10 and 40 MB, and 20 MB for workers.
 SHAPE = (64, 64, 3)
-N_SMALL, N_LARGE, N_OF_WORKERS = 1628, 6512, 3256
-# Of image files with 256x256 pixels: 20 and 80 MB, when they are decoded.
+N_SMALL, N_LARGE, N_OF_WORKERS = 814, 3256, 1628
+# Of image files with 256x256 pixels: 10 and 40 MB, when they are decoded.
 SIDE = 256
-N_FEW, N_MANY = 102, 407
+N_FEW, N_MANY = 51, 204
 # Of either kind, to load libraries and to have the buffers that stay.
 N_TINY, N_TINY_FILES = 512, 64
 
@@ -87,7 +87,7 @@ def growth(X, y, **params):
     ended = threading.Event()
 
     def look():
-        while not ended.wait(0.002):
+        while not ended.wait(0.004):
             seen.append(anonymous())
 
     thread = threading.Thread(target=look)
@@ -176,18 +176,19 @@ def measure_workers(folder):
     }
 
 
-def main(kind, folder):
+def main(folder):
     warnings.simplefilter("ignore")  # There is nothing to be learnt.
-    measure = {"fits": measure_fits, "workers": measure_workers}[kind]
-    print(json.dumps(measure(Path(folder))))
+    found = measure_workers(Path(folder)), measure_fits(Path(folder))
+    print(json.dumps(found))
 
 
 # ------------------------------------------------------------------------ in the tests
 
 
-def measured(kind, folder):
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
     result = subprocess.run(
-        [sys.executable, __file__, kind, str(folder)],
+        [sys.executable, __file__, str(tmp_path_factory.mktemp("memory"))],
         capture_output=True,
         text=True,
         timeout=300,
@@ -197,25 +198,25 @@ def measured(kind, folder):
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_memory_does_not_grow_with_n(tmp_path):
-    found = measured("fits", tmp_path)
+def test_memory_does_not_grow_with_n(measured):
+    _, found = measured
     assert list(found) == ["map", "array", "files, kept", "files, each time"]
-    # The larger number of images takes 80 MB or more, and 60 MB or more than the other.
+    # The larger number of images takes 40 MB or more, and 30 MB or more than the other.
     for kind, (small, large) in found.items():
-        assert large < 40, kind
-        assert large - small < 30, kind
+        assert large < 20, kind
+        assert large - small < 15, kind
 
 
-def test_workers_share_one_map(tmp_path):
-    found = measured("workers", tmp_path)
+def test_workers_share_one_map(measured):
+    found, _ = measured
     with_libraries = max(worker["anonymous"] for worker in found.pop("tiny"))
     assert len(found) == 4
     for kind, workers in found.items():
         assert len(workers) == 2
         for worker in workers:
-            assert worker["mapped"] == pytest.approx(40, rel=0.01), kind
-            assert worker["anonymous"] - with_libraries < 20, kind
+            assert worker["mapped"] == pytest.approx(20, rel=0.01), kind
+            assert worker["anonymous"] - with_libraries < 10, kind
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

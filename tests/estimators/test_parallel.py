@@ -27,6 +27,13 @@ def n_loader_workers(num_workers, n_threads=None):
     return BatchLoader(data, num_workers=num_workers, **options).num_workers
 
 
+def scores_with_loaders(n, files, labels):
+    # Two threads leave one of them to a process that reads.
+    torch.set_num_threads(2)
+    loaders = {"iterator_train__num_workers": n, "iterator_valid__num_workers": n}
+    return cross_val_score(net(**loaders), files, labels, cv=2)
+
+
 @pytest.fixture
 def images():
     X, y = load_digits_images(return_X_y=True)
@@ -81,15 +88,8 @@ def test_search_over_files_with_loader_workers(tmp_path, images):
         folder.mkdir(exist_ok=True)
         Image.fromarray(image).save(folder / f"{i}.png")
     files, labels = load_image_folder(tmp_path, return_X_y=True)
-    # Two threads for each worker leave one of them to a process that reads.
-    with parallel_config("loky", n_jobs=2, inner_max_num_threads=2):
-        scores = [
-            cross_val_score(
-                net(iterator_train__num_workers=n, iterator_valid__num_workers=n),
-                files,
-                labels,
-                cv=2,
-            )
-            for n in (0, 2)
-        ]
+    with parallel_config("loky"):
+        scores = Parallel(2)(
+            delayed(scores_with_loaders)(n, files, labels) for n in (0, 2)
+        )
     np.testing.assert_array_equal(*scores)

@@ -109,7 +109,7 @@ def test_divisor(kind, data, fitted):
 
 
 @pytest.mark.parametrize("given", [*GIVEN])
-@pytest.mark.parametrize("kind", ["uint8", "int64", "16 bits", "negative"])
+@pytest.mark.parametrize("kind", ["uint8", "16 bits", "negative"])
 def test_what_holds_the_pixels_does_not_matter(kind, given, data, fitted):
     X, y = data[0][:40], data[1][:40]
     # Python's integers are wider ones, and so are those of 16 bits in a data set.
@@ -200,33 +200,22 @@ PAIRS = [
     ("uint8", "16 bits", True, False),
     ("uint8", "float 0..255", True, False),
     ("uint8", "float 0..16", True, False),
-    ("uint8", "float -1..1", True, False),
     ("uint8", "negative", True, False),
     ("int64", "uint8", False, True),
-    ("int64", "float -1..1", True, False),
     ("16 bits", "16 bits as int32", False, True),
     ("16 bits", "uint8", False, True),
     ("16 bits", "unit", False, True),
-    ("16 bits", "float 0..255", True, False),
     ("unit", "uint8", False, True),
-    ("unit", "int64", False, True),
-    ("unit", "16 bits", True, False),
     ("unit", "float 0..255", True, False),
     ("float 0..255", "uint8", True, True),
-    ("float 0..255", "int64", True, True),
     ("float 0..16", "uint8", True, False),
     ("float -1..1", "uint8", True, False),
     ("bool", "unit", False, True),
     ("unit", "float -1..1", True, False),
-    ("unit", "float 0..16", True, False),
-    ("float -1..1", "unit", True, False),
-    ("float -1..1", "float 0..255", True, False),
     ("float 0..255", "unit", True, False),
     ("float 0..255", "float -1..1", True, False),
-    ("float 0..16", "unit", True, False),
     ("float 0..16", "float 0..255", True, False),
     ("negative", "uint8", True, False),
-    ("negative", "int64", True, False),
     ("negative", "unit", True, False),
 ]
 
@@ -307,9 +296,6 @@ def test_fitted_on_a_data_set_that_scales_by_itself(transform, tmp_path, data):
 
 def test_tensors_of_a_data_set_after_floats_of_255(tmp_path, data):
     # ToTensor's items are in [0, 1], also where uint8 would be taken as it is.
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import ToTensor
-
     X, _ = data
     for i in range(6):
         (tmp_path / str(i % 2)).mkdir(exist_ok=True)
@@ -350,20 +336,20 @@ def test_pickles_without_a_scale_divide_uint8_alone(data, fitted):
     assert not np.allclose(net.predict_proba(X.astype("int64")), expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["int64", "16 bits", "float 0..255"])
-def test_onnx(kind, data, fitted, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "now"),
+    [("int64", "int16"), ("16 bits", "16 bits"), ("float 0..255", "uint8")],
+)
+def test_onnx(kind, now, data, fitted, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     net = fitted(kind)
-    for now in {"int64": ("uint8", "int16"), "16 bits": ("16 bits",)}.get(
-        kind, ("uint8",)
-    ):
-        X = KINDS[now][0](data[0])[:20]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "X holds")
-            export_onnx(net, tmp_path / "net.onnx", example=X)
-            expected = net.predict_proba(X)
-        session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
-        np.testing.assert_allclose(session.run(None, {"X": X})[0], expected, atol=1e-5)
+    X = KINDS[now][0](data[0])[:20]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X holds")
+        export_onnx(net, tmp_path / "net.onnx", example=X)
+        expected = net.predict_proba(X)
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    np.testing.assert_allclose(session.run(None, {"X": X})[0], expected, atol=1e-5)
 
 
 # -------------------------------------------------------- images of several kinds

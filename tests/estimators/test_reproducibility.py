@@ -6,12 +6,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
-from skvision_tests import SMALL, disturb, losses, make_images, same, weights
+from skvision_tests import SMALL, disturb, losses, same, weights
 from torch.utils.data import DataLoader, Dataset
 
 from skvision import ImageClassifier
@@ -69,27 +67,6 @@ def test_equal_seeds_give_equal_networks(data, options):
     assert_array_equal(first.predict_proba(X), second.predict_proba(X))
 
 
-@settings(max_examples=10, deadline=None)
-@given(
-    seed=st.integers(0, 2**31 - 1),
-    disturbances=st.lists(st.integers(0, 1000), min_size=2, max_size=2),
-    dropout=st.sampled_from([0.0, 0.3]),
-)
-def test_equal_seeds_after_any_disturbance(seed, disturbances, dropout):
-    X, y = make_images(24)
-    fitted = []
-    for disturbance in disturbances:
-        disturb(disturbance)
-        estimator = ImageClassifier(
-            **SMALL | {"random_state": seed, "module__dropout": dropout}
-        )
-        fitted.append(estimator.fit(X, y))
-        before = weights(estimator)
-        estimator.predict(X)
-        assert all(np.array_equal(before[k], v) for k, v in weights(estimator).items())
-    assert same(*fitted)
-
-
 @pytest.mark.parametrize(
     ("source", "form", "normalize"),
     [
@@ -115,23 +92,6 @@ def test_data_sets_with_random_transforms(data, source, form, normalize):
         fitted.append(estimator.fit(*arguments))
     assert losses(fitted[0]) == losses(fitted[1])
     assert same(*fitted)
-
-
-def test_random_transforms_differ_between_epochs(data):
-    class Look(Callback):
-        def initialize(self):
-            self.means = []
-            return self
-
-        def on_batch_begin(self, net, batch=None, **kwargs):
-            self.means.append(float(batch[0].mean()))
-
-    X, y = data
-    estimator = ImageClassifier(
-        **SMALL | {"batch_size": -1}, callbacks=[Look], iterator_train__shuffle=False
-    ).fit(Augmenting(X, y))
-    first, second = dict(estimator.callbacks_)["Look"].means
-    assert first != second
 
 
 def test_different_seeds_give_different_networks(data):

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.model_selection import cross_validate
 from sklearn.utils.class_weight import compute_sample_weight
 from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import predefined_split
@@ -90,29 +88,6 @@ def test_whole_weights_repeat_rows(data, estimator, assert_same_weights):
     )
 
 
-def test_weights_matter(data):
-    X, y = data
-    y = (y > 0).astype(int)
-    noise = np.random.default_rng(1).random(X.shape)
-    options = SMALL | {"max_epochs": 20}
-    for heavy in (0, 1):
-        weight = np.where(y == heavy, 50.0, 1.0)
-        estimator = ImageClassifier(**options).fit(noise, y, sample_weight=weight)
-        assert (estimator.predict(noise) == heavy).mean() > 0.8
-
-
-def test_weights_that_are_not_valid(data):
-    X, y = data
-    for weight, message in [
-        (np.zeros(40), "zero"),
-        (np.full(40, -1.0), "[Nn]egative"),
-        (np.ones(39), r"sample_weight.*shape|inconsistent"),
-        (np.ones((40, 2)), "1D|dimension"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            ImageClassifier(**SMALL).fit(X, y, sample_weight=weight)
-
-
 def test_weighted_hold_out(data, assert_same_weights):
     X, y = data
     weight = np.where(np.arange(40) % 4 > 0, 1.0, 0.0)
@@ -125,29 +100,6 @@ def test_weighted_hold_out(data, assert_same_weights):
     )
     sizes = with_zeros.history[0, "batches", :, "valid_batch_size"]
     assert sum(size for size in sizes if size) == 8
-
-
-def test_weights_by_metadata_routing(data, assert_same_weights):
-    X, y = data
-    weight = np.random.default_rng(1).integers(0, 3, 40)
-    with sklearn.config_context(enable_metadata_routing=True):
-        estimator = ImageClassifier(**DOUBLE).set_fit_request(sample_weight=True)
-        estimator.set_score_request(sample_weight=False)
-        result = cross_validate(
-            estimator,
-            X,
-            y,
-            cv=2,
-            params={"sample_weight": weight},
-            return_estimator=True,
-            return_indices=True,
-        )
-    for fitted, rows in zip(
-        result["estimator"], result["indices"]["train"], strict=True
-    ):
-        alone = ImageClassifier(**DOUBLE)
-        alone.fit(X[rows], y[rows], sample_weight=weight[rows])
-        assert_same_weights(weights(fitted), weights(alone))
 
 
 # ------------------------------------------------------------------- weights of classes
@@ -281,9 +233,3 @@ def test_class_weights_of_labels_that_are_absent_for_once(data, assert_same_weig
     estimator.set_params(train_split=predefined_split(dataset)).fit(X, y)
     by_row.fit(X, y, sample_weight=weight)
     assert_same_weights(weights(estimator), weights(by_row))
-
-
-def test_class_weights_of_unknown_labels(data):
-    X, y = data
-    with pytest.raises(ValueError, match="class_weight"):
-        ImageClassifier(**SMALL, class_weight={"blue": 2.0}).fit(X, NAMES[y])

@@ -71,25 +71,6 @@ def generations(tree, n):
 
 #: Small files: a name, how one is made of a good one, and what the error says.
 FILES = {
-    "large criterion": (
-        lambda mlp, _: with_params(
-            mlp,
-            criterion=Name("torch.nn.modules.linear.Linear"),
-            criterion__in_features=15_000,
-            criterion__out_features=15_000,
-        ),
-        "criterion",
-    ),
-    "deep criterion": (
-        lambda mlp, _: with_params(
-            mlp,
-            criterion=Name("torch.nn.modules.rnn.LSTM"),
-            criterion__input_size=1,
-            criterion__hidden_size=1,
-            criterion__num_layers=20_000,
-        ),
-        "criterion",
-    ),
     "deep network": (
         lambda mlp, _: with_params(
             mlp,

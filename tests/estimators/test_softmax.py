@@ -7,44 +7,36 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose, assert_array_equal
+from skvision_tests import Flattening
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
 
 
-class Network(nn.Module):
-    def __init__(self, n_outputs, image_shape):
-        super().__init__()
-        self.linear = nn.Linear(int(np.prod(image_shape)), n_outputs)
-
-    def forward(self, X):
-        return self.linear(X.flatten(1))
-
-
-class SoftmaxLayer(Network):
-    def __init__(self, n_outputs, image_shape):
-        super().__init__(n_outputs, image_shape)
+class SoftmaxLayer(Flattening):
+    def __init__(self, image_shape, n_outputs):
+        super().__init__(image_shape, n_outputs)
         self.last = nn.Softmax(dim=1)
 
     def forward(self, X):
         return self.last(super().forward(X))
 
 
-class SoftmaxFunction(Network):
+class SoftmaxFunction(Flattening):
     def forward(self, X):
         return torch.softmax(super().forward(X), 1)
 
 
-class LogSoftmaxLayer(Network):
-    def __init__(self, n_outputs, image_shape):
-        super().__init__(n_outputs, image_shape)
+class LogSoftmaxLayer(Flattening):
+    def __init__(self, image_shape, n_outputs):
+        super().__init__(image_shape, n_outputs)
         self.last = nn.LogSoftmax(dim=-1)
 
     def forward(self, X):
         return self.last(super().forward(X))
 
 
-class LogSoftmaxFunction(Network):
+class LogSoftmaxFunction(Flattening):
     def forward(self, X):
         return F.log_softmax(super().forward(X), dim=1)
 
@@ -88,8 +80,8 @@ def test_softmax_under_a_subclass_or_an_instance_of_the_criterion(data):
 @pytest.mark.parametrize(
     ("network", "criterion"),
     [
-        (Network, "cross_entropy"),
-        (Network, nn.CrossEntropyLoss),
+        (Flattening, "cross_entropy"),
+        (Flattening, nn.CrossEntropyLoss),
         *[(network, nn.NLLLoss) for network in SOFTMAX + LOG_SOFTMAX],
     ],
 )
@@ -108,7 +100,7 @@ def test_no_softmax_warning_for_regressors(data):
 def test_nll_loss_with_either_pairing(data, network):
     X, y = data
     options = {"max_epochs": 5, "lr": 0.05, "random_state": 0, "dtype": "float64"}
-    expected = ImageClassifier(Network, **options).fit(X, y)
+    expected = ImageClassifier(Flattening, **options).fit(X, y)
     estimator = ImageClassifier(network, criterion=nn.NLLLoss, **options).fit(X, y)
     proba = estimator.predict_proba(X)
     assert_allclose(proba.sum(1), 1)
@@ -130,7 +122,7 @@ def test_weighted_nll_loss(data):
         .fit(X, y, sample_weight=weight)
         .predict_proba(X)
         for network, criterion in [
-            (Network, "cross_entropy"),
+            (Flattening, "cross_entropy"),
             (LogSoftmaxLayer, nn.NLLLoss),
             (SoftmaxLayer, nn.NLLLoss),
         ]

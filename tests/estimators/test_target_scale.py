@@ -8,13 +8,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.helper import predefined_split
-from skvision_tests import DOUBLE, SMALL, make_images, make_targets, weights
+from skvision_tests import DOUBLE, SMALL, make_images, make_targets
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import skvision
 from skvision import ImageRegressor
-from skvision.datasets import as_Xy
 from skvision.model_selection import StackedGridSearchCV
 from skvision.persistence._format import read_file, write_file
 
@@ -62,13 +61,6 @@ def test_targets_are_learnt(data, make, dtype):
     net = ImageRegressor(**SMALL | {"max_epochs": 40, "lr": 0.01}).fit(X, y)
     assert net.score(X, y) > 0.8
     assert net.predict(X).dtype == dtype
-
-
-def test_integer_targets_are_learnt(data):
-    X, y = data
-    y = (1000 * y[:, 0]).astype(int)
-    net = ImageRegressor(**SMALL | {"max_epochs": 40, "lr": 0.01}).fit(X, y)
-    assert net.score(X, y) > 0.8
 
 
 def test_each_column_has_a_scale_of_its_own(data):
@@ -292,12 +284,3 @@ def test_stacked_fits_have_a_scale_each(data):
         assert found.history[:, "train_r2"] == pytest.approx(
             wanted.history[:, "train_r2"], rel=1e-9
         )
-
-
-def test_scale_from_labels_of_a_data_set(data):
-    X, y = data
-    dataset = TensorDataset(torch.from_numpy(X[:, None]), torch.from_numpy(y))
-    net = ImageRegressor(**DOUBLE).fit(*as_Xy(dataset))
-    expected = ImageRegressor(**DOUBLE).fit(X, y)
-    assert_array_equal(net.predict(X), expected.predict(X))
-    assert weights(net).keys() == weights(expected).keys()

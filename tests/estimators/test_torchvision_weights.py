@@ -74,7 +74,7 @@ def test_weights_bring_their_size_and_normalization(theirs, data):
 
 
 def test_images_of_the_right_size_are_left_alone(theirs, data):
-    X, y = data
+    X, y = data[0][:2], data[1][:2]
     shapes = []
 
     class Spy(nn.Module):
@@ -97,8 +97,8 @@ def test_images_of_the_right_size_are_left_alone(theirs, data):
 
 
 def test_own_choices_win(theirs, data):
-    net = ImageClassifier(**RESNET, module__resize=False, normalize=(0.5, 0.25))
-    net.fit(*data)
+    params = {"module__resize": False, "max_epochs": 0}
+    net = ImageClassifier(**RESNET | params, normalize=(0.5, 0.25)).fit(*data)
     assert net.network_shape_ == net.image_shape_
     assert net.scaler_.mean.flatten().tolist() == [0.5]
     assert net.scaler_.std.flatten().tolist() == [0.25]
@@ -106,7 +106,8 @@ def test_own_choices_win(theirs, data):
 
 def test_grey_images_get_the_mean_of_the_normalization(theirs, data):
     X, y = data
-    net = ImageClassifier(**RESNET, module__resize=False).fit(X[..., 0], y)
+    params = {"module__resize": False, "max_epochs": 0}
+    net = ImageClassifier(**RESNET | params).fit(X[..., 0], y)
     assert net.scaler_.mean.flatten().tolist() == pytest.approx([0.449])
 
 

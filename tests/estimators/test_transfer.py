@@ -1,7 +1,6 @@
 """Pretrained weights and frozen parameters."""
 
 import math
-import os
 import pickle
 
 import numpy as np
@@ -13,7 +12,6 @@ from skorch.callbacks import Freezer, Unfreezer
 from torch import nn
 
 from skvision import ImageClassifier
-from skvision.exceptions import FormatError
 from skvision.networks import ConvNet
 
 SMALL = {"module__channels": (4, 8), "module__hidden": (16,)}
@@ -129,21 +127,6 @@ def test_weights_that_do_not_fit_are_listed(trained, data):
         ImageClassifier("convnet", pretrained=other, **SMALL).fit(*data)
 
 
-def test_missing_file(data):
-    with pytest.raises(FileNotFoundError, match=r"no-such\.pt"):
-        ImageClassifier(pretrained="no-such.pt").fit(*data)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
-def test_what_is_no_file(name, data, tmp_path):
-    os.mkfifo(tmp_path / name)
-    (tmp_path / "folder.pt").mkdir()
-    for path in (tmp_path / name, tmp_path / "folder.pt"):
-        with pytest.raises(FormatError, match=f"{path.name}' is not a file"):
-            ImageClassifier(pretrained=path).fit(*data)
-
-
 def with_one(value):
     def change(tensor):
         tensor = tensor.double()
@@ -192,11 +175,6 @@ def test_masks_may_be_infinite(data):
     assert net.module_.mask.tolist() == [0.0, -math.inf]
 
 
-def test_wrong_type(data):
-    with pytest.raises(TypeError, match="pretrained expects .* got int"):
-        ImageClassifier(pretrained=3).fit(*data)
-
-
 def test_frozen_encoder(data):
     net = ImageClassifier("convnet", freeze="encoder", random_state=0, **SMALL)
     initial = untouched(random_state=0)
@@ -218,15 +196,6 @@ def test_freeze_by_pattern(data):
     for name, parameter in net.module_.named_parameters():
         frozen = name.startswith("head.") or name.endswith("bias")
         assert parameter.requires_grad is not frozen
-
-
-@pytest.mark.parametrize(
-    ("freeze", "message"),
-    [("hed.*", r"freeze='hed\.\*' matches no parameter"), ("*", "without parameters")],
-)
-def test_wrong_freeze(freeze, message, data):
-    with pytest.raises(ValueError, match=message):
-        ImageClassifier("convnet", freeze=freeze, **SMALL).fit(*data)
 
 
 def test_encoder_of_a_network_without_one(data):

@@ -115,15 +115,6 @@ def test_fitted_estimators_take_the_normalisation_too(data, tmp_path):
         wrong.load_params(f_params=tmp_path / "weights")
 
 
-def test_fitted_regressors_take_the_scale_of_targets_too(data, tmp_path):
-    X, y = data
-    net = ImageRegressor("mlp", max_epochs=1).fit(X, 1e4 * y)
-    net.save_params(f_params=tmp_path / "weights")
-    other = ImageRegressor("mlp", max_epochs=1).fit(X, y)
-    other.load_params(f_params=tmp_path / "weights")
-    assert_array_equal(other.predict(X), net.predict(X))
-
-
 @pytest.mark.parametrize("use_safetensors", [False, True])
 @pytest.mark.parametrize("kind", [Checkpoint, TrainEndCheckpoint])
 def test_callbacks_of_skorch_keep_it(kind, use_safetensors, data, tmp_path):

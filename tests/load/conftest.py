@@ -21,6 +21,11 @@ def module(monkeypatch):
     return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
+@pytest.fixture(scope="session")
+def images(digits):
+    return digits.data[:800], digits.target[:800]
+
+
 @pytest.fixture
 def start():
     """Start a script of this folder; what is left of it at the end is killed."""

@@ -58,7 +58,7 @@ class Watcher(threading.Thread):
     def run(self):
         while True:
             self.look()
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     def look(self):
         found = descendants(os.getpid())

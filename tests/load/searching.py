@@ -52,7 +52,10 @@ def scores(search):
 
 
 def survive(kind, how, folder):
-    """Search alone, with a worker that is killed, and again."""
+    """Search alone, with a worker that is killed, and again.
+
+    Again in workers, which take long to start, only where one has been killed by "die".
+    """
     from processes import Watcher, descendants
 
     X, y = data()
@@ -71,6 +74,7 @@ def survive(kind, how, folder):
     (folder / how).unlink(missing_ok=True)
     time.sleep(0.5)
     found["left"] = list(descendants(os.getpid()).values())
+    search.set_params(n_jobs=2 if how == "die" else None)
     found["again"] = scores(search.fit(X, y))
     watcher.look()
     found["killed"] = watcher.killed

@@ -50,7 +50,7 @@ def test_killed_worker(kind, how, run, tmp_path, wait_until, are_gone):
     # What keeps account of shared memory stays until the parent ends.
     assert all("resource_tracker" in name for name in found["left"]), found["left"]
     assert found["again"] == found["alone"]
-    assert len(found["seen"]) >= 4
+    assert len(found["seen"]) >= (4 if how == "die" else 2)
     assert wait_until(lambda: are_gone(found["seen"]), 30) < 30
 
 
@@ -86,6 +86,7 @@ def test_killed_parent(kind, start, tmp_path, wait_until, processes, are_gone):
             os.kill(worker[0], signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_killed_parent_of_a_loader(start, tmp_path, wait_until, processes, are_gone):
     parent = start("searching.py", "load", tmp_path)
     workers = {}

@@ -125,29 +125,6 @@ def test_encoders_that_do_not_fit(encoder, message):
         EncoderClassifier((1, 8, 8), 3, encoder)
 
 
-@pytest.mark.parametrize("encoder", [None, "convnet", DenseAutoencoder])
-def test_what_is_no_encoder(encoder):
-    with pytest.raises(TypeError, match="encoder must be a torch.nn.Module or a fitte"):
-        EncoderClassifier((1, 8, 8), 3, encoder)
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"hidden": (0,)}, "hidden must be an int of at least 1; got 0"),
-        ({"activation": "rleu"}, "activation must be one of 'relu', .*; got 'rleu'"),
-        ({"dropout": (0.1,)}, "dropout must be .* hold 2, one per layer of the head"),
-        ({"weight_init": "he"}, "weight_init must be one of .*None; got 'he'"),
-        ({"n_outputs": 0}, "n_outputs must be an int of at least 1; got 0"),
-        ({"image_shape": (28, 28)}, r"image_shape must be \(channels, height, width\)"),
-    ],
-)
-def test_arguments_are_checked(options, message):
-    arguments = {"image_shape": (1, 8, 8), "n_outputs": 3, "encoder": nn.Flatten()}
-    with pytest.raises(ValueError, match=message):
-        EncoderClassifier(**arguments | options)
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     image_shape=st.tuples(st.integers(1, 4), st.integers(4, 16), st.integers(4, 16)),

@@ -53,28 +53,3 @@ def test_no_hidden_layer_is_a_linear_model():
     network = MLP((1, 2, 2), 3, hidden=())
     images = torch.rand(5, 1, 2, 2)
     torch.testing.assert_close(network(images), network.head(images.flatten(1)))
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"hidden": (8, 0)}, "hidden must be an int of at least 1; got 0"),
-        ({"hidden": -3}, "hidden must be an int of at least 1; got -3"),
-        ({"hidden": 2.5}, "hidden must be an int of at least 1; got 2.5"),
-        ({"hidden": True}, "hidden must be an int of at least 1; got True"),
-        ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\); got 1.0"),
-        ({"dropout": float("nan")}, "dropout must be a number in"),
-        ({"dropout": None}, "dropout must be a number in"),
-        ({"dropout": (0.1,)}, "dropout must be a single value or hold 2"),
-        ({"activation": "rleu"}, "activation must be one of 'relu', .*; got 'rleu'"),
-        ({"activation": "rleu", "hidden": ()}, "activation must be one of"),
-        ({"batch_norm": "no"}, "batch_norm must be one of False, True; got 'no'"),
-        ({"weight_init": "he"}, "weight_init must be one of .*None; got 'he'"),
-        ({"n_outputs": 0}, "n_outputs must be an int of at least 1; got 0"),
-        ({"image_shape": (28, 28)}, r"image_shape must be \(channels, height, width\)"),
-        ({"image_shape": (1, 0, 28)}, "image_shape must be an int of at least 1"),
-    ],
-)
-def test_arguments_are_checked(options, message):
-    with pytest.raises(ValueError, match=message):
-        MLP(**{"image_shape": (1, 28, 28), "n_outputs": 10} | options)

@@ -116,21 +116,12 @@ def test_pretrained_outputs_in_training_are_one_tensor(stored, name, size):
         ("alexnet", (3, 28, 28), r"alexnet cannot take .*\(3, 28, 28\): .*too small"),
         ("vit_b_32", (3, 32, 64), "vit_b_32 cannot take .*Wrong image width"),
         ("vit_b_32", (3, 28, 28), "vit_b_32 cannot take .*indivisible"),
-        ("resnet18", (3, 28), r"image_shape must be \(channels, height, width\)"),
-        ("resnet19", (3, 28, 28), "Unknown network 'resnet19'. Did you mean 'resnet1"),
         ("fcn_resnet50", (3, 28, 28), "Unknown network 'fcn_resnet50'"),
     ],
 )
 def test_impossible_networks(name, image_shape, message):
     with pytest.raises(ValueError, match=message):
         torchvision_model(name, image_shape, 10)
-
-
-def test_other_arguments_are_checked():
-    with pytest.raises(ValueError, match="weights must be one of 'IMAGENET1K_V1'"):
-        torchvision_model("resnet18", (3, 32, 32), 10, weights="imagenet")
-    with pytest.raises(ValueError, match="n_outputs must be an int"):
-        torchvision_model("resnet18", (3, 32, 32), 0)
 
 
 def test_densenets_old_names(stored, tmp_path):
@@ -146,7 +137,6 @@ def test_densenets_old_names(stored, tmp_path):
         assert key.startswith("classifier") or torch.equal(value, theirs[key])
 
 
-@pytest.mark.parametrize("weights", [None, "DEFAULT"])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -158,15 +148,16 @@ def test_densenets_old_names(stored, tmp_path):
     ],
     ids=repr,
 )
-def test_weights_come_by_one_name(monkeypatch, weights, arguments):
+def test_weights_come_by_one_name(monkeypatch, arguments):
     def forbidden(*args, **kwargs):
         raise AssertionError("something was loaded")
 
     monkeypatch.setattr(torch, "load", forbidden)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", forbidden)
     (name,) = arguments
-    with pytest.raises(TypeError, match=f"no argument '{name}'.*weights='DEFAULT'"):
-        torchvision_model("resnet18", (3, 32, 32), 5, weights=weights, **arguments)
+    for weights in (None, "DEFAULT"):
+        with pytest.raises(TypeError, match=f"no argument '{name}'.*weights='DEFAULT'"):
+            torchvision_model("resnet18", (3, 32, 32), 5, weights=weights, **arguments)
 
 
 def test_weights_that_are_no_numbers(stored, tmp_path):

@@ -13,7 +13,6 @@ from skvision.datasets import as_Xy
 from skvision.preprocessing import (
     GaussianNoise,
     RandomHorizontalFlip,
-    RandomResizedCrop,
     RandomShift,
     UniformNoise,
     expand,
@@ -156,37 +155,6 @@ def test_expand_asks_where_the_channels_are():
     X[:, 1, 0] = 5
     last, _ = expand(X, None, flip, channels="last")
     assert_array_equal(last[2:], X[:, :, ::-1])
-
-
-@pytest.mark.parametrize(
-    "X, y, transforms, error, message",
-    [
-        (np.zeros((3, 64)), None, [], ValueError, "rows of features. Reshape"),
-        (np.zeros((3, 4, 4), int), None, [], ValueError, "got dtype int64"),
-        (np.full((3, 4, 4), 16.0), None, [], ValueError, "values from 16 to 16"),
-        (np.full((3, 4, 4), np.nan), None, [], ValueError, "NaN"),
-        (np.zeros((3, 4, 4)), [1, 2], [], ValueError, "inconsistent numbers"),
-        (np.zeros((3, 4, 4)), None, ["a"], TypeError, "transforms expects .* 'a'"),
-        (
-            np.zeros((3, 4, 4)),
-            None,
-            [None, [RandomHorizontalFlip(), RandomResizedCrop(2)]],
-            ValueError,
-            r"keep their shape \(1, 4, 4\); .*RandomResizedCrop.* gave \(1, 2, 2\)",
-        ),
-    ],
-)
-def test_expand_errors(X, y, transforms, error, message):
-    with pytest.raises(error, match=message):
-        expand(X, y, transforms)
-
-
-def test_expand_parameters():
-    X = np.zeros((2, 4, 4))
-    with pytest.raises(ValueError, match="'channels' parameter of expand"):
-        expand(X, None, [], channels="middle")
-    with pytest.raises(ValueError, match="'random_state' parameter of expand"):
-        expand(X, None, [], random_state="a")
 
 
 def test_expand_flat_sequence():

@@ -9,48 +9,11 @@ from torch.utils.data import TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import as_Xy
-from skvision.images._sources import Rows, source_of
 
 
 @pytest.fixture
 def greys(digits):
     return digits.data[:80]
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((4, 5)),
-        np.zeros((4, 5)).tolist(),
-        list(np.zeros((4, 5))),
-        tuple(np.zeros((4, 5))),
-        torch.zeros(4, 5),
-        list(torch.zeros(4, 5)),
-        pd.DataFrame(np.zeros((4, 5))),
-        np.zeros(4),
-        [0.0, 1.0],
-        np.zeros((0, 5)),
-    ],
-    ids=lambda X: type(X).__name__,
-)
-def test_flat(X):
-    assert isinstance(source_of(X), Rows)
-
-
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.zeros((4, 5, 6)),
-        np.zeros((4, 5, 6)).tolist(),
-        torch.zeros(4, 1, 5, 6),
-        TensorDataset(torch.zeros(4, 5), torch.zeros(4)),
-        ["a.png", "b.png"],
-        np.array(["a.png"]),
-    ],
-    ids=lambda X: type(X).__name__,
-)
-def test_not_flat(X):
-    assert not isinstance(source_of(X), Rows)
 
 
 def flat_kinds(rows):

@@ -10,13 +10,11 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from skorch.helper import SliceDataset
 from skvision_tests import Items, as_images
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
-from skvision.images import ImageSchema
-from skvision.images._arrays import as_image_array
-from skvision.images._sources import Rows, source_of
+from skvision.images import ImageSchema, open_images
 
 
 @pytest.fixture
@@ -94,7 +92,6 @@ def test_grey_images(greys, kind):
     batch = images.read(slice(None))
     assert batch.dtype == torch.uint8
     assert_array_equal(batch.numpy(), greys[:, None])
-    assert not isinstance(source_of(GREY[kind](greys)), Rows)
 
 
 @pytest.mark.parametrize("scale", [255, 1], ids=["to 1", "to 255"])
@@ -279,14 +276,6 @@ def test_ties_of_single_images_warn_once(rng, given):
         assert as_images(X, fitted=fitted).image_shape == (3, 4, 5)
 
 
-def test_no_axis_of_channels():
-    with pytest.raises(
-        ValueError,
-        match=r"\(5, 8, 7, 9\): neither axis 1 nor axis 3 .*Set channels='first' or ch",
-    ):
-        as_images(np.zeros((5, 8, 7, 9)))
-
-
 def test_ties_after_fit(rng):
     X = rng.random((30, 3, 8, 3))
     y = np.arange(30) % 2
@@ -312,51 +301,6 @@ def test_layouts_may_change_after_fit(rng):
 
 
 # -------------------------------------------------------------------- errors
-
-
-@pytest.mark.parametrize(
-    "X, message",
-    [
-        (np.zeros(5), "Expected 2D array, got 1D array"),
-        (np.zeros((5, 1, 1, 8, 8)), r"got shape \(5, 1, 1, 8, 8\)"),
-        (torch.zeros(2, 1, 1, 8, 8), r"got shape \(2, 1, 1, 8, 8\)"),
-        (np.zeros((0, 8, 8)), r"0 sample\(s\)"),
-        (np.zeros((0, 1, 8, 8)), r"0 sample\(s\)"),
-        (np.zeros((5, 0, 8)), r"without pixels.*\(5, 0, 8\)"),
-        (np.zeros((5, 8, 0, 3)), "without pixels"),
-        (
-            [np.zeros((8, 8)), np.zeros((8, 7))],
-            r"image 0 has \(8, 8\), image 1 has .*7",
-        ),
-        ([torch.zeros(1, 8, 8), torch.zeros(3, 8, 8)], "differ in shape.*Resize"),
-        ([(np.zeros((8, 8)), 0), (np.zeros((8, 9)), 0)], "differ in shape"),
-        (np.zeros((5, 8, 8), dtype=complex), "Complex data not supported"),
-        (np.full((5, 8, 8), "a"), "dtype='numeric' is not compatible"),
-    ],
-)
-def test_errors(X, message):
-    with pytest.raises(ValueError, match=message):
-        as_images(X)
-
-
-@pytest.mark.parametrize(
-    "X, got",
-    [
-        ("a.png", "a single one, 'a.png'"),
-        (Path("a.png"), "a single one, .*Path"),
-        (Image.new("L", (8, 8)), "a single one, <PIL"),
-        (b"a.png", "bytes"),
-        ({"images": []}, "dict"),
-        ({1, 2}, "set"),
-        (iter([]), "list_iterator"),
-        ((image for image in []), "generator"),
-        (DataLoader([0]), "DataLoader"),
-    ],
-    ids=lambda X: type(X).__name__,
-)
-def test_what_holds_no_images(X, got):
-    with pytest.raises(TypeError, match=f"X must be an array, .* got {got}"):
-        as_images(X)
 
 
 @pytest.mark.parametrize(
@@ -398,49 +342,7 @@ def test_no_images(greys, rows):
         as_images(as_Xy(data)[0][:0])
 
 
-def test_array_is_checked(greys):
-    assert as_image_array(greys) is greys
-    assert as_image_array([[[1, 2], [3, 4]]]).shape == (1, 2, 2)
-    objects = np.array([[[1, 2.5]]], dtype=object)
-    assert as_image_array(objects).dtype == np.float64
-
-
 # -------------------------------------------------------------------- labels
-
-
-def labels_of(X):
-    return source_of(X).labels()
-
-
-def test_labels():
-    images = np.zeros((3, 8, 8), dtype=np.uint8)
-    for labels in (
-        [2, 0, 1],
-        ["b", "ä", "c"],
-        [0.5, 1.5, 2.5],
-        [[1, 2], [3, 4], [5, 6]],
-    ):
-        for convert in (np.copy, Image.fromarray, lambda im: torch.tensor(im)[None]):
-            pairs = [(convert(im), la) for im, la in zip(images, labels, strict=True)]
-            for X in (
-                pairs,
-                tuple(pairs),
-                [list(pair) for pair in pairs],
-                Items(pairs),
-            ):
-                y = labels_of(X)
-                assert isinstance(y, np.ndarray)
-                assert y.tolist() == labels
-    pairs = [(image, torch.tensor(i)) for i, image in enumerate(images)]
-    assert labels_of(pairs).tolist() == [0, 1, 2]
-
-
-def test_labels_of_flat_rows():
-    pairs = [(torch.zeros(5), 1), (torch.zeros(5), 0)]
-    assert labels_of(pairs).tolist() == [1, 0]
-    assert_array_equal(
-        labels_of(TensorDataset(torch.zeros(2, 5), torch.arange(2))), [0, 1]
-    )
 
 
 @pytest.mark.parametrize(
@@ -449,24 +351,30 @@ def test_labels_of_flat_rows():
         np.zeros((3, 8, 8)),
         list(np.zeros((3, 8, 8))),
         [(np.zeros((8, 8)), np.zeros((8, 8)))] * 3,
-        list(np.zeros((2, 8, 8))),
-        [Image.new("L", (8, 8))] * 2,
         [(Image.new("L", (8, 8)), Image.new("L", (8, 8)))],
         np.zeros((3, 2)),
-        [[1.0, 2.0], [3.0, 4.0]],
         [(1.0, 2), (3.0, 4)],
-        ["a.png", "b.png"],
-        [],
-        None,
         TensorDataset(torch.zeros(3, 1, 8, 8)),
         Items([np.zeros((8, 8))]),
-        as_images(np.zeros((3, 8, 8))),
         SliceDataset(TensorDataset(torch.zeros(3, 1, 8, 8), torch.zeros(3))),
     ],
     ids=lambda X: type(X).__name__,
 )
 def test_no_labels(X):
-    assert labels_of(X) is None
+    assert open_images(X, channels="first").labels is None
+
+
+@pytest.mark.parametrize(
+    "labels", [[2, 0, 1], ["b", "ä", "c"], [0.5, 1.5, 2.5], [[1, 2], [3, 4], [5, 6]]]
+)
+def test_labels(labels):
+    images = np.zeros((3, 8, 8), dtype=np.uint8)
+    for convert in (np.copy, Image.fromarray, lambda im: torch.tensor(im)[None]):
+        pairs = [(convert(im), la) for im, la in zip(images, labels, strict=True)]
+        for X in (pairs, tuple(pairs), [list(pair) for pair in pairs], Items(pairs)):
+            assert open_images(X).labels.tolist() == labels
+    pairs = [(image, torch.tensor(i)) for i, image in enumerate(images)]
+    assert open_images(pairs).labels.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", GREY)

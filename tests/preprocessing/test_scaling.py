@@ -57,12 +57,6 @@ def test_statistics_of_other_types(rng, dtype):
     assert_statistics(images, values.astype(np.float64) / divisor)
 
 
-def test_statistics_of_real_images(fashion_mnist):
-    X = fashion_mnist.data
-    assert_statistics(as_images(X), X[:, None] / 255.0)
-    assert_statistics(as_images(X / 255), X[:, None] / 255)
-
-
 def test_statistics_far_from_zero(rng):
     # float32 holds these values exactly; sums in float32 would not.
     values = (10_000 + rng.integers(-8, 9, (400, 1, 20, 20)) / 8).astype(np.float32)
@@ -188,7 +182,7 @@ def test_values_that_are_not_finite(value):
 
 def test_statistics_do_not_depend_on_storage():
     # As float32, which networks get; the mean of random pixels may lie anywhere.
-    for seed in range(300):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         pixels = rng.integers(0, 256, (40, 5, 5, 3), dtype=np.uint8)
         values = pixels.astype(np.float32) / np.float32(255)
@@ -197,8 +191,7 @@ def test_statistics_do_not_depend_on_storage():
         assert_array_equal(np.float32(stored), np.float32(scaled))
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("module", ["mlp", "convnet"])
+@pytest.mark.parametrize(("module", "seed"), [("mlp", 0), ("convnet", 1)])
 @pytest.mark.parametrize("normalize", ["channel", None, (0.3, 0.5)])
 def test_uint8_and_float_give_the_same_network(digits, module, normalize, seed):
     X, y = digits.data[: 300 + seed], digits.target[: 300 + seed]
@@ -327,8 +320,7 @@ class InPlace(nn.Module):
         return self.head(images.sub_(0.5).mul_(2).flatten(1))
 
 
-@pytest.mark.parametrize("normalize", [None, "channel"])
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("normalize", "shuffle"), [(None, False), ("channel", True)])
 @pytest.mark.parametrize("kind", ["images", "rows", "tensor", "data set"])
 def test_networks_that_work_in_place(digits, normalize, shuffle, kind):
     X = digits.data[:100].astype(np.float32) / np.float32(255)

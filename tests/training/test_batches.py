@@ -150,19 +150,6 @@ def test_parts_stay_together():
         assert torch.equal(weight, y / 10)
 
 
-def test_real_images(fashion_mnist):
-    images = ImageSequence(ArrayReader(fashion_mnist.data, "grey"))
-    data = ImageDataset(images, torch.from_numpy(fashion_mnist.target))
-    batches = list(BatchLoader(data, 100, shuffle=True))
-    pixels = torch.cat([images for images, _ in batches]).numpy()
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == (len(images), 1, 28, 28)
-    assert (
-        np.sort(pixels.reshape(len(pixels), -1).sum(1)).tolist()
-        == np.sort(fashion_mnist.data.reshape(len(pixels), -1).sum(1)).tolist()
-    )
-
-
 @pytest.mark.parametrize(("shuffle", "persistent"), [(False, True), (True, False)])
 def test_workers_give_equal_batches(shuffle, persistent):
     def epochs(**kwargs):

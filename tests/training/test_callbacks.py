@@ -1,7 +1,6 @@
 import copy
 import os
 import pickle
-import signal
 
 import numpy as np
 import pytest
@@ -232,26 +231,6 @@ def test_divergence_leaves_what_led_to_it(data):
     assert means[0] == pytest.approx(by_hand(*data)[0], abs=1e-6)
 
 
-def test_ctrl_c(data):
-    class CtrlC(Callback):
-        def on_batch_end(self, net, **kwargs):
-            if len(net.history[-1, "batches"]) == 3:
-                signal_from_the_user()
-
-    def signal_from_the_user():
-        signal.raise_signal(signal.SIGINT)
-
-    net = build(callbacks=[GradientRecorder(), CtrlC()])
-    # Also where the shell has it ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            net.fit(*data)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert_allclose(recorder_of(net).means_, by_hand(*data)[:3], rtol=0, atol=1e-6)
-
-
 # --------------------------------------------------------------------------- as objects
 
 
@@ -291,12 +270,6 @@ def test_numbers_are_fetched_once_an_epoch(data, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "tolist", counting)
     net.fit(*data)
     assert fetched == [8, 8, 4]
-
-
-@pytest.mark.parametrize("n_steps", [0, -3, 2.5, "all", None])
-def test_invalid_n_steps(data, n_steps):
-    with pytest.raises(ValueError, match="'n_steps' parameter of GradientRecorder"):
-        build(n_steps).fit(*data)
 
 
 def test_parameters_from_outside(data):

@@ -5,11 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from skvision import ImageClassifier
 from skvision.training._losses import (
     CRITERIA,
     OPTIMIZERS,
@@ -158,30 +156,6 @@ def test_constant_of_absent_classes():
 )
 def test_constant_of_other_criteria_is_unknown(criterion):
     assert constant_loss(criterion, torch.tensor([0, 1, 2]), None) is None
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_training_that_learns_does_not_warn(digits, recwarn, reduction):
-    net = ImageClassifier(
-        "mlp",
-        module__hidden=(16,),
-        criterion__reduction=reduction,
-        optimizer="adam",
-        lr=0.01,
-        max_epochs=5,
-        random_state=0,
-    )
-    net.fit(digits.data[:500], digits.target[:500])
-    assert net.score(digits.data[500:], digits.target[500:]) > 0.5
-    assert not [w for w in recwarn if w.category is ConvergenceWarning]
-
-
-def test_training_that_does_not_learn_warns(digits):
-    net = ImageClassifier(
-        "mlp", module__hidden=(16,), lr=0, max_epochs=1, random_state=0
-    )
-    with pytest.warns(ConvergenceWarning, match="no better than the 2.30. of a const"):
-        net.fit(digits.data[:500], digits.target[:500])
 
 
 # --------------------------------------------------------------- output kinds

@@ -3,24 +3,7 @@
 import pytest
 import torch
 
-from skvision.training._optimizers import group_setting, set_groups
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("lr", (None, "lr")),
-        ("optimizer__momentum", (None, "momentum")),
-        ("optimizer__param_groups__12__lr", (12, "lr")),
-        ("optimizer__param_groups", None),
-        ("optimizer__params", None),
-        ("optimizer__param_groups__x__lr", None),
-        ("module__hidden", None),
-        ("max_epochs", None),
-    ],
-)
-def test_names_of_settings(name, expected):
-    assert group_setting(name) == expected
+from skvision.training._optimizers import set_groups
 
 
 def trained(kind, **settings):

@@ -44,23 +44,6 @@ def test_numbers_come_back(y):
         codec.check_same(np.zeros((3, 9)), None)
 
 
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda: LabelCodec.learnt(np.ones(3), None, "Net"), "Net needs at least 2"),
-        (lambda: LabelCodec.learnt(np.ones(3), [1], "Net"), "at least 2"),
-        (
-            lambda: LabelCodec(np.arange(2)).encode(np.array([0, 5])),
-            r"label\(s\) \[5\]",
-        ),
-        (lambda: LabelCodec(np.arange(2)).check_same(None, [0, 5]), "first call"),
-    ],
-)
-def test_wrong_targets(call, match):
-    with pytest.raises(ValueError, match=match):
-        call()
-
-
 def test_what_is_assumed_of_weights_alone():
     assert_array_equal(LabelCodec.assumed(3).classes, [0, 1, 2])
     assert LabelCodec.assumed(1) is None
