@@ -104,9 +104,8 @@ def _keys(classes: Any, names: dict[int, str], absent: bool) -> list[int | str]:
     """Return the labels of classes in their order, and the names of absent ones."""
     known: dict[Any, int] = {label: label for label in names}
     known |= {name: label for label, name in names.items()}
-    given = list(classes)
-    found, lacking = set(), set()
-    for name in given:
+    found, lacking, unknown = set(), set(), []
+    for name in classes:
         # A bool would pass as label 0 or 1 where a mask was meant.
         is_key = isinstance(name, (str, Integral)) and not isinstance(name, bool)
         if is_key and name in known:
@@ -114,11 +113,16 @@ def _keys(classes: Any, names: dict[int, str], absent: bool) -> list[int | str]:
         elif absent and isinstance(name, str):
             lacking.add(str(name))
         else:
-            raise _unknown(classes, name, names)
-    if not given:
+            unknown.append(name)
+    if not len(classes):
         raise ValueError("classes is empty; expected at least one label or name.")
-    if not found:
-        raise _unknown(classes, given[0], names)
+    if unknown or not found:
+        name = [*unknown, *classes][0]
+        available = ", ".join(f"{key} ({names[key]})" for key in sorted(names))
+        raise ValueError(
+            f"classes={classes!r} contains {name!r}, which is neither the label nor "
+            f"the name of a class. Available are {available}."
+        )
     others = [name for label, name in names.items() if label not in found]
     for name in sorted(lacking):
         for other in difflib.get_close_matches(name, others, n=1, cutoff=0.8):
@@ -129,11 +133,3 @@ def _keys(classes: Any, names: dict[int, str], absent: bool) -> list[int | str]:
     if not lacking:
         return sorted(found)
     return sorted([*found, *lacking], key=lambda key: names.get(key, key))  # type: ignore
-
-
-def _unknown(classes: Any, name: Any, names: dict[int, str]) -> ValueError:
-    available = ", ".join(f"{key} ({names[key]})" for key in sorted(names))
-    return ValueError(
-        f"classes={classes!r} contains {name!r}, which is neither the label nor the "
-        f"name of a class. Available are {available}."
-    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -269,32 +268,24 @@ def _output_shapes(
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
     device = tensors[0].device if tensors else torch.device("cpu")
     layers = [m for m in network.modules() if _own(m) or not any(m.children())]
-    with _evaluating(network), isolated_random_state(device), torch.no_grad():
-        handles = [layer.register_forward_hook(note) for layer in layers]
-        try:
-            network(torch.zeros((2, *shape), dtype=dtype, device=device))
-        except _MISFITS as error:
-            what = "rows" if len(shape) == 1 else "images"
-            raise ValueError(
-                f"The network {type(network).__name__} cannot take {what} of shape "
-                f"{shape}: {error}"
-            ) from error
-        finally:
-            for handle in handles:
-                handle.remove()
-    return shapes
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch a network, of which parts may be in training mode, for a while."""
+    handles = [layer.register_forward_hook(note) for layer in layers]
     modes = {module: module.training for module in network.modules()}
-    network.eval()
     try:
-        yield
+        network.eval()
+        with isolated_random_state(device), torch.no_grad():
+            network(torch.zeros((2, *shape), dtype=dtype, device=device))
+    except _MISFITS as error:
+        what = "rows" if len(shape) == 1 else "images"
+        raise ValueError(
+            f"The network {type(network).__name__} cannot take {what} of shape "
+            f"{shape}: {error}"
+        ) from error
     finally:
-        for module, training in modes.items():
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():  # Parts may be in another mode.
             module.training = training
+    return shapes
 
 
 def _shape_of(output: Any) -> tuple[int, ...] | None:

@@ -157,12 +157,10 @@ def _pretrained(name: str, weights: Any, kwargs: dict[str, Any]) -> Any:
     network = _unfilled(name, weights, kwargs)
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     file = os.path.join(folder, os.path.basename(weights.url))
-    progress = kwargs.get("progress", True)
+    options = {"progress": kwargs.get("progress", True), "check_hash": True}
     try:
         # Not by the builder, which unpickles whatever is in the file.
-        state = weights.get_state_dict(
-            progress=progress, check_hash=True, weights_only=True
-        )
+        state = weights.get_state_dict(**options, weights_only=True)
         # Names of DenseNet's layers, and outputs that only training has.
         state = {
             _DENSE_LAYER.sub(r"\1\2", key): value
@@ -234,9 +232,7 @@ def _builder_options(name: str, image_shape: tuple[int, int, int]) -> dict[str, 
         return {"aux_logits": False, "init_weights": True}
     if name.startswith("vit_"):
         return {"image_size": height}
-    if name.startswith("maxvit_"):
-        return {"input_size": (height, width)}
-    return {}
+    return {"input_size": (height, width)} if name.startswith("maxvit_") else {}
 
 
 def _adapt_first_convolution(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Collection, Iterable, Mapping
-from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -103,10 +103,9 @@ def frozen_names(
     parameters = dict(network.named_parameters())
     frozen: set[str] = set()
     for pattern in patterns:
+        matched = set(fnmatch.filter(parameters, pattern))
         if pattern in ("encoder", "backbone"):
-            matched = {name for name in parameters if name in before_head}
-        else:
-            matched = {name for name in parameters if fnmatch(name, pattern)}
+            matched = before_head & parameters.keys()
         if not matched:
             raise ValueError(
                 f"freeze={pattern!r} matches no parameter of the network "
