@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from types import FrameType
 
 _LIBRARIES = ("skvision", "skorch", "sklearn", "joblib", "torch", "contextlib")
 
@@ -16,10 +15,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     fit that the user writes, also if a search makes it a hundred fits.
     """
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and _is_library(frame):
+    while frame.f_back is not None and (
+        frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES
+    ):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
-
-
-def _is_library(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__", "").split(".")[0] in _LIBRARIES

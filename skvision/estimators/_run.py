@@ -579,8 +579,7 @@ class Pass:
             self.net.notify("on_batch_begin", batch=self.shown, training=self.training)
         else:
             self.n_steps += 1
-            self.net.history.new_batch()
-            self.net.history.record_batch(self.prefix + "_batch_size", self.n_rows)
+            self._rows().append({f"{self.prefix}_batch_size": self.n_rows})
         return self.net._prepared(batch, self.training)
 
     def after_step(self, **step: Any) -> None:
@@ -590,7 +589,7 @@ class Pass:
         self.losses.append(step["loss"])
         if self.fetches_losses:
             self._record([self.losses.pop().item()])
-        net.history.record_batch(self.prefix + "_batch_size", self.n_rows)
+        self._rows()[-1][f"{self.prefix}_batch_size"] = self.n_rows
         net.notify("on_batch_end", batch=self.shown, training=self.training, **step)
         kept = run.checkpoint
         if self.training and kept is not None and kept.is_due(self.n_steps):
@@ -614,12 +613,14 @@ class Pass:
         if self.training:
             _check_divergence(self.net)
 
+    def _rows(self) -> list[dict[str, Any]]:
+        # By its index it would take as long as a small network's layer.
+        return self.net.history.to_list()[-1]["batches"]
+
     def _record(self, losses: list[float]) -> None:
         """Put the losses of the last batches into the history."""
-        # By its index it would take as long as a small network's layer.
-        batches = self.net.history.to_list()[-1]["batches"]
-        rows = batches[len(batches) - len(losses) :]
-        for row, loss in zip(rows, losses, strict=True):
+        rows = self._rows()
+        for row, loss in zip(rows[len(rows) - len(losses) :], losses, strict=True):
             row[f"{self.prefix}_loss"] = loss
             if self.prefix == "train" and not math.isfinite(loss):
                 _raise_diverged(self.net, f"the training loss became {loss}")

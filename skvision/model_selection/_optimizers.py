@@ -54,8 +54,6 @@ class StackOptimizers:
         flat = [_side_by_side(params, names) for names in self.blocks.values()]
         #: For each optimizer, its part of each block.
         self.parts = [[block[a:b] for block in flat] for a, b in self.ends]
-        #: For each optimizer, which of its members' groups its own groups are.
-        self.numbers: list[list[int]] = []
         self.optimizers = [
             self._optimizer(i, member.net.optimizer_) for i, member in enumerate(firsts)
         ]
@@ -64,7 +62,6 @@ class StackOptimizers:
     def _optimizer(self, i: int, own: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """Return an optimizer for the joined weights of some networks."""
         groups: list[dict[str, Any]] = []
-        numbers: list[int] = []
         for number, group in enumerate(own.param_groups):
             parts = [
                 part
@@ -72,9 +69,7 @@ class StackOptimizers:
                 if key[1 + i] == number
             ]
             if parts:
-                groups.append({**group, "params": parts})
-                numbers.append(number)
-        self.numbers.append(numbers)
+                groups.append({**group, "params": parts, "stands_for": number})
         known = inspect.signature(type(own)).parameters
         defaults = {k: v for k, v in own.defaults.items() if k in known}
         return type(own)(groups, **defaults)
@@ -93,9 +88,8 @@ class StackOptimizers:
             )
             if any(settings != first for settings in others):
                 return False
-            groups = self.optimizers[i].param_groups
-            for group, number in zip(groups, self.numbers[i], strict=True):
-                group.update(first[number])
+            for group in self.optimizers[i].param_groups:
+                group.update(first[group["stands_for"]])
         return True
 
     def step(self, grads: dict[str, torch.Tensor], takes_part: Sequence[Any]) -> None:

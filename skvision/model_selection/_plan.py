@@ -22,6 +22,7 @@ from skvision.estimators._run import TrainingRun
 from skvision.model_selection._callbacks import reason_against_callbacks
 from skvision.model_selection._memory import free_memory, saved_bytes
 from skvision.model_selection._stack import Stack
+from skvision.training._batches import DeviceLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
 
 # Optimizers that treat each number by itself.
@@ -213,13 +214,10 @@ def _seconds(step: Callable[[], None], n_times: int) -> float:
 
 
 def _batch(member: TrainingRun) -> tuple[Any, ...]:
-    net = member.net
-    size = len(member.data) if net.batch_size == -1 else net.batch_size
-    rows = slice(0, min(size, len(member.data)))
-    X, y, *weight = (part.to(net.device_) for part in member.data[rows])
-    if member.data.images.steps is not None:
-        X = member.data.images.steps(X)
-    return X, y, *weight
+    net, data = member.net, member.data
+    size = len(data) if net.batch_size == -1 else min(net.batch_size, len(data))
+    loader = DeviceLoader([data[:size]], net.device_, data.images.steps)
+    return next(iter(loader))
 
 
 def _ordinary_step(member: TrainingRun) -> Callable[[], None]:

@@ -72,7 +72,8 @@ def side_effect(module: nn.Module, images: torch.Tensor) -> str | None:
         if calls.found is not None:
             return f"{calls.found} is called as it computes"
         parts = outputs if isinstance(outputs, tuple) else (outputs,)
-        if any(_has_own_backward(part) for part in parts):
+        nodes = (node for part in parts for node in _history(part))
+        if any(isinstance(node, BackwardCFunction) for node in nodes):
             return "an autograd function of its own goes backward in its own way"
         found.append([part.detach() for part in parts])
     if not all(same_numbers(a, b) for a, b in zip(*found, strict=True)):
@@ -213,10 +214,6 @@ def goes_by_autocast(module: nn.Module, images: torch.Tensor) -> bool:
             tried(images.clone())
         found.append(calls.made)
     return found[0] != found[1]
-
-
-def _has_own_backward(output: torch.Tensor) -> bool:
-    return any(isinstance(node, BackwardCFunction) for node in _history(output))
 
 
 def leaves_of(output: torch.Tensor) -> list[torch.Tensor]:

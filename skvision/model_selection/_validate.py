@@ -90,6 +90,7 @@ return_estimator, return_indices, error_score : optional
     True
     """
     options: dict[str, Any] = {
+        "groups": groups,
         "scoring": scoring,
         "verbose": verbose,
         "return_train_score": return_train_score,
@@ -97,34 +98,27 @@ return_estimator, return_indices, error_score : optional
         "return_indices": return_indices,
         "error_score": error_score,
     }
-    ordinary = {"groups": groups, "cv": cv, "n_jobs": n_jobs, "params": params}
-    ordinary["pre_dispatch"] = pre_dispatch
+    ordinary = {**options, "n_jobs": n_jobs, "pre_dispatch": pre_dispatch}
     if not isinstance(estimator, ImageNet):
         warn(
             f"stacked_cross_validate trains {type(estimator).__name__} fold by fold: "
             "only estimators of skvision can be stacked."
         )
-        return cross_validate(estimator, X, y, **options, **ordinary)
+        return cross_validate(estimator, X, y, cv=cv, params=params, **ordinary)
     X, y = indexable(X, y)
     params = dict(params or {})
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     given = params if routing_enabled() else {**params, "groups": groups}
     routed = _routed(estimator, scoring, splitter, X, given)
     splits = list(splitter.split(X, y, **routed.splitter.split))
-    how: dict[str, Any] = {
-        "n_jobs": n_jobs,
-        "max_stack": max_stack,
-        "calibrate": calibrate,
-    }
-    fits = StackedFits(estimator, X, y, routed.estimator.fit, **how)
+    how: dict[str, Any] = {"max_stack": max_stack, "calibrate": calibrate}
+    fits = StackedFits(estimator, X, y, routed.estimator.fit, n_jobs=n_jobs, **how)
     fixed = FixedSplits(splits, splitter)
     n_rows = num_samples(X)
     if not fits.train([Request.of(None, train, n_rows) for train, _ in splits]):
-        ordinary |= {"cv": fixed, "params": params}
-        return cross_validate(estimator, X, y, **options, **ordinary)
-    options |= {"cv": fixed, "groups": groups, "params": params}
+        return cross_validate(estimator, X, y, cv=fixed, params=params, **ordinary)
     with handing_out(fits):
-        scores = cross_validate(estimator, X, y, **options)
+        scores = cross_validate(estimator, X, y, cv=fixed, params=params, **options)
     scores["fit_time"] = np.array(fits.seconds, dtype=float)
     return scores
 

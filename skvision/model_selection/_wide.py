@@ -132,30 +132,28 @@ class WideNetwork:
     def _made(self, node: Any, name: str) -> Step:
         """Return what makes a new value."""
         args = _arguments(node)
-        if name in _ELEMENTWISE:
-            self._check_places(node)
-            return _calling(node.target, node)
-        if name in _POOLING:
-            self._check_ndim(node, name)
-            return _calling(node.target, node)
         if name in _SHAPES and self._keeps_rows(node):
             return _reshaped(node)
-        if name == "pad" and len(args["pad"]) <= 2 * (_ndim(node.args[0]) - 2):
-            self._check_wide(node.args[0])
-            return _calling(node.target, node)
         if name == "dropout" and not (args["train"] and args["p"]):
             self._check_wide(node.args[0])
             return lambda n, values: values[node.args[0]]
         if name == "cat" and args["dim"] in (1, 1 - _ndim(node)):
             return self._joined(node)
-        if name in _ALONG:
-            self._check_axes(node, name, args)
-            return _calling(node.target, node)
         if name in _LAYERS:
             return self._layer(node, name, args)
         if name in _NORMS:
             return self._norm(node, name, args)
-        raise ValueError(f"{name} is not known to keep networks apart")
+        if name in _ELEMENTWISE:
+            self._check_places(node)
+        elif name in _POOLING:
+            self._check_ndim(node, name)
+        elif name == "pad" and len(args["pad"]) <= 2 * (_ndim(node.args[0]) - 2):
+            self._check_wide(node.args[0])
+        elif name in _ALONG:
+            self._check_axes(node, name, args)
+        else:
+            raise ValueError(f"{name} is not known to keep networks apart")
+        return _calling(node.target, node)
 
     # ------------------------------------------------------------ what is checked
 

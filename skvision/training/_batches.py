@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -103,15 +102,11 @@ class ImageDataset(Dataset):
         """
         if device.type != "cuda" or self.images.reading != "memory":
             return self
-        if self._resident is not None:
-            return self._resident
-        nbytes = (
-            math.prod(self.images.shape)
-            * self.images.read_stored(slice(0, 1)).element_size()
-        )
-        if nbytes > torch.cuda.mem_get_info(device)[0] // 4:
-            return self
-        self._resident = ResidentDataset(self, device)
+        if self._resident is None:
+            nbytes = len(self) * self.images.read_stored(slice(0, 1)).nbytes
+            if nbytes > torch.cuda.mem_get_info(device)[0] // 4:
+                return self
+            self._resident = ResidentDataset(self, device)
         return self._resident
 
 

@@ -91,7 +91,10 @@ class GradientRecorder(Callback):
             return
         self._is_new_batch_ = False
         means = [
-            parameter.grad.mean(dtype=_at_least_float32(parameter.dtype))
+            # In float32 at least.
+            parameter.grad.mean(
+                dtype=torch.promote_types(parameter.dtype, torch.float32)
+            )
             for _, parameter in named_parameters
             if parameter.requires_grad and parameter.grad is not None
         ]
@@ -115,7 +118,3 @@ class GradientRecorder(Callback):
         # Pickles hold nothing that needs the device, whenever they are made.
         self._collect()
         return dict(vars(self))
-
-
-def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)

@@ -158,11 +158,9 @@ class _GoingOn:
         if not self.begin or self.begun or "initial_lr" not in self.settings[0]:
             return
         optimizer = self.net.optimizer_
-        pairs = zip(optimizer.param_groups, self.settings, strict=True)
+        pairs = [*zip(optimizer.param_groups, self.settings, strict=True)]
         if all(math.isclose(a["lr"], b["lr"], rel_tol=1e-6) for a, b in pairs):
-            for group, before in zip(
-                optimizer.param_groups, self.settings, strict=True
-            ):
+            for group, before in pairs:
                 group.update(before)
         elif self.guessed:
             # Others had led there.
