@@ -21,7 +21,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize("y", LABELS.values(), ids=LABELS)
 def test_labels_come_back(y):
-    codec = LabelCodec.learnt(LabelCodec.check(y), None, "Net")
+    codec = LabelCodec.learnt(LabelCodec.check(y), None, None, "Net")
     codes = codec.encode(y)
     assert_array_equal(np.asarray(codec.shown(codes)), y)
     assert_array_equal(codec.strata(codes), codes.numpy())
@@ -32,7 +32,7 @@ def test_labels_come_back(y):
 
 @pytest.mark.parametrize("y", NUMBERS.values(), ids=NUMBERS)
 def test_numbers_come_back(y):
-    codec = NumberCodec.learnt(NumberCodec.check(y), None, "Net")
+    codec = NumberCodec.learnt(NumberCodec.check(y), None, None, "Net")
     columns = codec.encode(y)
     assert columns.shape == (3, codec.n_outputs)
     assert codec.strata(columns) is None
