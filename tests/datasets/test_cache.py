@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
+from skvision_tests import thorough
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets
 from torchvision import transforms as v1
@@ -53,11 +54,6 @@ class Items(Dataset):
             with self.file.open("a") as file:
                 file.write(f"{row}\n")
         return self.items[row], row % 2
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -123,7 +119,7 @@ def open_files():
     dtype=st.sampled_from(["uint8", "float32", "float64"]),
     data=st.data(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=thorough(100), deadline=None)
 def test_rows_in_any_order(shape, dtype, data):
     rng = np.random.default_rng(0)
     images = (rng.random(shape) * 255).astype(dtype)

@@ -26,11 +26,6 @@ from skvision.images._files import read_image
 SMALL = {"module": "mlp", "module__hidden": (8,), "max_epochs": 1, "random_state": 0}
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def random_pixels(rng, n_channels, shape=(5, 6)):
     return rng.integers(0, 1 << 16, (*shape, n_channels), dtype=np.uint16)
 

@@ -146,41 +146,24 @@ def test_archive_in_place_needs_no_download(
 
 
 # Truncated and corrupt files.
+DAMAGES = {
+    "empty": lambda content, header: b"",
+    "cut in the header": lambda content, header: content[:6],
+    "header alone": lambda content, header: content[:header],
+    "cut": lambda content, header: content[:-1],
+    "longer": lambda content, header: content + b"0",
+    "magic": lambda content, header: b"\0\0\x0d" + content[3:],
+    "web page": lambda content, header: b"<!doctype html>" + content[15:],
+    "axis too few": lambda content, header: (
+        content[:4] + b"\0\0\0\1" * (header // 4 - 2) + b"0"
+    ),
+    "no images": lambda content, header: content[:4] + b"\0" * 12,
+}
+
+
 def damage(path, how):
-    content = path.read_bytes()
-    if how == "empty":
-        content = b""
-    elif how == "cut in the header":
-        content = content[:6]
-    elif how == "header alone":
-        content = content[: 16 if "idx3" in path.name else 8]
-    elif how == "cut":
-        content = content[:-1]
-    elif how == "longer":
-        content += b"0"
-    elif how == "magic":
-        content = b"\0\0\x0d" + content[3:]
-    elif how == "web page":
-        content = b"<!doctype html>" + content[15:]
-    elif how == "axis too few":
-        axes = b"\0\0\0\1" * 2 if "idx3" in path.name else b""
-        content = content[:4] + axes + b"0"
-    elif how == "no images":
-        content = content[:4] + b"\0" * 12
-    path.write_bytes(content)
-
-
-DAMAGES = [
-    "empty",
-    "cut in the header",
-    "header alone",
-    "cut",
-    "longer",
-    "magic",
-    "web page",
-    "axis too few",
-    "no images",
-]
+    header = 16 if "idx3" in path.name else 8
+    path.write_bytes(DAMAGES[how](path.read_bytes(), header))
 
 
 @pytest.mark.parametrize("how", DAMAGES)

@@ -28,11 +28,6 @@ def save(path, pixels, mode=None, **kwargs):
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def colours(rng):
     return rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
@@ -70,23 +65,6 @@ def test_pixel_steps(images, unit, normalised):
     assert_array_equal(values.numpy(), expected)
     assert values.numpy().dtype == steps.dtype_of(images.dtype) == np.float32
     assert_array_equal(given.numpy(), images)
-
-
-def test_pixel_steps_by_one_number():
-    steps = PixelSteps("div", mean=[0.5], std=[0.25])
-    assert steps(torch.full((2, 3, 1, 1), 255, dtype=torch.uint8)).eq(2).all()
-
-
-def test_constants_are_made_once():
-    steps = PixelSteps("div", mean=[0.5], std=[0.25])
-    images = torch.zeros((1, 1, 1, 1), dtype=torch.uint8)
-    steps(images)
-    constants = steps._on(torch.device("cpu"))
-    steps(images)
-    assert steps._on(torch.device("cpu")) is constants
-    loaded = pickle.loads(pickle.dumps(steps))
-    assert loaded._constants == {}
-    assert loaded(images).item() == steps(images).item() == -2
 
 
 def test_stored_pixels_and_steps(colours):

@@ -96,11 +96,6 @@ RANDOM = {
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def folder(tmp_path, rng):
     """An ImageFolder of twelve images in two classes."""
 

@@ -1,17 +1,13 @@
 """What cannot be written as an ONNX file, and how users are told."""
 
-import contextlib
 import logging
 import sys
 
 import numpy as np
 import pytest
 import torch
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from skvision_tests import Flattening
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -44,6 +40,15 @@ class Uncopyable(Flattening):
         raise RuntimeError("there is only one of me.")
 
 
+@pytest.fixture
+def prints_nothing(capfd, caplog, recwarn):
+    with caplog.at_level(logging.INFO):
+        yield
+    assert capfd.readouterr() == ("", "")
+    assert {warning.category for warning in recwarn} <= {ConvergenceWarning}  # Of fit.
+    assert [record.message for record in caplog.records] == []
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
@@ -53,7 +58,9 @@ class Uncopyable(Flattening):
         (Uncopyable, "only one of me"),
     ],
 )
-def test_networks_that_onnx_cannot_express(module, reason, path, make_data, fitted):
+def test_networks_that_onnx_cannot_express(
+    module, reason, path, make_data, fitted, prints_nothing
+):
     X, y = make_data()
     net = fitted(ImageClassifier, (X, y), module=module, max_epochs=1)
     path.write_bytes(b"old")
@@ -81,30 +88,11 @@ def test_not_fitted(kind, path):
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        (LogisticRegression(), "got LogisticRegression."),
-        (ImageClassifier, "got type."),
-        (None, "got NoneType."),
-        (
-            make_pipeline(StandardScaler(), ImageClassifier()),
-            "got Pipeline. Give its last step",
-        ),
-    ],
-)
-def test_other_estimators(other, message, path):
-    with pytest.raises(TypeError, match=message):
-        export_onnx(other, path)
-
-
-def test_the_best_of_a_search(path, make_data, exported):
-    X, y = make_data(n=24)
+def test_a_search_is_asked_for_its_best(path, make_data):
     search = GridSearchCV(ImageClassifier("mlp", max_epochs=1), {"lr": [0.01]}, cv=2)
-    search.fit(X, y)
+    search.fit(*make_data(n=24))
     with pytest.raises(TypeError, match="got GridSearchCV. Give its best_estimator_"):
         export_onnx(search, path)
-    exported(search.best_estimator_, path, X)
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
@@ -114,27 +102,18 @@ def test_missing_extra(missing, trained, path, monkeypatch, make_data):
         export_onnx(trained, path, example=make_data()[0])
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"example": np.zeros((1, 5, 5), np.uint8)}, r"\(1, 5, 5\).*\(1, 12, 14\)"),
+def test_wrong_arguments(trained, path, make_data):
+    for kwargs, message in [
         ({"example": np.zeros((0, 12, 14), np.uint8)}, "0 sample"),
-        ({"example": np.full((1, 12, 14), np.nan)}, "NaN"),
-        ({"opset_version": 0}, "'opset_version' parameter"),
-        ({"opset_version": "20"}, "'opset_version' parameter"),
         ({"opset_version": 99}, "opset_version=99: .*opset_version="),
-    ],
-)
-def test_wrong_arguments(kwargs, message, trained, path, make_data):
-    with pytest.raises(ValueError, match=message):
-        export_onnx(trained, path, **{"example": make_data()[0]} | kwargs)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            export_onnx(trained, path, **{"example": make_data()[0]} | kwargs)
     assert list(path.parent.iterdir()) == []
 
 
 def test_paths(trained, tmp_path, make_data):
     X, _ = make_data()
-    with pytest.raises(ValueError, match="'path' parameter"):
-        export_onnx(trained, 3, example=X)
     with pytest.raises(FileNotFoundError):
         export_onnx(trained, tmp_path / "no such folder" / "model.onnx", example=X)
     assert list(tmp_path.iterdir()) == []
@@ -148,13 +127,5 @@ def test_networks_that_are_too_large_for_a_file(trained, path, monkeypatch, make
         export_onnx(trained, path, example=make_data()[0])
 
 
-@pytest.mark.parametrize("module", ["mlp", DataDependent])
-def test_nothing_is_printed(module, path, capfd, caplog, recwarn, make_data, fitted):
-    X, y = make_data()
-    net = fitted(ImageClassifier, (X, y), module=module, max_epochs=1)
-    recwarn.clear()
-    with caplog.at_level(logging.INFO), contextlib.suppress(ValueError):
-        export_onnx(net, path, example=X, opset_version=17)
-    assert capfd.readouterr() == ("", "")
-    assert [str(warning.message) for warning in recwarn] == []
-    assert [record.message for record in caplog.records] == []
+def test_nothing_is_printed(trained, path, make_data, prints_nothing):
+    export_onnx(trained, path, example=make_data()[0], opset_version=17)

@@ -18,7 +18,7 @@ class Own(nn.Module):
 @pytest.mark.parametrize(
     ("scale", "shift", "params"),
     [
-        (1e-6, 0, {}),
+        pytest.param(1e-6, 0, {}, marks=pytest.mark.slow),
         (1e6, 3e6, {"dtype": "float64"}),
         pytest.param(1, 100, {"module__hidden": (4,)}, marks=pytest.mark.slow),
         pytest.param(1, 0, {"normalize_target": False}, marks=pytest.mark.slow),

@@ -14,7 +14,6 @@ from torch.utils.data import TensorDataset
 from skvision import ImageAutoencoder
 from skvision.datasets import as_Xy
 from skvision.inspection._images import (
-    as_drawn,
     choose_rows,
     draw,
     drawn,
@@ -153,34 +152,6 @@ def test_integers_of_any_width(images):
     assert_allclose(unit_images(dark, net)[:, 0], expected)
 
 
-def test_flat_rows_of_unknown_shape():
-    rows = np.zeros((2, 12))
-
-    class Net:
-        image_shape_ = (1, 1, 12)
-
-    for net in (None, Net()):
-        with pytest.raises(ValueError, match=r"12 features.*Set image_shape=\(channel"):
-            unit_images(rows, net)
-    for shape in [(1, 3, 5), (3, 4)]:
-        with pytest.raises(ValueError, match="is not the .* of rows with 12 features"):
-            unit_images(rows, image_shape=shape)
-
-
-def test_a_net_says_where_the_channels_are():
-    class Net:
-        image_shape_ = (3, 3, 4)
-        channels = "last"
-
-    images = RNG.random((2, 3, 4, 3))
-    assert_array_equal(as_drawn(unit_images(images, Net())), images)
-
-
-def test_channels_that_cannot_be_drawn():
-    with pytest.raises(ValueError, match=r"Images with 1 \(grey\).* X has 2\."):
-        as_drawn(torch.zeros(1, 2, 3, 3))
-
-
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 1000))
 def test_choose_rows(n, n_images, seed):
     assert choose_rows(n, n_images, None).tolist() == list(range(min(n, n_images)))
@@ -190,8 +161,3 @@ def test_choose_rows(n, n_images, seed):
     assert_array_equal(chosen, choose_rows(n, n_images, seed))
     # Also among some rows only.
     assert_array_equal(choose_rows(np.arange(n) * 2, n_images, seed), chosen * 2)
-
-
-def test_choices_differ():
-    choices = {tuple(choose_rows(20, 5, seed)) for seed in range(10)}
-    assert len(choices) > 5

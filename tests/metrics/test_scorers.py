@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -108,16 +107,6 @@ def test_as_torch_has_it(n, n_classes, weights, seed):
         hits = (best == codes[:, None]).any(1)
         score = top_k_scorer(k)(estimator, proba, names[codes], weight)
         assert score == pytest.approx(np.average(hits, weights=weight))
-
-
-def test_as_scikit_learn_has_it():
-    rng = np.random.default_rng(0)
-    proba, y = probabilities(rng, 50, 5), rng.integers(5, size=50)
-    for k in range(1, 5):
-        expected = top_k_accuracy_score(y, proba, k=k, labels=range(5))
-        assert top_k_scorer(k)(Given(range(5)), proba, y) == expected
-    expected = -log_loss(y, proba, labels=range(5))
-    assert cross_entropy_scorer()(Given(range(5)), proba, y) == pytest.approx(expected)
 
 
 def test_small_probabilities_of_float32():
