@@ -70,10 +70,8 @@ def grid_axes(
     if place is None:
         from matplotlib.gridspec import GridSpec
 
-        box = ax.get_position()
-        place = GridSpec(
-            1, 1, ax.figure, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1
-        )[0]
+        left, bottom, right, top = ax.get_position().extents
+        place = GridSpec(1, 1, ax.figure, left, bottom, right, top)[0]
     # A strip of next to no height, since a title needs a place of its own.
     strip, below = place.subgridspec(2, 1, height_ratios=[0.001, 1], hspace=0)
     ax.set_subplotspec(strip)

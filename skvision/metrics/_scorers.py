@@ -154,9 +154,7 @@ class _ProbabilityScorer(BaseScorer):
     ) -> float:
         """Return the score of an estimator that must have probabilities."""
         check_is_fitted(estimator)
-        if not hasattr(estimator, "classes_") or not hasattr(
-            estimator, "predict_proba"
-        ):
+        if not all(hasattr(estimator, n) for n in ("classes_", "predict_proba")):
             raise TypeError(
                 f"{self!r} needs a classifier with classes_ and predict_proba; got "
                 f"{type(estimator).__name__}."

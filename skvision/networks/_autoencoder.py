@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -17,8 +16,8 @@ from skvision.networks._layers import (
     check_image_shape,
     check_int,
     check_widths,
+    dense_layers,
     first_of,
-    hidden_layers,
     initialize_weights,
     spread,
 )
@@ -106,13 +105,15 @@ class DenseAutoencoder(nn.Module):
         widths = [prod(image_shape), *check_widths(hidden, "hidden")]
         if len(widths) == 1:
             raise ValueError(f"hidden must hold the width of the code; got {hidden!r}.")
-        self.encoder = nn.Sequential(nn.Flatten(), *_linear_layers(widths, activation))
+        n_in, *between, n_code = widths
+        encoder = dense_layers(n_in, n_code, between, activation, 0.0)
+        self.encoder = nn.Sequential(nn.Flatten(), *encoder)
         self.decoder = nn.Sequential(
-            *_linear_layers(widths[::-1], activation),
+            *dense_layers(n_code, n_in, between[::-1], activation, 0.0),
             *activation_layers(output_activation, "output_activation", [None]),
             nn.Unflatten(1, image_shape),
         )
-        self.n_features = widths[-1]
+        self.n_features = n_code
         initialize_weights(self, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -447,13 +448,3 @@ def _conv_decoder(
         group += activation_layers(row["decoder_activation"], "decoder_activation")
     groups[-1] += activation_layers(output_activation, "output_activation", [None])
     return nn.Sequential(*chain.from_iterable(groups))
-
-
-def _linear_layers(widths: Sequence[int], activation: str) -> list[nn.Module]:
-    """Return fully connected layers, each but the last with its activation."""
-    n_in, *hidden, n_out = widths
-    no_dropout = (0.0,) * len(hidden)
-    return [
-        *hidden_layers(n_in, hidden, activation, no_dropout),
-        nn.Linear([n_in, *hidden][-1], n_out),
-    ]

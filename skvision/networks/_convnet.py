@@ -16,9 +16,9 @@ from skvision.networks._layers import (
     check_image_shape,
     check_int,
     check_widths,
+    dense_layers,
     dropout_layers,
     first_of,
-    hidden_layers,
     initialize_weights,
     spread,
 )
@@ -176,7 +176,7 @@ class ConvNet(nn.Module):
 
         check_choice(hidden_activation, "hidden_activation", [*ACTIVATIONS, None])
         hidden_activation = hidden_activation or first_of(activation)
-        self.head = head_of(
+        self.head = dense_layers(
             self.n_features, n_outputs, hidden, hidden_activation, dropout
         )
         initialize_weights(self, weight_init)
@@ -299,17 +299,3 @@ def default_blocks(
     ):
         n_blocks += 1
     return [(min(n_maps << i, 256),) for i in range(n_blocks)]
-
-
-def head_of(
-    n_features: int, n_outputs: int, hidden: Any, activation: Any, dropout: Any
-) -> nn.Sequential:
-    """Return the layers from features to outputs."""
-    widths = check_widths(hidden, "hidden")
-    rows = spread(len(widths) + 1, "layer of the head", dropout=dropout)
-    first, *others = (row["dropout"] for row in rows)
-    return nn.Sequential(
-        *dropout_layers(first),
-        *hidden_layers(n_features, widths, activation, others),
-        nn.Linear([n_features, *widths][-1], check_int(n_outputs, "n_outputs")),
-    )

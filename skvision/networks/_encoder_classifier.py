@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvision.networks._convnet import head_of
 from skvision.networks._layers import (
     check_image_shape,
+    dense_layers,
     initialize_weights,
     run_on_one_image,
 )
@@ -112,7 +112,9 @@ class EncoderClassifier(nn.Module):
         self.encoder = _copy_encoder(encoder)
         self.n_features = _count_features(self.encoder, check_image_shape(image_shape))
         self.n_outputs = n_outputs
-        self.head = head_of(self.n_features, n_outputs, hidden, activation, dropout)
+        self.head = dense_layers(
+            self.n_features, n_outputs, hidden, activation, dropout
+        )
         initialize_weights(self.head, weight_init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -143,6 +143,20 @@ def hidden_layers(
     return layers
 
 
+def dense_layers(
+    n_features: int, n_outputs: int, hidden: Any, activation: Any, dropout: Any
+) -> nn.Sequential:
+    """Return fully connected layers from features to outputs, dropout before each."""
+    widths = check_widths(hidden, "hidden")
+    rows = spread(len(widths) + 1, "layer of the head", dropout=dropout)
+    first, *others = (row["dropout"] for row in rows)
+    return nn.Sequential(
+        *dropout_layers(first),
+        *hidden_layers(n_features, widths, activation, others),
+        nn.Linear([n_features, *widths][-1], check_int(n_outputs, "n_outputs")),
+    )
+
+
 def initialize_weights(network: nn.Module, weight_init: str | None) -> None:
     """Draw the weights of all linear layers and convolutions anew.
 
