@@ -138,6 +138,16 @@ class Flattening(nn.Module):
         return self.layers(images)
 
 
+class Softmax(Flattening):
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+class LogSoftmax(Flattening):
+    def forward(self, images):
+        return super().forward(images).log_softmax(1)
+
+
 class Spy(Flattening):
     """Keeps what it gets, and whether that is in training."""
 

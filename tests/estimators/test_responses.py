@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_score
-from skvision_tests import DOUBLE, SMALL, Flattening, make_images
+from skvision_tests import DOUBLE, SMALL, Flattening, LogSoftmax, Softmax, make_images
 from torch import nn
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -26,16 +26,6 @@ class Focal(nn.Module):
 
 class Margin(nn.MultiMarginLoss):
     """One of torch's, with something of one's own."""
-
-
-class Softmax(Flattening):
-    def forward(self, images):
-        return super().forward(images).softmax(1)
-
-
-class LogSoftmax(Flattening):
-    def forward(self, images):
-        return super().forward(images).log_softmax(1)
 
 
 class MeanAndVariance(Flattening):

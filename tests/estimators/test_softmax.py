@@ -4,45 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from numpy.testing import assert_allclose, assert_array_equal
-from skvision_tests import Flattening
+from skvision_tests import Flattening, LogSoftmax, Softmax
 from torch import nn
 
 from skvision import ImageClassifier, ImageRegressor
-
-
-class SoftmaxLayer(Flattening):
-    def __init__(self, image_shape, n_outputs):
-        super().__init__(image_shape, n_outputs)
-        self.last = nn.Softmax(dim=1)
-
-    def forward(self, X):
-        return self.last(super().forward(X))
-
-
-class SoftmaxFunction(Flattening):
-    def forward(self, X):
-        return torch.softmax(super().forward(X), 1)
-
-
-class LogSoftmaxLayer(Flattening):
-    def __init__(self, image_shape, n_outputs):
-        super().__init__(image_shape, n_outputs)
-        self.last = nn.LogSoftmax(dim=-1)
-
-    def forward(self, X):
-        return self.last(super().forward(X))
-
-
-class LogSoftmaxFunction(Flattening):
-    def forward(self, X):
-        return F.log_softmax(super().forward(X), dim=1)
-
-
-SOFTMAX = [SoftmaxLayer, SoftmaxFunction]
-LOG_SOFTMAX = [LogSoftmaxLayer, LogSoftmaxFunction]
 
 
 def softmax_warnings(estimator, *arguments):
@@ -52,19 +18,19 @@ def softmax_warnings(estimator, *arguments):
     return [str(w.message) for w in caught if "softmax" in str(w.message).lower()]
 
 
-@pytest.mark.parametrize("network", SOFTMAX + LOG_SOFTMAX)
+@pytest.mark.parametrize("network", [Softmax, LogSoftmax])
 def test_softmax_under_cross_entropy(data, network):
     estimator = ImageClassifier(network, max_epochs=3, early_stopping=True)
     for _ in range(2):  # Each fit says it, and says it once.
         (message,) = softmax_warnings(estimator, *data)
         assert network.__name__ in message
         assert "CrossEntropyLoss" in message
-        assert ("LogSoftmax" in message) == (network in LOG_SOFTMAX)
+        assert ("LogSoftmax" in message) == (network is LogSoftmax)
 
 
 def test_softmax_warning_points_at_the_users_line(data):
-    with pytest.warns(UserWarning, match="SoftmaxLayer") as caught:
-        ImageClassifier(SoftmaxLayer, max_epochs=5, lr=0.1).fit(*data)
+    with pytest.warns(UserWarning, match="Softmax") as caught:
+        ImageClassifier(Softmax, max_epochs=5, lr=0.1).fit(*data)
     assert [w.filename for w in caught if "Softmax" in str(w.message)] == [__file__]
 
 
@@ -73,7 +39,7 @@ def test_softmax_under_a_subclass_or_an_instance_of_the_criterion(data):
         pass
 
     for criterion in (Mine, Mine(), nn.CrossEntropyLoss()):
-        estimator = ImageClassifier(SoftmaxLayer, criterion=criterion, max_epochs=1)
+        estimator = ImageClassifier(Softmax, criterion=criterion, max_epochs=1)
         assert len(softmax_warnings(estimator, *data)) == 1
 
 
@@ -82,7 +48,7 @@ def test_softmax_under_a_subclass_or_an_instance_of_the_criterion(data):
     [
         (Flattening, "cross_entropy"),
         (Flattening, nn.CrossEntropyLoss),
-        *[(network, nn.NLLLoss) for network in SOFTMAX + LOG_SOFTMAX],
+        *[(network, nn.NLLLoss) for network in [Softmax, LogSoftmax]],
     ],
 )
 def test_no_softmax_warning_where_there_is_no_second_softmax(data, network, criterion):
@@ -92,11 +58,11 @@ def test_no_softmax_warning_where_there_is_no_second_softmax(data, network, crit
 
 def test_no_softmax_warning_for_regressors(data):
     X, y = data
-    estimator = ImageRegressor(SoftmaxFunction, max_epochs=1)
+    estimator = ImageRegressor(Softmax, max_epochs=1)
     assert softmax_warnings(estimator, X, np.eye(3)[y]) == []
 
 
-@pytest.mark.parametrize("network", SOFTMAX + LOG_SOFTMAX)
+@pytest.mark.parametrize("network", [Softmax, LogSoftmax])
 def test_nll_loss_with_either_pairing(data, network):
     X, y = data
     options = {"max_epochs": 5, "lr": 0.05, "random_state": 0, "dtype": "float64"}
@@ -123,8 +89,8 @@ def test_weighted_nll_loss(data):
         .predict_proba(X)
         for network, criterion in [
             (Flattening, "cross_entropy"),
-            (LogSoftmaxLayer, nn.NLLLoss),
-            (SoftmaxLayer, nn.NLLLoss),
+            (LogSoftmax, nn.NLLLoss),
+            (Softmax, nn.NLLLoss),
         ]
     ]
     assert_allclose(probas[1], probas[0], rtol=1e-6)

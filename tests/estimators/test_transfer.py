@@ -50,18 +50,6 @@ def assert_equal(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
-def as_estimator(net, path):
-    return net
-
-
-def as_module(net, path):
-    return net.module_
-
-
-def as_state(net, path):
-    return net.module_.state_dict()
-
-
 def as_file(net, path):
     torch.save(net.module_.state_dict(), path / "weights.pt")
     return str(path / "weights.pt")
@@ -74,7 +62,15 @@ def as_safetensors(net, path):
 
 
 @pytest.mark.parametrize(
-    "source", [as_estimator, as_module, as_state, as_file, as_safetensors]
+    "source",
+    [
+        lambda net, path: net,
+        lambda net, path: net.module_,
+        lambda net, path: net.module_.state_dict(),
+        as_file,
+        as_safetensors,
+    ],
+    ids=["estimator", "module", "state", "file", "safetensors"],
 )
 def test_the_whole_network(source, trained, data, tmp_path):
     net = untouched(pretrained=source(trained, tmp_path)).fit(*data)
