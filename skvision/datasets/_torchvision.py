@@ -121,14 +121,11 @@ def _needed_files(
         meta = dataset.meta["filename"], dataset.meta["md5"]
         files = dict([*dataset.train_list, *dataset.test_list, meta])
         return root / dataset.base_folder, files
-    folder = root / dataset.__name__ / "raw"
-    if split is None:
-        return folder, {Path(archive).stem: None for archive, _ in dataset.resources}
-    prefix = f"emnist-{split}-{'train' if train else 'test'}"
-    return folder, {
-        f"{prefix}-images-idx3-ubyte": None,
-        f"{prefix}-labels-idx1-ubyte": None,
-    }
+    names = [Path(archive).stem for archive, _ in dataset.resources]
+    if split is not None:
+        prefix = f"emnist-{split}-{'train' if train else 'test'}"
+        names = [f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"]
+    return root / dataset.__name__ / "raw", dict.fromkeys(names)
 
 
 def _check_file(path: Path, md5: str | None) -> None:

@@ -77,19 +77,11 @@ def class_table(
     names = names_of(labels, target_names, estimator)
     matrix = confusion_matrix(y, y_pred, labels=labels)
     shown = [names[label] for label in labels.tolist()]
-    rows = [_row(i, counts, shown) for i, counts in enumerate(matrix)]
+    mistaken = matrix - np.diag(np.diag(matrix))
+    rows: list[list[Any]] = []
+    for i, n_images in enumerate(matrix.sum(axis=1).tolist()):
+        accuracy = float(matrix[i, i] / n_images) if n_images else None
+        other = shown[mistaken[i].argmax()] if mistaken[i].any() else None
+        rows.append([shown[i], n_images, accuracy, other])
     rows.append(["all", len(y), float(np.trace(matrix) / len(y)), None])
     return Table(["label", "images", "accuracy", "most often mistaken for"], rows)
-
-
-def _row(i: int, counts: np.ndarray, names: list[str]) -> list[Any]:
-    """Return the row of class i from that of the confusion matrix."""
-    n_images = int(counts.sum())
-    mistaken = counts.copy()
-    mistaken[i] = 0
-    return [
-        names[i],
-        n_images,
-        float(counts[i] / n_images) if n_images else None,
-        names[mistaken.argmax()] if mistaken.any() else None,
-    ]

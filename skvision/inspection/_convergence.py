@@ -82,7 +82,8 @@ def convergence_epoch(
 
 def _values(source: Any, key: str) -> np.ndarray:
     """Return a value for each epoch, NaN where there is none."""
-    if _is_values(source):
+    is_known = isinstance(source, (str, History)) or hasattr(source, "fit")
+    if not is_known and (isinstance(source, Sequence) or hasattr(source, "__array__")):
         try:
             values = np.asarray(source, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -105,10 +106,3 @@ def _values(source: Any, key: str) -> np.ndarray:
             else f"The history has no column {key!r}, since it is empty."
         )
     return np.asarray([row.get(key, np.nan) for row in history], dtype=np.float64)
-
-
-def _is_values(source: Any) -> bool:
-    """Whether this is a list, an array or the like."""
-    if isinstance(source, (str, History)) or hasattr(source, "fit"):
-        return False
-    return isinstance(source, Sequence) or hasattr(source, "__array__")

@@ -62,8 +62,7 @@ def check_file(source: Any, title: str) -> None:
         If it does, or if it is no file: a pipe, for one, might never end.
     """
     if isinstance(source, (str, os.PathLike)):
-        mode = os.stat(source).st_mode
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(os.stat(source).st_mode):
             raise FormatError(f"{title} is not a file.")
     elif not hasattr(source, "read"):
         raise TypeError(f"{title} should be the path of a file, or an open one.")
