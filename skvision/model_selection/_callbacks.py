@@ -52,14 +52,11 @@ def reason_against_callbacks(callbacks: Any) -> str | None:
     callbacks : list
         As in an estimator's parameter, or pairs (name, callback).
     """
-    for given in callbacks:
-        callback = given[-1] if isinstance(given, tuple) else given
-        if (reason := reason_against_callback(callback)) is not None:
-            return reason
-    return None
+    given = (one[-1] if isinstance(one, tuple) else one for one in callbacks)
+    return next(filter(None, map(_reason_against, given)), None)
 
 
-def reason_against_callback(callback: Any) -> str | None:
+def _reason_against(callback: Any) -> str | None:
     """Return why networks with a callback cannot be trained together, if so."""
     kind = callback if isinstance(callback, type) else type(callback)
     if kind in _KNOWN or callback is LRScheduler:
