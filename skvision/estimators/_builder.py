@@ -60,10 +60,8 @@ def resolve_device(device: Any) -> torch.device:
     ValueError
         If it is a CUDA device that torch does not find.
     """
-    if device is None:
-        device = "cpu"
-    elif isinstance(device, str) and device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = {None: "cpu", "auto": automatic}.get(device, device)
     try:
         device = torch.device(device)
     except RuntimeError as error:

@@ -420,8 +420,7 @@ class FilesMixin:
         self._set_facts({k: v for k, v in facts.items() if k in of_weights})
         spec = getattr(self.module_, "input_spec", None)
         self.network_shape_ = network_shape(self.image_shape_, spec)
-        scaler = PixelScaler(flat=self._flat, dtype=self._dtype, spec=spec)
-        self.scaler_.shape = scaler.shape
+        self.scaler_.shape = PixelScaler(flat=self._flat).shape
 
     def _set_facts(self, facts):
         """Take over the plain attributes of a fitted estimator."""

@@ -11,7 +11,6 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,7 +41,6 @@ _STEPS, _STEPS_PER_WEIGHT = 2**28, 8
 _NUMBERS = 2**16
 
 
-@dataclass
 class Allowance:
     """What a file of some size may still ask for.
 
@@ -59,11 +57,8 @@ class Allowance:
         Estimators that one is pretrained on, one after the other.
     """
 
-    n_bytes: int
-    n_generations: int = _GENERATIONS
-
-    def __post_init__(self) -> None:
-        self.n_parts = _most_parts(self.n_bytes)
+    def __init__(self, n_bytes: int) -> None:
+        self.n_parts, self.n_generations = _most_parts(n_bytes), _GENERATIONS
 
     def take_generation(self) -> None:
         """Count an estimator that gave its weights to another one."""

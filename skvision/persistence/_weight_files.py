@@ -153,9 +153,8 @@ def checked_note(text: str, kind: str, attributes: Mapping[str, Any] | None) -> 
             mean = (note["scaler"] or [None])[0]
             n_channels = 0 if mean is None else mean.numel()
             of = {"_flat": False, "image_shape_": (n_channels, 1, 1)}
-        found = {"scaler": note["scaler"], "divisors": note["divisors"]}
-        if note["scaler"] is None:
-            found = {}
+        names = () if note["scaler"] is None else ("scaler", "divisors")
+        found = {name: note[name] for name in names}
         if facts is not None:
             found["target_scaler"] = note.get("target_scaler")
         entries = {

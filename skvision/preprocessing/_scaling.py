@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skvision.images._sequence import ImageSequence
 from skvision.preprocessing._pixel_range import Divisors, divisors_for
@@ -83,7 +83,7 @@ class InputSpec:
                 f"{self.interpolation!r}."
             )
 
-    def fit_size(self, images: torch.Tensor) -> torch.Tensor:
+    def fit_size(self, images: Tensor) -> Tensor:
         """Return images in the size that the network wants.
 
         Parameters
@@ -142,8 +142,8 @@ class PixelScaler(nn.Module):
     tensor([[[[-1.,  1.]]]])
     """
 
-    mean: torch.Tensor | None
-    std: torch.Tensor | None
+    mean: Tensor | None
+    std: Tensor | None
     #: Of scalers that were pickled when uint8 alone was divided.
     divisors: Divisors | None = Divisors(255, 1)
 
@@ -173,13 +173,13 @@ class PixelScaler(nn.Module):
                 value = value.reshape(self.shape)
             setattr(self, name, value)
 
-    def to_unit(self, images: torch.Tensor) -> torch.Tensor:
+    def to_unit(self, images: Tensor) -> Tensor:
         """Return floats, integers divided as the training rows decided."""
         divisor = (self.divisors or Divisors()).of(images.dtype)
         values = images.to(self.dtype)
         return values if divisor == 1 else values.div_(divisor)
 
-    def from_unit(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def from_unit(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what `to_unit` was given; floats keep the type that they have."""
         if dtype.is_floating_point or dtype == torch.bool:
             return images
@@ -189,11 +189,11 @@ class PixelScaler(nn.Module):
         low, high = max(limits.min, -(2**53)), min(limits.max, 2**53)
         return images.round().clamp(low, high).to(dtype)
 
-    def get_extra_state(self) -> torch.Tensor:
+    def get_extra_state(self) -> Tensor:
         """Return the divisors as ``state_dict`` holds them."""
         return torch.tensor(self.divisors or (), dtype=torch.int64)
 
-    def set_extra_state(self, state: torch.Tensor) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Take the divisors from a ``state_dict``."""
         self.divisors = Divisors(*state.tolist()) if len(state) else None
 
@@ -210,19 +210,19 @@ class PixelScaler(nn.Module):
         state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def undo(self, images: torch.Tensor) -> torch.Tensor:
+    def undo(self, images: Tensor) -> Tensor:
         """Return the values that were normalised, as `to_unit` gives them."""
         if self.mean is None or self.std is None:
             return images
         return images * self.std + self.mean
 
-    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
         """Return what `undo` takes."""
         if self.mean is None or self.std is None:
             return images
         return (images - self.mean).div_(self.std)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         scaled = self.to_unit(images)
         if self.spec is not None:
             scaled = self.spec.fit_size(scaled)
@@ -313,9 +313,7 @@ def channel_statistics(
     return Statistics(mean, std, low, high)
 
 
-def _sums(
-    pixels: torch.Tensor, weight: np.ndarray | None, dtype: torch.dtype
-) -> np.ndarray:
+def _sums(pixels: Tensor, weight: np.ndarray | None, dtype: torch.dtype) -> np.ndarray:
     """Return weight, sum and sum of squares of (b, C, n) per channel, shape (3, C).
 
     uint8 values are divided by 255; all others are as they are.
@@ -336,7 +334,7 @@ def _sums(
     return torch.stack([count, weights @ total, weights @ squares]).numpy()
 
 
-def _counts(pixels: torch.Tensor) -> torch.Tensor:
+def _counts(pixels: Tensor) -> Tensor:
     """Return how often each value occurs in uint8 images, shape (C, 256).
 
     Neighbours are counted in different places: where many are equal, as in a black
@@ -350,9 +348,7 @@ def _counts(pixels: torch.Tensor) -> torch.Tensor:
     return torch.stack(counts).view(-1, _N_PLACES, 256).sum(1)
 
 
-def _sums_of_counts(
-    counts: torch.Tensor, dtype: torch.dtype, divisor: int
-) -> np.ndarray:
+def _sums_of_counts(counts: Tensor, dtype: torch.dtype, divisor: int) -> np.ndarray:
     """Return what `_sums` does, five times as fast."""
     values = torch.arange(256).to(dtype).div_(divisor).to(torch.float64)
     numbers = counts.double()
