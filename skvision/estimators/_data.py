@@ -36,6 +36,10 @@ from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 from skvision.training._targets import NoTarget
 
 _FILES_AT_ONCE = 64
+# Images that are read one by one, of which floats are looked at to know their range.
+_N_LOOKED_AT = 64
+# Standard deviations that no pixel is from the mean of all.
+_FAR = 100
 
 
 class Split(NamedTuple):
@@ -46,7 +50,7 @@ class Split(NamedTuple):
 
 
 class DataMixin:
-    """Checks X, y and weights, learns their shapes, and holds rows out."""
+    """Checks X, y and weights, learns their shapes and scales, and holds rows out."""
 
     #: What encodes targets.
     _codec: type[NoTarget] = NoTarget
@@ -303,90 +307,7 @@ class DataMixin:
         weight = _unit_mean(data.sample_weight, self._dtype)
         return ImageDataset(data.images, data.y, weight)
 
-
-def schema_of(net, example=None):
-    """Return what is known of images like those of fit.
-
-    Parameters
-    ----------
-    net : ImageClassifier, ImageRegressor or ImageAutoencoder
-        A fitted one.
-    example : images as in ``fit``, default=None
-        None stands for those of fit.
-    """
-    if example is None:
-        return net.__skvision_schema__
-    opened = net._opened(example)
-    net._check_scale(opened.images)
-    return opened.schema
-
-
-def answers_of(net):
-    """Return the function from outputs to predictions, and the shape of each of them.
-
-    Parameters
-    ----------
-    net : ImageClassifier, ImageRegressor or ImageAutoencoder
-        A fitted one.
-    """
-    return net._get_predict_nonlinearity(), vars(net).get("_target_shape", ())
-
-
-def knows_scaling(net):
-    """Whether an estimator can scale pixels, by what it has learnt or was given."""
-    return net._scaling_known or net.scaler_.mean is not None
-
-
-def _rows_in(part, data):
-    """Return which rows of `data` a data set from train_split has, None for others."""
-    whole, rows = unwrap(part)
-    if getattr(whole, "source", None) is data:
-        return np.arange(len(data)) if rows is None else rows
-    images = source_of(part).X
-    reader = getattr(images, "reader", None)
-    if isinstance(reader, RowsReader) and reader.data is data:
-        return np.arange(len(data)) if images.rows is None else images.rows
-    return None
-
-
-def read_files(*parts):
-    """Read the images of data sets once, where they are files of the user's."""
-    for part in parts:
-        if part is not None and isinstance(part.images.reader, PathReader):
-            for start in range(0, len(part), _FILES_AT_ONCE):
-                part.images.read_stored(slice(start, start + _FILES_AT_ONCE))
-
-
-def _without_zeros(images, y, weight, name):
-    """Leave out rows of weight zero.
-
-    That is to be as good as the row's absence, also for batch statistics, so that these
-    rows take no part at all.
-    """
-    if weight is None or weight.all():
-        return images, y, weight
-    if not weight.any():
-        raise ValueError(f"{name} is zero for every row of X.")
-    kept = np.flatnonzero(weight)
-    return images[kept], None if y is None else y[kept], weight[kept]
-
-
-def _unit_mean(weight, dtype):
-    """Scale weights to a mean of 1."""
-    if weight is None:
-        return None
-    weight = np.asarray(weight, dtype=np.float64)
-    return torch.from_numpy(weight / weight.mean()).to(dtype)
-
-
-# Images that are read one by one, of which floats are looked at to know their range.
-_N_LOOKED_AT = 64
-# Standard deviations that no pixel is from the mean of all.
-_FAR = 100
-
-
-class PixelsMixin:
-    """Learns the scale of pixels in fit, and tells of others afterwards."""
+    # ------------------------------------------------------------- scales of pixels
 
     @property
     def pixel_divisor_(self):
@@ -548,6 +469,81 @@ class PixelsMixin:
         """Return images that leave nothing to a scaler that takes uint8 as it is."""
         divisors = self.scaler_.divisors
         return images.in_full() if divisors and divisors.uint8 == 1 else images
+
+
+def schema_of(net, example=None):
+    """Return what is known of images like those of fit.
+
+    Parameters
+    ----------
+    net : ImageClassifier, ImageRegressor or ImageAutoencoder
+        A fitted one.
+    example : images as in ``fit``, default=None
+        None stands for those of fit.
+    """
+    if example is None:
+        return net.__skvision_schema__
+    opened = net._opened(example)
+    net._check_scale(opened.images)
+    return opened.schema
+
+
+def answers_of(net):
+    """Return the function from outputs to predictions, and the shape of each of them.
+
+    Parameters
+    ----------
+    net : ImageClassifier, ImageRegressor or ImageAutoencoder
+        A fitted one.
+    """
+    return net._get_predict_nonlinearity(), vars(net).get("_target_shape", ())
+
+
+def knows_scaling(net):
+    """Whether an estimator can scale pixels, by what it has learnt or was given."""
+    return net._scaling_known or net.scaler_.mean is not None
+
+
+def _rows_in(part, data):
+    """Return which rows of `data` a data set from train_split has, None for others."""
+    whole, rows = unwrap(part)
+    if getattr(whole, "source", None) is data:
+        return np.arange(len(data)) if rows is None else rows
+    images = source_of(part).X
+    reader = getattr(images, "reader", None)
+    if isinstance(reader, RowsReader) and reader.data is data:
+        return np.arange(len(data)) if images.rows is None else images.rows
+    return None
+
+
+def read_files(*parts):
+    """Read the images of data sets once, where they are files of the user's."""
+    for part in parts:
+        if part is not None and isinstance(part.images.reader, PathReader):
+            for start in range(0, len(part), _FILES_AT_ONCE):
+                part.images.read_stored(slice(start, start + _FILES_AT_ONCE))
+
+
+def _without_zeros(images, y, weight, name):
+    """Leave out rows of weight zero.
+
+    That is to be as good as the row's absence, also for batch statistics, so that these
+    rows take no part at all.
+    """
+    if weight is None or weight.all():
+        return images, y, weight
+    if not weight.any():
+        raise ValueError(f"{name} is zero for every row of X.")
+    kept = np.flatnonzero(weight)
+    return images[kept], None if y is None else y[kept], weight[kept]
+
+
+def _unit_mean(weight, dtype):
+    """Scale weights to a mean of 1."""
+    if weight is None:
+        return None
+    weight = np.asarray(weight, dtype=np.float64)
+    return torch.from_numpy(weight / weight.mean()).to(dtype)
 
 
 def check_normalize_pair(normalize, image_shape, flat):

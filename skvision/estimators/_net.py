@@ -37,7 +37,7 @@ from skvision.estimators._builder import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._data import DataMixin, PixelsMixin, knows_scaling, read_files
+from skvision.estimators._data import DataMixin, knows_scaling, read_files
 from skvision.estimators._files import FilesMixin
 from skvision.estimators._parameters import (
     ParametersMixin,
@@ -103,13 +103,7 @@ _N_TRIED = 4
 _ROWS_AT_ONCE = 16
 
 
-class ImageNet(
-    ParametersMixin,
-    ChangesMixin,
-    DataMixin,
-    PixelsMixin,
-    FilesMixin,
-):
+class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     """Checks images, builds networks for them, and trains with skorch's loop.
 
     Stands left of a skorch net among an estimator's bases. Subclasses say what
