@@ -92,8 +92,8 @@ STUDIES = [
         "emnist",
         5,
         check_letters,
-        (5, 3),
-        {"(2000, 1000, 2)": "(940, 235, 1)", "(3, 6, 5)": "(1, 10, 2)"},
+        (5, 1),
+        {"(2000, 1000, 2)": "(705, 235, 1)", "(3, 6, 5)": "(1, 5, 1)"},
     ),
     Study(
         "plot_cifar10_ablation.py",
@@ -115,8 +115,8 @@ STUDIES = [
         check_fast,
         (35, 15),
         {
-            'load("train", 2000), load("test", 1000)': 'load("train", 1000), '
-            'load("test", 300)',
+            'load("train", 2000), load("test", 1000)': 'load("train", 600), '
+            'load("test", 200)',
             "(64, 256, 256)": "(32, 64, 64)",
             "else 128": "else 50",
         },
@@ -128,7 +128,7 @@ STUDIES = [
         check_perceptrons,
         (30, 30),
         {
-            "3000, 1000, 20, 3": "600, 300, 10, 1",
+            "3000, 1000, 20, 3": "300, 200, 10, 1",
             '"module__dropout": [0.0, 0.2]': '"module__dropout": [0.2]',
         },
     ),
@@ -139,7 +139,7 @@ STUDIES = [
         check_subset,
         (80, 60),
         {
-            "(1000, 1000, 3)": "(300, 200, 3)",
+            "(1000, 1000, 3)": "(200, 100, 3)",
             "((10, 20, 40, 64),)": "((4, 8, 8, 16),)",
             "BATCH_SIZE, MAX_LR = 100": "BATCH_SIZE, MAX_LR = 50",
         },
@@ -209,12 +209,16 @@ def check_pictures(folder, names):
 
 def test_quickstart_and_its_stack(run, tmp_path):
     """One name is changed, and the choice is the same."""
-    fewer = {"[1e-3, 1e-2]": "[1e-2]", "[1e-2, 1e-1]": "[1e-1]"}
+    fewer = {
+        "[1e-3, 1e-2]": "[1e-2]",
+        "[1e-2, 1e-1]": "[1e-1]",
+        "= load_digits_images()": "= load_digits_images(n_samples=900, random_state=0)",
+    }
     stdout = run("quickstart.py", "--output", tmp_path / "new", smaller=fewer)
     for text in ["[CV 3/3] END", "Chosen: {", "153,354", "valid_loss", "precision"]:
         assert text in stdout
     accuracy = float(stdout.partition("Test accuracy: ")[2].split()[0])
-    assert accuracy > 0.95
+    assert accuracy > 0.9
     with Image.open(tmp_path / "new" / "quickstart-digits.png") as picture:
         width, height = picture.size
     assert width > height > 400
@@ -242,14 +246,18 @@ def test_stacked_search(run, tmp_path):
     assert ordinary.split("{")[1].split("}")[0] == stacked.split("{")[1].split("}")[0]
 
 
-def test_several_processes(tmp_path):
-    pytest.importorskip("accelerate")
+def test_several_processes(run, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
     script = EXAMPLES / "several_processes.py"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     outputs = []
-    for n, start in ((1, []), (2, launcher)):
-        options = ["--epochs", 6, "--output", tmp_path / str(n)]
-        stdout = run_alone(*start, script, *options)
+    for n in (1, 2):
+        options = ["--epochs", 3, "--output", tmp_path / str(n)]
+        if n == 1:
+            stdout = run(script.name, *options)
+            accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+        else:
+            stdout = run_alone(*launcher, script, *options)
         lines = stdout.splitlines()
         # Only one of them has printed: a line for each epoch, and so on.
         assert sum(line.strip().startswith("epoch ") for line in lines) == 1
@@ -266,21 +274,9 @@ def test_several_processes(tmp_path):
     accuracies = [
         float(t.partition("Test accuracy: ")[2].split()[0]) for t in (text, other)
     ]
-    assert accuracies[0] > 0.85
+    assert accuracies[0] > 0.8
     assert accuracies[0] == pytest.approx(accuracies[1], abs=0.01)
     assert f"{accuracies[1]:.4f}" in other.partition("Saved: ")[2]
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-def test_more_than_memory(tmp_path):
-    script = EXAMPLES / "more_than_memory.py"
-    stdout = run_alone(script, "--n-images", 15_000, "--folder", tmp_path)
-    lines = (line.split(": ") for line in stdout.splitlines())
-    values = {name: float(value) for name, value in lines}
-    assert values["GB of images"] == pytest.approx(0.046, abs=0.005)
-    assert values["MB of memory at most"] < 1000
-    assert values["Accuracy"] > 0.3
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_convolution_by_hand(run, tmp_path):
