@@ -152,6 +152,7 @@ CHANGES = {
     ),
     "optimizer__param_groups__0__lr": (0.25, lambda net, old: rate(net) == 0.25),
     "optimizer__param_groups__3__lr": (0.25, "1 group"),
+    "optimizer__param_groups__x__lr": (0.25, "numbered from 0"),
     "optimizer__weight_decy": (0.25, "optimizer__weight_decay"),
     "lr": (0.25, lambda net, old: rate(net) == 0.25),
     "max_epochs": (2, lambda net, old: len(net.history) == 3),
