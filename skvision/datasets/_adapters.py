@@ -9,6 +9,7 @@ from sklearn.utils import check_consistent_length
 
 from skvision._compat import StrOptions, validated
 from skvision.images._adapters import Listed
+from skvision.images._layout import Form
 from skvision.images._names import NamedLabels
 from skvision.images._open import open_images
 from skvision.images._readers import Cache
@@ -124,7 +125,7 @@ def as_Xy(
     images, labels, schema = open_images(
         source,
         y,
-        channels=channels,
+        form=Form(channels),
         cache="auto" if cache == "auto" else bool(cache),
         lazy=True,
     )

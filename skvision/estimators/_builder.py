@@ -557,7 +557,7 @@ def sets_parameters(net: Any) -> bool:
 
 
 #: Of what a network and its scaling are made: others are another network.
-_BUILT = ("module", "dtype", "normalize", "normalize_target")
+_BUILT = ("module", "dtype", "normalize", "normalize_target", "image_size", "resize")
 _WEIGHTS = ("pretrained", "pretrained_mix")
 _OPTIMIZER = ("optimizer", "lr", "pretrained_lr_mult")
 _CALLBACKS = ("callbacks", "early_stopping", "n_iter_no_change", "epoch_scoring")

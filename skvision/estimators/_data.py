@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from skvision._random import next_seed
 from skvision._warnings import warn
 from skvision.estimators._parameters import wrong_order
 from skvision.images._arrays import as_numpy
+from skvision.images._layout import Form
 from skvision.images._names import renamed
 from skvision.images._open import OpenedImages, labels_by_name, open_images
 from skvision.images._readers import PathReader
@@ -25,13 +27,14 @@ from skvision.images._schema import ImageSchema
 from skvision.images._sequence import ImageSequence
 from skvision.images._sources import source_of
 from skvision.images._unwrap import unwrap
+from skvision.networks._registry import weights_spec
 from skvision.preprocessing._pixel_range import (
     divisors_for,
     is_outside,
     pixel_range,
     warn_of_scale,
 )
-from skvision.preprocessing._scaling import channel_statistics
+from skvision.preprocessing._scaling import InputSpec, channel_statistics
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
 from skvision.training._targets import NoTarget
 
@@ -137,11 +140,12 @@ class DataMixin:
         """Return images, without labels; learn or compare what is known of them."""
         reset = not self._has_facts() if reset is None else reset
         if reset:
-            vars(self).pop("feature_names_in_", None)
+            for name in ("feature_names_in_", "_resize"):
+                vars(self).pop(name, None)
         opened = open_images(
             X,
             labelled=False,
-            channels=self.channels,
+            form=self._form(reset=reset),
             image_shape=self.image_shape,
             fitted=None if reset else self.__skvision_schema__,
             estimator=self,
@@ -158,11 +162,13 @@ class DataMixin:
             schema = opened.schema
             vars(self).update(
                 image_shape_=schema.shape,
-                n_features_in_=math.prod(schema.shape),
+                n_features_in_=math.prod(self.image_shape or schema.shape),
                 _flat=schema.flat,
                 _layout=schema.layout,
                 _pixel_dtype=schema.dtype,
             )
+            if self.image_size is not None:
+                self._resize = self.resize
         return opened
 
     @property
@@ -170,6 +176,26 @@ class DataMixin:
         """What is known of the images of fit."""
         dtype = np.dtype(self._pixel_dtype)
         return ImageSchema(self.image_shape_, self._layout, dtype, self._flat)
+
+    @property
+    def __skvision_form__(self):
+        """How images are taken."""
+        return self._form(reset=not self._has_facts())
+
+    def _form(self, *, reset):
+        """Return how images are taken, as in a first fit or as the last one did."""
+        shape, brings = None if reset else self.image_shape_, False
+        if not reset:
+            spec, brings = self.scaler_.spec, self._resize is not None
+            if brings:
+                spec = InputSpec(size=shape[1:], resize=self._resize)
+        elif self.image_size is not None:
+            size, brings = self.image_size, True
+            size = (size, size) if isinstance(size, Integral) else tuple(size)
+            spec = InputSpec(size=size, resize=self.resize)
+        else:
+            spec = weights_spec(self.module, **self.get_params_for("module"))
+        return Form(self.channels, shape, spec, self.color_mode, brings)
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
         """Return checked images, encoded targets and weights; learn or compare them."""

@@ -418,14 +418,14 @@ class FilesMixin:
         """Become what has seen the data that the weights were trained on."""
         of_weights = {fact.name for fact in FACTS if fact.with_weights}
         self._set_facts({k: v for k, v in facts.items() if k in of_weights})
-        spec = getattr(self.module_, "input_spec", None)
+        spec = self._network_spec()
         self.network_shape_ = network_shape(self.image_shape_, spec)
         self.scaler_.shape = PixelScaler(flat=self._flat).shape
 
     def _set_facts(self, facts):
         """Take over the plain attributes of a fitted estimator."""
         vars(self).update(facts)
-        self.n_features_in_ = math.prod(self.image_shape_)
+        self.n_features_in_ = math.prod(self.image_shape or self.image_shape_)
         if (targets := self._targets) is not None:
             vars(self).update(targets.facts())
 

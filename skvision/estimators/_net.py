@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -130,6 +131,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     _beginning: Beginning | None = None
     # Of an estimator that has been initialized, but never saw data.
     _flat = False
+    #: How `image_size` brought the images of fit to their size; None if it did not.
+    _resize = None
     _scaling_known = False
     _output_kind: str | None = None
     _channels_last = False
@@ -412,7 +415,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
             )
         if network is self.module:
             network = copied(network)  # The user's own is not to be trained.
-        spec = getattr(network, "input_spec", None)
+        spec = self._network_spec(network)
         if self._stored is None:
             network = network.to(self._dtype)
             if (shape := self._facts().get("image_shape")) is not None:
@@ -432,6 +435,14 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         self.scaler_ = PixelScaler(
             *(scaling or (None, None)), flat=self._flat, dtype=self._dtype, spec=spec
         )
+
+    def _network_spec(self, network=None):
+        """Return what the network wants of batches: no size, if readers bring one."""
+        spec = getattr(network or self.module_, "input_spec", None)
+        bring = self._resize if self._has_facts() else self.image_size
+        if spec is None or bring is None:
+            return spec
+        return dataclasses.replace(spec, size=None)
 
     def _auto_module(self):
         if hasattr(self.pretrained, "encoder_"):
@@ -671,7 +682,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         if self.augment is None or not (transforms := check_transforms(self.augment)):
             return X
         images = apply_transforms(self._to_transform(X), transforms)
-        if tuple(images.shape[1:]) not in (self.image_shape_, self.network_shape_):
+        if images.shape[1:] not in (X.shape[1:], self.network_shape_):
             raise ValueError(
                 f"augment={self.augment!r} makes images of shape "
                 f"{tuple(images.shape[1:])} of those of shape {self.image_shape_}; the "

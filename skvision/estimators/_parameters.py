@@ -39,7 +39,7 @@ GROUPS = {
     "Network": ("module", "criterion", "reduction", "predict_nonlinearity"),
     "Training": ("optimizer", "lr", "max_epochs", "batch_size", "class_weight"),
     "Images and targets": (
-        *("normalize", "normalize_target"),
+        *("image_size", "resize", "color_mode", "normalize", "normalize_target"),
         *("channels", "image_shape", "augment", "noise"),
     ),
     "Validation": (
@@ -102,6 +102,19 @@ class ParametersMixin:
         Rows in a training batch; -1 takes all. A single row left over for the last
         batch joins the batch before it. Evaluation takes 64 to 1024 rows at once, by
         the size of the network's layers, unless ``iterator_valid__batch_size`` is set.
+    image_size : int or tuple of int (height, width), default=None
+        Size that images of any size are brought to, in ``fit`` and in ``predict``; an
+        int is both. Large JPEG files are then decoded at a part of their size. None
+        takes images as they are, all of one size; with torchvision's
+        ``module__weights``, it takes images of any size, to that of the weights.
+    resize : {"squash", "crop", "pad"}, default="squash"
+        What `image_size` does about other proportions: "squash" changes them, "crop"
+        cuts out the largest part in the middle that has the right ones, and "pad" adds
+        black bars.
+    color_mode : {"auto", "grey", "rgb"}, default="auto"
+        Colours of the images that the network gets. "auto" leaves arrays as they are;
+        of files and PIL images it makes RGB, unless all are grey. What is transparent
+        lies on white.
     normalize : "channel", None or (mean, std), default="channel"
         "channel" subtracts the mean and divides by the standard deviation of each
         channel, learnt from the training rows alone; flat rows that are no images
@@ -113,7 +126,8 @@ class ParametersMixin:
         1, 3 or 4, and on a tie the first, with a warning.
     image_shape : tuple of int, default=None
         (channels, height, width) of flat rows that are images, so that a scaler of a
-        pipeline can stand before a convolutional network. None infers it.
+        pipeline can stand before a convolutional network. None infers it. `image_size`
+        and `color_mode` come after it.
     augment : transform or list of transforms, default=None
         Applied to training batches only, see `skvision.preprocessing`. What is not one
         of those is called image by image. As a value of scikit-learn's searches, one
@@ -197,7 +211,7 @@ class ParametersMixin:
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, where X is a frame.
     image_shape_ : tuple of int
-        (channels, height, width).
+        (channels, height, width) of the images, in the size that they are brought to.
     module_ : torch.nn.Module
         The trained network.
     network_shape_ : tuple of int
@@ -239,6 +253,9 @@ class ParametersMixin:
             Interval(Integral, 1, None, closed="left"),
             Options(Integral, {-1}),
         ],
+        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "resize": [StrOptions({"squash", "crop", "pad"})],
+        "color_mode": [StrOptions({"auto", "grey", "rgb"})],
         "normalize": [StrOptions({"channel"}), tuple, list, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "image_shape": [tuple, list, None],
@@ -281,6 +298,9 @@ class ParametersMixin:
         lr: float = 1e-3,
         max_epochs: int = 10,
         batch_size: int = 128,
+        image_size: int | tuple[int, int] | None = None,
+        resize: str = "squash",
+        color_mode: str = "auto",
         normalize: Any = "channel",
         channels: str = "auto",
         image_shape: tuple[int, int, int] | None = None,
@@ -668,6 +688,14 @@ def check_settings(net: Any) -> None:
     ):
         raise ValueError(
             f"image_shape={shape!r} should be three positive ints, (channels, height, "
+            "width)."
+        )
+    size = net.image_size
+    if isinstance(size, (tuple, list)) and not (
+        len(size) == 2 and all(isinstance(n, Integral) and int(n) > 0 for n in size)
+    ):
+        raise ValueError(
+            f"image_size={size!r} should be a positive int, or two of them, (height, "
             "width)."
         )
     for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():

@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from skvision._compat import Interval, validated
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.estimators._data import answers_of, knows_scaling, schema_of
+from skvision.images._layout import form_of
 from skvision.persistence._atomic import write_atomically
 from skvision.training._turns import look
 
@@ -55,7 +57,8 @@ def export_onnx(
 
     The file takes images as ``predict`` does, any number of rows at once: bringing
     pixels to [0, 1], normalisation, resizing, the network and the softmax are all in
-    it. Needs the extra ``onnx``.
+    it. With ``image_size``, or weights that bring a size, the images of a batch may
+    have any height and width that they share. Needs the extra ``onnx``.
 
     Parameters
     ----------
@@ -225,6 +228,8 @@ class _Model(nn.Module):
         # A copy of a compiled network is not compiled.
         self.network = copy.deepcopy(estimator.module_).cpu().float()
         self.scaler = copy.deepcopy(estimator.scaler_).cpu()
+        # What brings images to the size when they are read does it in the file.
+        self.scaler.spec = form_of(estimator).spec
         if self.scaler.spec is not None:
             # onnxruntime resizes nothing but float32.
             self.scaler.dtype = torch.float32
@@ -233,27 +238,49 @@ class _Model(nn.Module):
         # Neither torch nor ONNX has longer numbers.
         dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype
         self.layout, self.dtype = layout, torch.from_numpy(np.empty(0, dtype)).dtype
-        self.image_shape = estimator.image_shape_
+        self.image_shape = estimator.image_shape or estimator.image_shape_
         self.flat = schema_of(estimator).flat
         self.requires_grad_(False).eval()
 
     def example(self) -> torch.Tensor:
         """Return images that may go in."""
-        n_channels, height, width = self.image_shape
-        shapes = {
-            "flat": (n_channels * height * width,),
-            "grey": (height, width),
-            "last": (height, width, n_channels),
-        }
-        shape = shapes.get(self.layout, self.image_shape)
+        shape = self._axes(*self.image_shape)
+        if self.layout == "flat":
+            shape = (math.prod(self.image_shape),)
+        elif self.any_size:
+            # As the size that is made of them, it would be taken for a constant.
+            n_channels, height, width = self.image_shape
+            shape = self._axes(n_channels, height + 7, width + 5)
         # One row or none would be taken for a constant.
         return torch.zeros((2, *shape), dtype=self.dtype)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether images of all sizes may go in."""
+        spec = self.scaler.spec
+        return self.layout != "flat" and spec is not None and spec.size is not None
+
+    def _axes(self, n_channels: Any, height: Any, width: Any) -> tuple[Any, ...]:
+        """Return what is said of the channels and so on, in the order of the axes."""
+        if self.layout == "grey":
+            return height, width
+        last = self.layout == "last"
+        return (height, width, n_channels) if last else (n_channels, height, width)
+
+    def axes(self) -> dict[int, Any]:
+        """Return the names of the axes whose lengths are not fixed."""
+        names = (_ROWS,)
+        if self.any_size:
+            names = (_ROWS, *self._axes(None, "height", "width"))
+        return {i: name for i, name in enumerate(names) if name is not None}
 
     def prepared(self, X: torch.Tensor) -> torch.Tensor:
         """Return what the network gets."""
         if self.layout == "last":
             X = X.permute(0, 3, 1, 2)
-        elif not self.flat:
+        elif self.layout == "grey":
+            X = X.unsqueeze(1)
+        elif not self.flat and self.layout == "flat":
             X = X.reshape(-1, *self.image_shape)
         return self.scaler(X).float()
 
@@ -330,7 +357,7 @@ def _translate(model: _Model, opset_version: int | None) -> Any:
         (model.example(),),
         input_names=[_INPUT],
         output_names=model.output_names,
-        dynamic_shapes=({0: _ROWS},),
+        dynamic_shapes=(model.axes(),),
         opset_version=opset_version,
         verbose=False,
     )

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from skvision._random import isolated_random_state
 from skvision.images._arrays import as_numpy
-from skvision.images._layout import AUTO, Channels
+from skvision.images._layout import AUTO, Form
 from skvision.images._readers import (
     ArrayReader,
     Cache,
@@ -48,9 +48,7 @@ class Listed(Dataset):
         return self.items[row]
 
 
-def images_of(
-    dataset: Any, cache: Cache = "auto", channels: Channels = AUTO
-) -> ImageSequence:
+def images_of(dataset: Any, cache: Cache = "auto", form: Form = AUTO) -> ImageSequence:
     """Return the images of a data set as an `ImageSequence`."""
     base, rows = unwrap(dataset)
     if len(base) == 0 or (rows is not None and len(rows) == 0):
@@ -61,8 +59,8 @@ def images_of(
         split = visible_split(base)
         if split is not None:
             # What torchvision makes of images is known; parameters are for others.
-            channels = channels._replace(where="auto")
-        if (reader := _memory_reader(base, split, channels)) is not None:
+            form = form._replace(where="auto")
+        if (reader := _memory_reader(base, split, form)) is not None:
             return ImageSequence(reader, rows)
         if cache == "auto" and not is_unchanged(base):
             cache = False
@@ -72,9 +70,11 @@ def images_of(
         if rows is not None:
             # Nothing need be kept of images that are not meant.
             kept, rows = np.unique(rows, return_inverse=True)
-        make = partial(DatasetReader, rows=kept, channels=channels)
+        plain = form._replace(spec=None)
+        make = partial(DatasetReader, rows=kept, form=plain)
         try:
-            return ImageSequence(_item_reader(base, make, split, cache), rows)
+            reader = _item_reader(base, make, split, cache)
+            return ImageSequence(reader, rows).brought(form)
         except FlatItemError:
             return ImageSequence(_row_reader(base, kept), rows)
 
@@ -103,14 +103,14 @@ def _row_reader(dataset: Any, rows: np.ndarray | None) -> Reader:
 
 
 def _memory_reader(
-    dataset: Any, split: SplitTransform | None, channels: Channels
+    dataset: Any, split: SplitTransform | None, form: Form
 ) -> Reader | None:
     """Read whole batches from a data set's own array, if that gives the same."""
     if type(dataset) is TensorDataset:
         array = as_numpy(dataset.tensors[0], "the TensorDataset")
         if array.ndim not in (2, 3, 4):
             return None
-        return ArrayReader(array, channels.of_batch(array.shape))
+        return ArrayReader(array, form.of_batch(array.shape))
     data = getattr(dataset, "data", None)
     array = data.numpy() if isinstance(data, torch.Tensor) else data
     if (

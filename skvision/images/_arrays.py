@@ -86,9 +86,14 @@ def check_one_shape(shapes: Sequence[tuple[int, ...]], what: str) -> None:
     """Refuse images or rows, as `what` says, that differ in shape."""
     odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
+        remedy = " Give all rows as many features."
+        if what == "image":
+            remedy = (
+                " Set image_size=(height, width) on the estimator, and all are resized."
+            )
         raise ValueError(
             f"The {what}s of X differ in shape: {what} 0 has {shapes[0]}, {what} {odd} "
-            f"has {shapes[odd]}. Resize them to one shape."
+            f"has {shapes[odd]}.{remedy}"
         )
 
 

@@ -36,9 +36,7 @@ def is_pil(x: Any) -> bool:
     return hasattr(x, "getbands")
 
 
-def pixels_of(
-    image: Image, mode: str | None = None, *, alpha: bool = False, where: str = ""
-) -> np.ndarray:
+def pixels_of(image: Image, mode: str | None = None, *, where: str = "") -> np.ndarray:
     """Return the pixels of a PIL image, turned as its EXIF data say.
 
     Parameters
@@ -46,10 +44,9 @@ def pixels_of(
     image : PIL.Image.Image
         One that has not been loaded yet is read at the depth of its file, and so is
         one that has, if nothing was done to it.
-    mode : {"RGB", "L"}, default=None
-        Whether the pixels become coloured or grey; None leaves that to the image.
-    alpha : bool, default=False
-        Whether coloured images keep their opacity. Grey ones never do.
+    mode : {"RGB", "L", "RGBA"}, default=None
+        Whether the pixels become coloured or grey, or coloured with their opacity; None
+        leaves the first or the second to the image. What is not opaque lies on white.
     where : str, default=""
         What error messages call the image.
 
@@ -67,7 +64,7 @@ def pixels_of(
     where = where or "the image"
     samples = _samples(image, where)
     if samples is not None:
-        return _converted(samples, mode, alpha)
+        return _converted(samples, mode)
     origin, tags = image.format, getattr(image, "tag_v2", {})
     image = upright(image)  # Of some, loading tells the mode.
     is_signed = image.mode == "L" and tags.get(_SAMPLE_FORMAT) == (2,)
@@ -77,19 +74,32 @@ def pixels_of(
         wide = image.mode == "I" and origin in ("PNG", "PPM")
         native = samples.dtype.newbyteorder("=")
         samples = samples.astype(np.uint16 if wide else native, copy=False)
-        return _converted(samples, mode, alpha)
-    if mode is None:
-        keeps = alpha and image.mode in ("RGBA", "RGBa")
-        mode = "L" if image.mode in _GREY else "RGBA" if keeps else "RGB"
-    if isinstance(image.info.get("transparency"), bytes):
-        image = image.convert("RGBA")  # Pillow warns of palettes that lose theirs.
+        return _converted(samples, mode)
+    mode = mode or ("L" if image.mode in _GREY else "RGB")
     try:
+        if image.has_transparency_data and mode != "RGBA":
+            image = _on_white(image)
         return np.asarray(image.convert(mode))
     except ValueError as error:
         raise UnsuitableImage(
             f"{where} cannot be turned into mode={mode!r}: {error}. Save it in that "
             "mode first."
         ) from error
+
+
+def is_grey(image: Image) -> bool:
+    """Whether a PIL image has no colours."""
+    return image.mode in _GREY or image.mode.startswith(("I", "F"))
+
+
+def check_grey(image: Image, where: str) -> None:
+    """Refuse a PIL image in colours where all others are grey."""
+    if not is_grey(image):
+        raise UnsuitableImage(
+            f"{where} has colours (mode {image.mode!r}), but the images before it, or "
+            "those of fit, are grey. Set color_mode='grey' on the estimator to take "
+            "all as grey, or color_mode='rgb' before fit."
+        )
 
 
 def is_deep(image: Image) -> bool:
@@ -111,16 +121,21 @@ def upright(image: Image) -> Image:
         8: Transpose.ROTATE_90,
     }
     image.load()  # TIFF files are turned here already.
-    try:
-        method = methods.get(image.getexif().get(0x0112, 1))
-    except Exception:
-        return image  # Damaged data say nothing; what is raised depends on the damage.
+    method = methods.get(orientation_of(image))
     if method is None:
         return image
     turned = image.transpose(method)
     for key in _EXIF_KEYS:
         turned.info.pop(key, None)
     return turned
+
+
+def orientation_of(image: Image) -> int:
+    """Return how an image lies, by its EXIF data; those above 4 are on their side."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:
+        return 1  # Damaged data say nothing; what is raised depends on the damage.
 
 
 def _as_in_tiff(samples: np.ndarray, tags: Any) -> np.ndarray:
@@ -136,13 +151,34 @@ def _as_in_tiff(samples: np.ndarray, tags: Any) -> np.ndarray:
     return samples
 
 
-def _converted(samples: np.ndarray, mode: str | None, alpha: bool) -> np.ndarray:
+def _on_white(image: Image) -> Image:
+    """Return an image that is opaque, as it looks on a white page."""
+    from PIL import Image as module
+
+    image = image.convert("RGBA")
+    page = module.new("RGBA", image.size, "white")
+    return module.alpha_composite(page, image).convert("RGB")
+
+
+def _converted(samples: np.ndarray, mode: str | None) -> np.ndarray:
+    """Return samples of more than 8 bits in a mode, on white where they have alpha."""
+    if samples.ndim == 3 and samples.shape[2] in (2, 4) and mode != "RGBA":
+        colours, alpha = np.split(samples.astype(np.uint64), [-1], axis=2)
+        white = np.iinfo(np.uint16).max
+        whole = colours * alpha + white * (white - alpha)
+        samples = ((whole + white // 2) // white).astype(np.uint16)
+        samples = samples[..., 0] if samples.shape[2] == 1 else samples
     if samples.ndim == 2:
         return np.stack([samples] * 3, axis=-1) if mode == "RGB" else samples
-    if mode == "L":
-        grey = samples[..., :3].astype(np.uint32) @ _LUMA
-        return ((grey + (1 << 15)) >> 16).astype(np.uint16)
-    return samples if alpha and mode is None else samples[..., :3]
+    return as_grey(samples) if mode == "L" else samples
+
+
+def as_grey(colours: np.ndarray) -> np.ndarray:
+    """Return the luma of an array of shape (..., 3), in its data type."""
+    if colours.dtype.kind == "f":
+        return (colours @ (_LUMA / (1 << 16))).astype(colours.dtype)
+    grey = colours.astype(np.int64) @ _LUMA.astype(np.int64)
+    return ((grey + (1 << 15)) >> 16).astype(colours.dtype)
 
 
 # ------------------------------------------------ 16 bits per channel and coloured
@@ -177,7 +213,7 @@ def _samples(image: Any, where: str) -> np.ndarray | None:
     samples = _read_samples(path, image.tell(), where)
     loaded = np.asarray(image)
     high = (samples >> 8).astype(np.uint8)
-    same = loaded[..., 0] if high.ndim == 2 else loaded
+    same = loaded[..., [0, -1]] if high.shape[2:] == (2,) else loaded
     return samples if np.array_equal(high, same) else None
 
 
@@ -244,7 +280,7 @@ def _read_samples(source: Any, frame: int, where: str) -> np.ndarray:
     kind, _, order = next(iter(kinds)).partition(";16")
     if len(kinds) == 1 and (kind, order) == ("LA", "B"):
         both = _decoded(source, frame, "RGBA").astype(np.uint16)
-        return both[..., 0] << 8 | both[..., 1]
+        return both[..., ::2] << 8 | both[..., 1::2]
     if len(kinds) > 1 or planar or kind not in _IN_PAIRS or order not in _ORDERS:
         raise UnsuitableImage(
             f"{where} has more than 8 bits per pixel and channel, which Pillow cannot "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -11,7 +12,16 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from skvision.images._decode import UnsuitableImage, pixels_of
+from skvision.images._decode import (
+    UnsuitableImage,
+    check_grey,
+    is_grey,
+    orientation_of,
+    pixels_of,
+)
+
+#: A path, or what such a file holds.
+File = str | os.PathLike[str] | bytes
 
 # What systems and programs put into folders, beside names that begin with a dot.
 _NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
@@ -26,20 +36,29 @@ class OtherSize(Exception):
 
 
 def read_image(
-    path: str | os.PathLike[str],
+    path: File,
     mode: str | None = None,
     size: tuple[int, int] | None = None,
+    *,
+    spec: Any = None,
+    only_grey: bool = False,
 ) -> np.ndarray:
     """Return the pixels of an image file.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or bytes
+        Bytes are those of a file.
     mode : {"RGB", "L"}, default=None
         Whether the pixels become coloured or grey; None leaves that to the file.
     size : tuple of int (height, width), default=None
         Large images of another one are not decoded, as that may need much memory.
         Images that are to be turned may have the two in either order.
+    spec : InputSpec, default=None
+        What the image is to be brought to afterwards. A large JPEG is then decoded at
+        a part of its size, by which few of its coefficients need be computed.
+    only_grey : bool, default=False
+        Whether an image with colours is an error.
 
     Returns
     -------
@@ -61,7 +80,11 @@ def read_image(
             fits = size is None or sorted(size) == sorted(image.size)
             if not fits and image.height * image.width > _MODERATE:
                 raise OtherSize((image.height, image.width))
-            pixels = pixels_of(image, mode, where=os.fspath(path))
+            if only_grey:
+                check_grey(image, name_of(path))
+            if spec is not None and spec.size is not None:
+                image.draft(None, _decoded_size(image, spec)[::-1])
+            pixels = pixels_of(image, mode, where=name_of(path))
     except OtherSize:
         raise
     except Exception as error:
@@ -71,8 +94,25 @@ def read_image(
     return pixels
 
 
+def _decoded_size(image: Any, spec: Any) -> tuple[int, int]:
+    """Return the least (height, width) in which an image need be decoded."""
+    shape = image.height, image.width
+    turned = orientation_of(image) > 4
+    height, width = spec.size_to_decode(shape[::-1] if turned else shape)
+    return (width, height) if turned else (height, width)
+
+
+def is_grey_file(path: File) -> bool:
+    """Whether an image file has no colours, or cannot be read."""
+    try:
+        with open_image(path) as image:
+            return is_grey(image)
+    except (OSError, ValueError):
+        return True  # What is wrong will be told by who reads it.
+
+
 @contextlib.contextmanager
-def open_image(path: str | os.PathLike[str]) -> Iterator[Any]:
+def open_image(path: File) -> Iterator[Any]:
     """Open an image file as a PIL image that is not decoded yet."""
     with contextlib.ExitStack() as stack:
         try:
@@ -83,8 +123,10 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Any]:
         yield image
 
 
-def _regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
+def _regular_file(path: File) -> IO[bytes]:
     """Return a file opened for reading; others than regular ones are errors."""
+    if isinstance(path, bytes):
+        return io.BytesIO(path)
     # To open a pipe would wait for somebody who writes.
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -94,7 +136,7 @@ def _regular_file(path: str | os.PathLike[str]) -> IO[bytes]:
     return open(path, "rb")
 
 
-def _identified(file: IO[bytes], path: str | os.PathLike[str]) -> Any:
+def _identified(file: IO[bytes], path: File) -> Any:
     """Return the PIL image in a file, not decoded yet."""
     # Pillow, which torchvision depends on, is needed only here.
     from PIL import Image
@@ -102,20 +144,17 @@ def _identified(file: IO[bytes], path: str | os.PathLike[str]) -> Any:
     image = Image.open(file)
     if image.format in _DRAWINGS:
         raise UnsuitableImage(
-            f"{os.fspath(path)} is a drawing ({image.format}), for which another "
+            f"{name_of(path)} is a drawing ({image.format}), for which another "
             "program would have to be run. Save it as a PNG file."
         )
     return image
 
 
 def other_depth(
-    path: str | os.PathLike[str],
-    dtype: np.dtype,
-    first: str | os.PathLike[str],
-    expected: np.dtype,
+    path: File, dtype: np.dtype, first: File, expected: np.dtype
 ) -> ValueError:
     """Return the error for an image that is deeper than the first one, or less deep."""
-    path, first = os.fspath(path), os.fspath(first)
+    path, first = name_of(path), name_of(first)
     if expected == np.uint8:
         return ValueError(
             f"{path} has more than 8 bits per channel ({dtype}), but {first} has 8. "
@@ -128,7 +167,7 @@ def other_depth(
 
 
 @contextlib.contextmanager
-def errors_of(path: str | os.PathLike[str]) -> Iterator[None]:
+def errors_of(path: File) -> Iterator[None]:
     """Name the file in whatever is raised."""
     try:
         yield
@@ -136,9 +175,9 @@ def errors_of(path: str | os.PathLike[str]) -> Iterator[None]:
         _raise_named(path, error)
 
 
-def _raise_named(path: str | os.PathLike[str], error: Exception) -> NoReturn:
+def _raise_named(path: File, error: Exception) -> NoReturn:
     """Raise an error of reading an image file again, with the name of the file."""
-    path = os.fspath(path)
+    path = name_of(path)
     if isinstance(error, FileNotFoundError):
         raise FileNotFoundError(
             f"{path} cannot be read as an image: {error.strerror}."
@@ -165,3 +204,15 @@ def is_hidden(name: str) -> bool:
 def is_path(x: Any) -> bool:
     """Whether x is the path of a file."""
     return isinstance(x, (str, os.PathLike))
+
+
+def is_file(x: Any) -> bool:
+    """Whether x is the path of a file, or the bytes of one."""
+    return is_path(x) or isinstance(x, bytes)
+
+
+def name_of(path: File) -> str:
+    """Return what errors call a file."""
+    if isinstance(path, bytes):
+        return f"<{len(path)} bytes that begin with {path[:8]!r}>"
+    return os.fspath(path)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
 
 from skvision._warnings import warn
+from skvision.images._decode import as_grey
 
 #: Lengths by which an axis is recognised as that of the channels.
 CHANNELS = (1, 3, 4)
+_MODES = {"grey": "L", "rgb": "RGB"}
 
 
 def layout_of(
@@ -40,11 +45,9 @@ def layout_of(
     if channels != "auto":
         return channels
     first, last = tuple(shape[1:]), (shape[3], shape[1], shape[2])
-    if expected is not None and expected in (first, last):
-        return "first" if expected == first else "last"
+    if (found := _as_expected(first, last, expected)) is not None:
+        return found
     if shape[1] in CHANNELS and shape[3] in CHANNELS:
-        if expected is not None:
-            return "first"  # An error about the shape follows.
         warn(
             f"X of shape {tuple(shape)} may have its channels on axis 1 or 3; axis 1 "
             "is taken. Set channels='first' or channels='last'.",
@@ -60,18 +63,79 @@ def layout_of(
     )
 
 
-class Channels(NamedTuple):
-    """Where images that come one by one have their channels.
+class Form(NamedTuple):
+    """How images are given, and what is to be made of them.
 
     Attributes
     ----------
     where : {"auto", "first", "last"}
+        Where arrays of images have their channels.
     expected : tuple of int or None
         (C, H, W) that images should have.
+    spec : InputSpec or None
+        Brings images to its `size`; None takes them as they are.
+    color_mode : {"auto", "grey", "rgb"}
+        "auto" leaves arrays as they are, and takes files and PIL images as those of
+        `expected`.
+    of_arrays : bool
+        Whether images that lie in one array are brought to the size as well; else who
+        scales batches of them does it, on their device.
     """
 
     where: str = "auto"
     expected: tuple[int, int, int] | None = None
+    spec: Any = None
+    color_mode: str = "auto"
+    of_arrays: bool = True
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) that images are brought to, None for their own."""
+        return None if self.spec is None else self.spec.size
+
+    @property
+    def mode(self) -> str | None:
+        """Pillow's name of the colours that images get; None keeps theirs."""
+        if self.color_mode != "auto":
+            return _MODES[self.color_mode]
+        n_channels = 0 if self.expected is None else self.expected[0]
+        return {1: "L", 3: "RGB", 4: "RGBA"}.get(n_channels)
+
+    def same_pixels(self, other: Form) -> bool:
+        """Whether both make the same of images."""
+        return (self.spec, self.color_mode) == (other.spec, other.color_mode)
+
+    def shape_of(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the shape that an image of some shape, (C, H, W), will have.
+
+        Raises
+        ------
+        ValueError
+            If its channels are none that could become those of `color_mode`.
+        """
+        n_channels, height, width = shape
+        if self.color_mode != "auto":
+            if n_channels not in (1, 3):
+                raise ValueError(
+                    f"color_mode={self.color_mode!r} takes images with 1 or 3 channels,"
+                    f" but X has images of shape (channels, height, width) = {shape}. "
+                    "Set color_mode='auto'."
+                )
+            n_channels = 1 if self.color_mode == "grey" else 3
+        height, width = self.size or (height, width)
+        return n_channels, height, width
+
+    def bring(self, image: torch.Tensor) -> torch.Tensor:
+        """Return an image of shape (C, H, W) in these colours and this size."""
+        n_channels, height, width = self.shape_of(tuple(image.shape))
+        if n_channels < image.shape[0]:
+            grey = as_grey(image.movedim(0, -1).numpy())
+            image = torch.from_numpy(grey).unsqueeze(0)
+        elif n_channels > image.shape[0]:
+            image = image.expand(n_channels, -1, -1)
+        if tuple(image.shape[1:]) == (height, width):
+            return image
+        return self.spec.fit_size(image.unsqueeze(0))[0]
 
     def of_image(self, shape: tuple[int, ...]) -> str:
         """Return "first" or "last" for a shape of three axes.
@@ -84,9 +148,9 @@ class Channels(NamedTuple):
         if self.where != "auto":
             return self.where
         first, last = tuple(shape), (shape[2], shape[0], shape[1])
-        if self.expected is not None and self.expected in (first, last):
-            return "first" if self.expected == first else "last"
-        if shape[0] in CHANNELS and shape[2] in CHANNELS and self.expected is None:
+        if (found := _as_expected(first, last, self.expected)) is not None:
+            return found
+        if shape[0] in CHANNELS and shape[2] in CHANNELS:
             warn(
                 f"Images of shape {tuple(shape)} may have their channels on the first "
                 "or the last axis; the first is taken. Set channels='first' or "
@@ -112,5 +176,25 @@ class Channels(NamedTuple):
         return layout_of(shape, self.where, self.expected)
 
 
+def _as_expected(
+    first: tuple[int, ...],
+    last: tuple[int, ...],
+    expected: tuple[int, int, int] | None,
+) -> str | None:
+    """Return the layout that an image of the expected shape has, or of its channels."""
+    if expected is None:
+        return None
+    if expected in (first, last):
+        return "first" if expected == first else "last"
+    # Images of all sizes may be brought to the one that is expected.
+    agree = first[0] == expected[0], last[0] == expected[0]
+    return None if agree[0] == agree[1] else "first" if agree[0] else "last"
+
+
 #: Where no parameter says it.
-AUTO = Channels()
+AUTO = Form()
+
+
+def form_of(net: Any) -> Form:
+    """Return how an estimator takes images; what is none takes them as they are."""
+    return getattr(net, "__skvision_form__", AUTO)

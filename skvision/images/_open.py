@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from skvision.images._arrays import as_numpy
-from skvision.images._layout import Channels
+from skvision.images._layout import AUTO, Form, form_of
 from skvision.images._names import nameless, names_of_fitted, renamed
 from skvision.images._readers import ArrayReader, Cache
 from skvision.images._schema import ImageSchema, wrong_shape
@@ -37,7 +37,7 @@ def open_images(
     y: Any = None,
     *,
     labelled: bool = True,
-    channels: str = "auto",
+    form: Form = AUTO,
     image_shape: tuple[int, int, int] | None = None,
     fitted: ImageSchema | None = None,
     estimator: Any = None,
@@ -57,8 +57,8 @@ def open_images(
         The labels; None takes those that X carries, if `labelled`.
     labelled : bool, default=True
         Whether anybody wants labels; to get those of a data set may take long.
-    channels : {"auto", "first", "last"}, default="auto"
-        Where arrays of four axes, and a data set's tensors, have their channels.
+    form : Form, default=AUTO
+        How images are taken, and what is made of them.
     image_shape : tuple of int, default=None
         (C, H, W) of flat rows that are images.
     fitted : ImageSchema, default=None
@@ -99,28 +99,41 @@ def open_images(
         if labels is not None:
             names = source.names_for(labels, given=y is not None)
     if fitted is not None:
-        _check_not_single(source, fitted, type(estimator).__name__)
+        form = form._replace(expected=fitted.shape)
+        _check_not_single(source, fitted, form, type(estimator).__name__)
     if isinstance(source, Rows) and estimator is not None:
         images = source.images_for(estimator, reset=fitted is None)
     else:
-        where = Channels(channels, None if fitted is None else fitted.shape)
-        images = source.images(where, cache, lazy=lazy)
+        images = source.images(form, cache, lazy=lazy)
     if images.flat:
         images = _folded(images, image_shape, fitted)
     shape = images.image_shape
-    if image_shape is not None and shape != tuple(image_shape):
+    if image_shape is not None and form.shape_of(shape) != form.shape_of(image_shape):
         raise ValueError(
             f"image_shape={tuple(image_shape)}, but X has images of shape {shape}."
         )
-    if fitted is not None and (shape, images.flat) != (fitted.shape, fitted.flat):
-        raise wrong_shape(shape, fitted.shape, type(estimator).__name__)
+    images = images.brought(form)
+    shape = images.image_shape
+    if images.flat and form.size is not None and form.of_arrays:
+        raise ValueError(
+            f"image_size={form.size} resizes images, but X has flat rows. Set "
+            "image_shape=(channels, height, width)."
+        )
+    if fitted is not None:
+        wanted = fitted.shape
+        if form.size is not None and not form.of_arrays:
+            wanted = fitted.shape[0], *shape[1:]  # Batches are resized.
+        if (shape, images.flat) != (wanted, fitted.flat):
+            raise wrong_shape(shape, fitted.shape, type(estimator).__name__)
     layout, dtype = source.look(images)
     return OpenedImages(
         images, labels, ImageSchema(shape, layout, dtype, images.flat, names)
     )
 
 
-def _check_not_single(source: Source, fitted: ImageSchema, name: str) -> None:
+def _check_not_single(
+    source: Source, fitted: ImageSchema, form: Form, name: str
+) -> None:
     """Refuse one image in the place of several, and say what to give."""
     c, height, width = fitted.shape
     shapes: set[tuple[int, ...]] = {(c, height, width), (height, width, c)}
@@ -128,7 +141,10 @@ def _check_not_single(source: Source, fitted: ImageSchema, name: str) -> None:
         # (1, H, W) are images as well, of which there is one.
         shapes = {(height, width), (height, width, 1)}
     shape = tuple(getattr(source.X, "shape", ()))
-    if fitted.flat or shape not in shapes:
+    # With a size that images are brought to, they may have any.
+    any_size = form.size is not None and c > 1 and len(shape) == 3
+    is_single = shape in shapes or (any_size and c in (shape[0], shape[-1]))
+    if fitted.flat or not is_single:
         return
     message = f"X has the shape of a single image, {shape}."
     if len(shape) == 2:
@@ -192,7 +208,4 @@ def labels_by_name(net: Any, X: Any, y: Any = None) -> tuple[Any, Any]:
     if all(known.get(name, label) == label for label, name in names.items()):
         # They are numbered alike; all that can be is a class that is unknown.
         return X, renamed(y, names, net)
-    where = Channels(
-        getattr(net, "channels", "auto"), getattr(net, "image_shape_", None)
-    )
-    return nameless(source.images(where)), renamed(y, names, net)
+    return nameless(source.images(form_of(net))), renamed(y, names, net)

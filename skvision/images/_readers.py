@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -12,9 +11,16 @@ import numpy as np
 import torch
 
 from skvision.images._cache import PixelCache
-from skvision.images._decode import is_pil, pixels_of
-from skvision.images._files import OtherSize, other_depth, read_image
-from skvision.images._layout import AUTO, Channels
+from skvision.images._decode import check_grey, is_pil, pixels_of
+from skvision.images._files import (
+    OtherSize,
+    is_file,
+    is_grey_file,
+    name_of,
+    other_depth,
+    read_image,
+)
+from skvision.images._layout import AUTO, Form
 from skvision.images._maps import MapReference, reference_to
 from skvision.images._steps import PixelSteps
 
@@ -114,16 +120,23 @@ class ArrayReader:
         return images
 
 
-class _ItemReader:
-    """Images that are read one by one, and kept where they may be."""
+class ItemReader:
+    """Images that are read one by one, and kept where they may be.
+
+    They are brought to the size and the colours of `form` before they are kept.
+    """
 
     flat = False
     image_shape: tuple[int, int, int]
+    #: What is made of each image.
+    form = AUTO
     #: What to do about images that differ in shape.
     advice: str
 
-    def _begin(self, cache: Cache, steps: PixelSteps | None = None) -> None:
-        first = self._image(0)
+    def _begin(self, form: Form, cache: Cache, steps: PixelSteps | None = None) -> None:
+        """Learn from the first image what all are like."""
+        self.form = form
+        first = self._brought(0)
         self.steps = steps
         self.image_shape = (first.shape[0], first.shape[1], first.shape[2])
         self.stored = first.numpy().dtype
@@ -134,11 +147,32 @@ class _ItemReader:
         vars(copied).update(vars(self), _cache=copy.copy(self._cache))
         return copied
 
+    def brought(self, form: Form) -> ItemReader:
+        """Return a reader whose images have another size or other colours."""
+        own = self.form
+        # What is left open stays as it is already.
+        mode = own.color_mode if form.color_mode == "auto" else form.color_mode
+        form = form._replace(spec=form.spec or own.spec, color_mode=mode)
+        if own.same_pixels(form):
+            return self
+        other = copy.copy(self)
+        other._begin(form, self._cache.cache, self.steps)
+        return other
+
     def __len__(self) -> int:
         raise NotImplementedError
 
     def _image(self, row: int) -> torch.Tensor:
         raise NotImplementedError
+
+    def _brought(self, row: int) -> torch.Tensor:
+        """Return an image as it is kept."""
+        image = self._image(row)
+        try:
+            return self.form.bring(image)
+        except ValueError as error:
+            error.add_note(f"This came of {self._where(row)}.")
+            raise
 
     def _where(self, row: int) -> str:
         raise NotImplementedError
@@ -164,7 +198,7 @@ class _ItemReader:
 
     def _checked(self, row: int) -> torch.Tensor:
         """Return an image that one array with the others holds as it is."""
-        image = self._image(row)
+        image = self._brought(row)
         if tuple(image.shape) != self.image_shape:
             raise self._wrong_shape(self._where(row), tuple(image.shape))
         if image.is_floating_point() and not torch.isfinite(image).all():
@@ -191,7 +225,36 @@ class _ItemReader:
         )
 
 
-class DatasetReader(_ItemReader):
+class BroughtReader(ItemReader):
+    """Images of another reader in another size, or in other colours.
+
+    Parameters
+    ----------
+    inner : Reader
+        Its images are all of one shape.
+    form : Form
+        What is made of them.
+    cache : {"auto", True, False}, default="auto"
+        Which images are kept when they have been read, see `PixelCache`.
+    """
+
+    advice = ""
+
+    def __init__(self, inner: Reader, form: Form, cache: Cache = "auto") -> None:
+        self.inner = inner
+        self._begin(form, cache, inner.steps)
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def _image(self, row: int) -> torch.Tensor:
+        return self.inner.read(slice(row, row + 1))[0]
+
+    def _where(self, row: int) -> str:
+        return f"image {row} of X"
+
+
+class DatasetReader(ItemReader):
     """Images that only a data set's own ``__getitem__`` can give.
 
     Parameters
@@ -204,13 +267,14 @@ class DatasetReader(_ItemReader):
         What is still to be done to the pixels of the items.
     cache : {"auto", True, False}, default=False
         Which images are kept when they have been read, see `PixelCache`.
-    channels : Channels, default=AUTO
-        Which axis of an item is that of the channels.
+    form : Form, default=AUTO
+        Which axis of an item is that of the channels, and what is made of images.
     """
 
     advice = (
-        "Give the data set a transform that makes all images equal in size, such as "
-        "torchvision's Resize((height, width))."
+        "Set image_size=(height, width) on the estimator, or give the data set a "
+        "transform that makes all images equal in size, such as torchvision's "
+        "Resize((height, width))."
     )
 
     def __init__(
@@ -220,17 +284,19 @@ class DatasetReader(_ItemReader):
         *,
         steps: PixelSteps | None = None,
         cache: Cache = False,
-        channels: Channels = AUTO,
+        form: Form = AUTO,
     ) -> None:
         self.dataset = dataset
         self.rows = rows
-        self.channels = channels
         if len(self) == 0:
             name = type(dataset).__name__
             raise ValueError(f"Found no image in the {name} data set.")
-        self._begin(cache, steps)
+        self._begin(form, cache, steps)
+
+    def _begin(self, form: Form, cache: Cache, steps: PixelSteps | None = None) -> None:
+        super()._begin(form, cache, steps)
         # The first item has decided.
-        self.channels = channels._replace(expected=self.image_shape)
+        self.form = form._replace(expected=self.image_shape)
 
     def __len__(self) -> int:
         return len(self.dataset) if self.rows is None else len(self.rows)
@@ -252,7 +318,7 @@ class DatasetReader(_ItemReader):
             error.add_note(f"This came of reading {where}.")
             raise
         image = item[0] if isinstance(item, (tuple, list)) else item
-        return to_chw(image, partial(self._where, row), self.channels)
+        return to_chw(image, partial(self._where, row), self.form)
 
     def _where(self, row: int) -> str:
         item = row if self.rows is None else int(self.rows[row])
@@ -264,34 +330,44 @@ class DatasetReader(_ItemReader):
         return where
 
 
-class PathReader(_ItemReader):
+class PathReader(ItemReader):
     """Image files, decoded when they are read.
 
     Parameters
     ----------
     paths : ndarray of shape (n,), dtype=object
-        Of str or os.PathLike. The first image decides whether all are read as
-        grey or as RGB images. They are turned as their EXIF data say.
+        Of str or os.PathLike, or the bytes of such files. Images are turned as their
+        EXIF data say.
     cache : {"auto", True, False}, default="auto"
         Which images are kept when they have been read, see `PixelCache`.
+    form : Form, default=AUTO
+        What is made of the images. Unless it says which colours, they are all grey if
+        all files are, and in RGB otherwise.
     """
 
-    advice = "Resize the files, or use load_image_folder(..., image_size=(H, W))."
+    advice = (
+        "Set image_size=(height, width) on the estimator, and all are resized; "
+        "load_image_folder has it, too."
+    )
     #: The first image until it is kept, so that it is decoded once.
     _first: torch.Tensor | None = None
 
-    def __init__(self, paths: Any, cache: Cache = "auto") -> None:
+    def __init__(self, paths: Any, cache: Cache = "auto", form: Form = AUTO) -> None:
         for i, path in enumerate(paths):
-            if not isinstance(path, (str, os.PathLike)):
+            if not is_file(path):
                 raise TypeError(
-                    "Expected paths of image files, each a str or os.PathLike; item "
-                    f"{i} is {path!r}."
+                    "Expected paths of image files, each a str or os.PathLike, or the "
+                    f"bytes of such files; item {i} is {path!r}."
                 )
         self.paths = paths
-        self._grey: bool | None = None
+        self._begin(form, cache)
+
+    def _begin(self, form: Form, cache: Cache, steps: PixelSteps | None = None) -> None:
+        self._mode = form.mode or ("L" if all(map(is_grey_file, self.paths)) else "RGB")
         self._depth: np.dtype | None = None
-        self._begin(cache)
-        self._grey = self.image_shape[0] == 1
+        self._known = False
+        super()._begin(form, cache)
+        self._known = True
         if not self._cache.enabled:
             self._first = None
 
@@ -299,40 +375,42 @@ class PathReader(_ItemReader):
         return len(self.paths)
 
     def _where(self, row: int) -> str:
-        return f"the image file {os.fspath(self.paths[row])!r}"
+        return f"the image file {name_of(self.paths[row])!r}"
 
     def _image(self, row: int) -> torch.Tensor:
         """Return the image of a row; errors say which it is."""
         if row == 0 and self._first is not None:
             first, self._first = self._first, None
             return first
-        path = self.paths[row]
-        known = self._grey is not None
+        path, form = self.paths[row], self.form
+        one_size = self._known and form.size is None
         try:
-            pixels = read_image(path, size=self.image_shape[1:] if known else None)
+            pixels = read_image(
+                path,
+                # Grey images of a large size need less memory as what they are.
+                None if self._mode == "RGB" else self._mode,
+                size=self.image_shape[1:] if one_size else None,
+                spec=form.spec,
+                only_grey=self._mode == "L" and form.color_mode == "auto",
+            )
         except OtherSize as error:
             shape = (self.image_shape[0], *error.args[0])
             raise self._wrong_shape(self._where(row), shape) from None
-        if self._grey and pixels.ndim == 3:
-            raise ValueError(
-                f"The image file {os.fspath(path)!r} has colours where the first one, "
-                f"{os.fspath(self.paths[0])!r}, is grey. Convert the files to one mode."
-            )
         if self._depth is None:
             self._depth = pixels.dtype
         elif pixels.dtype != self._depth:
             raise other_depth(path, pixels.dtype, self.paths[0], self._depth)
         tensor = _to_tensor(pixels)
         tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
-        if not known:
+        if self._mode == "RGB":
+            tensor = tensor.expand(3, -1, -1)
+        if not self._known:
             self._first = tensor
-            return tensor
-        # Of grey images among coloured ones.
-        return tensor.expand(self.image_shape[0], -1, -1)
+        return tensor
 
 
 def to_chw(
-    image: Any, where: Callable[[], str] = str, channels: Channels = AUTO
+    image: Any, where: Callable[[], str] = str, form: Form = AUTO
 ) -> torch.Tensor:
     """Return one image as a tensor of shape (channels, height, width).
 
@@ -343,8 +421,9 @@ def to_chw(
         (C, H, W), (H, W, C) or (H, W).
     where : callable, default=str
         Returns what error messages call it, "the image" if that is empty.
-    channels : Channels, default=AUTO
-        Which axis of tensors and arrays is that of the channels.
+    form : Form, default=AUTO
+        Which axis of tensors and arrays is that of the channels, and which colours PIL
+        images get.
 
     Returns
     -------
@@ -355,7 +434,9 @@ def to_chw(
         # Subclasses, such as torchvision's, make every operation slow.
         tensor = _to_tensor(image.detach().cpu().as_subclass(torch.Tensor))
     elif not isinstance(image, np.ndarray) and is_pil(image):
-        pixels = pixels_of(image, alpha=True, where=where())
+        if form.mode == "L" and form.color_mode == "auto":
+            check_grey(image, _named(where))
+        pixels = pixels_of(image, form.mode, where=where())
         return _channels_first(_to_tensor(pixels))
     elif isinstance(image, Mapping):
         raise TypeError(
@@ -378,9 +459,9 @@ def to_chw(
         raise (FlatItemError if len(shape) == 1 else ValueError)(
             f"Expected an image with 2 or 3 axes in {_named(where)}; got shape {shape}."
         )
-    if channels.where == "auto" and shape == channels.expected:
+    if form.where == "auto" and shape == form.expected:
         return tensor
-    last = channels.of_image(shape) == "last"
+    last = form.of_image(shape) == "last"
     return _channels_first(tensor) if last else tensor
 
 

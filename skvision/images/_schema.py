@@ -73,5 +73,6 @@ def wrong_shape(
     """Return the error for images of another shape than those of fit."""
     return ValueError(
         f"X has images of shape (channels, height, width) = {tuple(got)}, but {name} "
-        f"was fitted on {tuple(fitted)}."
+        f"was fitted on {tuple(fitted)}. With image_size=(height, width), set before "
+        "fit, it takes images of any size."
     )

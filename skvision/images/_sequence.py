@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from skvision._random import isolated_random_state
 from skvision.images._identity import identity_of
+from skvision.images._layout import Form
 from skvision.images._names import NamedLabels
-from skvision.images._readers import Reader
+from skvision.images._readers import ArrayReader, BroughtReader, ItemReader, Reader
 from skvision.images._steps import PixelSteps
+
+_CPU = torch.device("cpu")
 
 
 class ImageSequence(Sequence):
@@ -131,6 +135,34 @@ class ImageSequence(Sequence):
         # Estimators divide uint8 by 255, which is all that some steps do.
         only_unit = steps is not None and steps.mean is None and steps.unit == "div"
         return None if only_unit and self._leaves_unit else steps
+
+    def brought(self, form: Form) -> ImageSequence:
+        """Return the images in the size and the colours of a form.
+
+        Parameters
+        ----------
+        form : Form
+
+        Returns
+        -------
+        images : ImageSequence
+            The same one where there is nothing to do.
+        """
+        reader = self.reader
+        if self.flat:
+            return self
+        if isinstance(reader, ArrayReader) and not form.of_arrays:
+            form = form._replace(spec=None)
+        with isolated_random_state(_CPU):  # The first item may be random.
+            if isinstance(reader, ItemReader):
+                other: Reader = reader.brought(form)
+            elif form.shape_of(self.image_shape) == self.image_shape:
+                return self
+            else:
+                other = BroughtReader(reader, form)
+        if other is reader:
+            return self
+        return type(self)(other, self.rows, self.labels, leaves_unit=self._leaves_unit)
 
     def in_full(self) -> ImageSequence:
         """Return a view whose `steps` leave nothing to who reads.

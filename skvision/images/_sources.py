@@ -23,12 +23,18 @@ from skvision.images._arrays import (
     check_sizes,
     stacked,
 )
-from skvision.images._decode import is_pil
-from skvision.images._files import is_path
+from skvision.images._decode import is_grey, is_pil
+from skvision.images._files import is_file, is_path, name_of
 from skvision.images._labels import labels_at_hand, labels_of
-from skvision.images._layout import AUTO, Channels, layout_of
+from skvision.images._layout import AUTO, Form, layout_of
 from skvision.images._names import may_have_names, names_of
-from skvision.images._readers import ArrayReader, Cache, PathReader, to_chw
+from skvision.images._readers import (
+    ArrayReader,
+    BroughtReader,
+    Cache,
+    PathReader,
+    to_chw,
+)
 from skvision.images._sequence import ImageSequence
 from skvision.images._unwrap import held_in, is_slice_dataset
 
@@ -88,14 +94,15 @@ class Source:
         return names if names is not None and np.isin(y, list(names)).all() else None
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
         """Return the images.
 
         Parameters
         ----------
-        channels : Channels, default=AUTO
-            Where images have their channels, as far as X does not say it.
+        form : Form, default=AUTO
+            Where images have their channels, as far as X does not say it, and in
+            which size and colours images that are read one by one are wanted.
         cache : {"auto", True, False}, default="auto"
             Which images that are read one by one are kept, see `PixelCache`.
         lazy : bool, default=False
@@ -114,11 +121,13 @@ class Source:
     def look(self, images: ImageSequence) -> tuple[str, np.dtype]:
         """Return layout and data type of what was given and has become `images`."""
         reader = images.reader
+        if isinstance(reader, BroughtReader):
+            reader = reader.inner
         if isinstance(reader, ArrayReader):
             return reader.layout, reader.array.dtype
         return "first", images.dtype
 
-    def take(self, rows: np.ndarray, channels: Channels = AUTO) -> Any:
+    def take(self, rows: np.ndarray, form: Form = AUTO) -> Any:
         """Return some rows of X, of the same kind or as images."""
         return safe_indexing(self.X, rows)
 
@@ -144,7 +153,7 @@ class Sequenced(Source):
         return None if self.X.labels is None else self.X.labels.y
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
         return _checked(self.X, lazy)
 
@@ -152,7 +161,7 @@ class Sequenced(Source):
         # Whatever they are read from, the items are (C, H, W).
         return "flat" if images.flat else "first", images.dtype
 
-    def take(self, rows: np.ndarray, channels: Channels = AUTO) -> Any:
+    def take(self, rows: np.ndarray, form: Form = AUTO) -> Any:
         return self.X[rows]
 
 
@@ -175,12 +184,12 @@ class Stored(Sequenced):
         return labels_at_hand(self.X) if may_have_names(self.X) else None
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
-        return _checked(images_of(self.X, cache, channels), lazy)
+        return _checked(images_of(self.X, cache, form), lazy)
 
-    def take(self, rows: np.ndarray, channels: Channels = AUTO) -> Any:
-        return images_of(self.X, channels=channels)[rows]
+    def take(self, rows: np.ndarray, form: Form = AUTO) -> Any:
+        return images_of(self.X, form=form)[rows]
 
 
 class Sliced(Stored):
@@ -196,9 +205,9 @@ class Paths(Source):
     is_read_later = True
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
-        return ImageSequence(PathReader(self.X, cache))
+        return ImageSequence(PathReader(self.X, cache, form))
 
 
 class Listing(Source):
@@ -209,31 +218,32 @@ class Listing(Source):
         return "Lists carry"
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
         as_pil = is_pil(self.X[0])
+        if as_pil and form.mode is None and any(map(is_pil, self.X)):
+            grey = all(is_grey(image) for image in self.X if is_pil(image))
+            form = form._replace(color_mode="grey" if grey else "rgb")
         if lazy and (as_pil or getattr(self.X[0], "ndim", 0) in (2, 3)):
-            return images_of(Listed(self.items()), cache, channels)
-        if as_pil:
-            check_sizes(self.X)
+            return images_of(Listed(self.items()), cache, form)
+        if as_pil or (form.size is not None and len(set(map(np.shape, self.X))) > 1):
+            if form.size is None:
+                check_sizes(self.X)
             # Read as a data set is that has such images.
-            first = to_chw(self.X[0], channels=channels)
-            n_channels, height, width = first.shape
-            channels = channels._replace(expected=(n_channels, height, width))
-            rest = [to_chw(image, channels=channels) for image in self.X[1:]]
-            reader = ArrayReader(stacked([first, *rest]), "first")
+            images = [form.bring(to_chw(image, form=form)) for image in self.X]
+            reader = ArrayReader(stacked(images), "first")
         else:
             array = as_image_array(stacked(self.X), finite=not lazy)
-            reader = ArrayReader(array, self.layout(array.shape, channels))
+            reader = ArrayReader(array, self.layout(array.shape, form))
         return _checked(ImageSequence(reader), lazy)
 
     def items(self) -> Sequence[Any]:
         """Return the list as it was given."""
         return self.X
 
-    def layout(self, shape: tuple[int, ...], channels: Channels) -> str:
+    def layout(self, shape: tuple[int, ...], form: Form) -> str:
         """Return the layout of an array of all images, which has some shape."""
-        return layout_of(shape, *channels)
+        return layout_of(shape, form.where, form.expected)
 
     def look(self, images: ImageSequence) -> tuple[str, np.dtype]:
         if not is_pil(self.X[0]):
@@ -252,11 +262,11 @@ class Pairs(Listing):
     def items(self) -> Sequence[Any]:
         return self.pairs
 
-    def layout(self, shape: tuple[int, ...], channels: Channels) -> str:
+    def layout(self, shape: tuple[int, ...], form: Form) -> str:
         # As the data set has its items that the pairs come from.
-        return "grey" if len(shape) == 3 else channels.of_image(shape[1:])
+        return "grey" if len(shape) == 3 else form.of_image(shape[1:])
 
-    def take(self, rows: np.ndarray, channels: Channels = AUTO) -> Any:
+    def take(self, rows: np.ndarray, form: Form = AUTO) -> Any:
         return safe_indexing(self.pairs, rows)
 
 
@@ -264,12 +274,13 @@ class Arrays(Source):
     """An array or tensor of three axes or more."""
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
         array = as_image_array(self.X, finite=not lazy)
-        return ImageSequence(ArrayReader(array, layout_of(array.shape, *channels)))
+        layout = layout_of(array.shape, form.where, form.expected)
+        return ImageSequence(ArrayReader(array, layout))
 
-    def take(self, rows: np.ndarray, channels: Channels = AUTO) -> Any:
+    def take(self, rows: np.ndarray, form: Form = AUTO) -> Any:
         if isinstance(self.X, torch.Tensor):
             return self.X[torch.from_numpy(rows)]
         return super().take(rows)
@@ -279,7 +290,7 @@ class Rows(Arrays):
     """Rows of features, of which scikit-learn knows what they may be."""
 
     def images(
-        self, channels: Channels = AUTO, cache: Cache = "auto", *, lazy: bool = False
+        self, form: Form = AUTO, cache: Cache = "auto", *, lazy: bool = False
     ) -> ImageSequence:
         if not (isinstance(self.X, (list, tuple)) or hasattr(self.X, "__array__")):
             raise TypeError(f"{_EXPECTED}; got {type(self.X).__name__}.")
@@ -385,7 +396,7 @@ def _(X: Sequence[Any]) -> Source:
         if getattr(pairs.X[0], "ndim", 0) == 1:
             return Rows(stacked(pairs.X), pairs.y)
         return pairs
-    if len(X) and is_path(X[0]):
+    if len(X) and is_file(X[0]):
         return Paths(_objects(X))
     if (error := _refusal(X)) is not None:
         return NoImages(X, error)
@@ -438,7 +449,7 @@ def _paths_in(X: Any) -> np.ndarray | None:
         return None
     column = _objects(X.ravel().tolist())
     # Where some are missing, which is an error, the others tell what is meant.
-    return column if any(map(is_path, column)) else None
+    return column if any(map(is_file, column)) else None
 
 
 def _objects(values: Any) -> np.ndarray:
@@ -493,13 +504,13 @@ def _refusal(X: Any) -> Exception | None:
     advice = ""
     if issparse(X):
         return None  # Of which scikit-learn tells more.
-    if is_path(X) or is_pil(X):
-        got = f"a single one, {X!r}"
-        advice = " Give a list that holds it, [x]."
+    if is_file(X) or is_pil(X):
+        got = f"a single one, {X if is_pil(X) else name_of(X)!r}"
+        advice = " Give a list that holds it, as in predict([x])."
     elif isinstance(X, torch.utils.data.DataLoader):
         got = type(X).__name__
         advice = " Give its data set, X.dataset; batch_size is the estimator's."
-    elif isinstance(X, (bytes, Mapping)):
+    elif isinstance(X, Mapping):
         got = type(X).__name__
     elif np.ma.is_masked(X):
         got = "an array in which values are masked"
@@ -519,10 +530,11 @@ def _refusal(X: Any) -> Exception | None:
 def _refusal_of_items(X: Any) -> Exception | None:
     """Return the error for what holds other things than images, else None."""
     first = _first_of(X)
-    if isinstance(first, (bytes, Mapping)) or hasattr(first, "read"):
+    if isinstance(first, Mapping) or hasattr(first, "read"):
         return TypeError(
             f"X holds items of type {type(first).__name__}. Give a list of images, as "
-            "PIL.Image.open makes of files, or of their paths as strings."
+            "PIL.Image.open makes of files, of their paths as strings, or of their "
+            "contents as bytes."
         )
     if not isinstance(X, (list, tuple)) and (np.ndim(first) or is_pil(first)):
         return ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from skvision._warnings import warn
-from skvision.images._decode import is_deep, pixels_of, upright
+from skvision.images._decode import is_deep, pixels_of
 from skvision.images._files import errors_of, open_image
 from skvision.images._transforms import (
     SplitTransform,
@@ -124,9 +124,10 @@ class ImageLoader:
         from PIL import Image
 
         with open_image(path) as image, errors_of(path):
-            if not is_deep(image):
-                return upright(image).convert("RGB")
+            is_flat = not is_deep(image)
             pixels = pixels_of(image, "RGB", where=path)
+        if is_flat:
+            return Image.fromarray(pixels)
         if self.as_array:
             return pixels
         if pixels.dtype != np.uint16:

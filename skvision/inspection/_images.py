@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from skvision.images._layout import CHANNELS, Channels
+from skvision.images._layout import CHANNELS, Form, form_of
 from skvision.images._sources import source_of
 from skvision.preprocessing._pixel_range import divisors_for
 
@@ -46,11 +46,7 @@ def take_rows(X: Any, rows: np.ndarray, net: Any = None) -> Any:
     net : estimator, default=None
         A fitted one, that knows where a data set's tensors have their channels.
     """
-    return source_of(X).take(rows, _channels(net))
-
-
-def _channels(net: Any, where: str = "auto") -> Channels:
-    return Channels(getattr(net, "channels", where), getattr(net, "image_shape_", None))
+    return source_of(X).take(rows, form_of(net))
 
 
 def unit_images(
@@ -71,8 +67,8 @@ def unit_images(
     channels : {"auto", "first", "last"}, default="auto"
         Where arrays of four axes have their channels, unless `net` knows.
     """
-    where = _channels(net, channels)
-    images, expected = source_of(X).images(where), where.expected
+    form = Form(channels) if net is None else form_of(net)
+    images, expected = source_of(X).images(form).brought(form), form.expected
     batch = images.in_full().read(slice(None))
     divisors = getattr(getattr(net, "scaler_", None), "divisors", None)
     if not (batch.is_floating_point() or batch.dtype == torch.bool):

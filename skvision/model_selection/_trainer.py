@@ -15,7 +15,7 @@ from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
-from skvision.images._layout import Channels
+from skvision.images._layout import Form, form_of
 from skvision.images._sources import Rows, source_of
 from skvision.model_selection._callbacks import reason_against_callbacks
 from skvision.model_selection._memory import is_out_of_memory
@@ -68,7 +68,7 @@ class Trainer:
         self.alive: dict[str, TrainingRun] = {}
         #: Members that have been made before they are trained, by ids of requests.
         self.ready: dict[int, TrainingRun] = {}
-        self._images: dict[str, Any] = {}
+        self._images: dict[Form, Any] = {}
         self._folds: dict[bytes, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,9 +101,10 @@ class Trainer:
         if is_table or self.y is None:
             return safe_indexing(self.X, rows)
         # Folds share the images instead of copying them.
-        if net.channels not in self._images:
-            self._images[net.channels] = source.images(Channels(net.channels))
-        return self._images[net.channels][rows]
+        form = form_of(net)
+        if form not in self._images:
+            self._images[form] = source.images(form).brought(form)
+        return self._images[form][rows]
 
     def train(self, requests: list[Request], X: Any, y: Any) -> list[Outcome | None]:
         """Make fits as a stack; None stands for those that cannot be stacked."""

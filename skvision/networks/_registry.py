@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -12,7 +13,12 @@ from skvision.networks._convnet import ConvNet
 from skvision.networks._layers import unknown_network
 from skvision.networks._lenet import LeNet
 from skvision.networks._mlp import MLP
-from skvision.networks._torchvision import torchvision_model, torchvision_names
+from skvision.networks._torchvision import (
+    torchvision_model,
+    torchvision_names,
+    torchvision_spec,
+)
+from skvision.preprocessing._scaling import InputSpec
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "conv_autoencoder": ConvAutoencoder,
@@ -86,3 +92,17 @@ def get_network(name: str) -> Callable[..., nn.Module]:
     if name in torchvision_names():
         return partial(torchvision_model, name)
     raise unknown_network(name, list_networks())
+
+
+def weights_spec(
+    module: Any, *, weights: Any = None, resize: bool = True, **kwargs: Any
+) -> InputSpec | None:
+    """Return what a named network's weights want of images, before it is built.
+
+    None stands for networks without weights, and for those whose weights are not known
+    by their names.
+    """
+    named = isinstance(module, str) and module not in _NETWORKS
+    if weights is None or not named or module not in torchvision_names():
+        return None
+    return torchvision_spec(module, weights, resize=resize)

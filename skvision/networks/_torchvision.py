@@ -114,7 +114,7 @@ def torchvision_model(
     spec = InputSpec()
     if weights is not None:
         weights = _known_weights(name, weights)
-        spec = _input_spec(weights, image_shape[0], resize)
+        spec = torchvision_spec(name, weights, image_shape[0], resize=resize)
         network = (_pretrained if load_weights else _unfilled)(name, weights, kwargs)
     try:
         if weights is None:
@@ -210,9 +210,11 @@ def _check_arguments(name: str, kwargs: dict[str, Any]) -> None:
             )
 
 
-def _input_spec(weights: Any, channels: int, resize: bool) -> InputSpec:
+def torchvision_spec(
+    name: str, weights: Any, channels: int = 3, *, resize: bool = True
+) -> InputSpec:
     """Return what the transforms that come with weights do to an image."""
-    transforms = weights.transforms()
+    transforms = _known_weights(name, weights).transforms()
     (crop,) = transforms.crop_size
     (shorter,) = transforms.resize_size
     mean, std = tuple(transforms.mean), tuple(transforms.std)

@@ -378,6 +378,9 @@ ACCEPTED: dict[str, _Check] = {
         _is_none, _one_of("channel", "range"), _each(_some(_is_real), 2)
     ),
     "normalize_target": _any_of(_is_bool, _one_of("auto")),
+    "image_size": _any_of(_is_none, _POSITIVE, _each(_POSITIVE, 2)),
+    "resize": _one_of("squash", "crop", "pad"),
+    "color_mode": _one_of("auto", "grey", "rgb"),
     "channels": _one_of("auto", "first", "last"),
     "image_shape": _any_of(_is_none, _each(_POSITIVE, 3)),
     "augment": _TRANSFORMS,

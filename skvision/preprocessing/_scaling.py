@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skvision.images._resize import WAYS, fit_size, size_to_decode
 from skvision.images._sequence import ImageSequence
 from skvision.preprocessing._pixel_range import Divisors, divisors_for
 
@@ -28,7 +30,7 @@ class InputSpec:
     A network that carries one as its attribute ``input_spec`` gets such images from
     the estimators: `~skvision.networks.torchvision_model` does it with pretrained
     weights. Images that have the size already are left as they are; all others are
-    resized and cropped in the middle, as torchvision's transforms of a weight set do.
+    resized, with antialiasing.
 
     Parameters
     ----------
@@ -37,10 +39,14 @@ class InputSpec:
         to the estimator.
     size : tuple of int (height, width), default=None
         Of the network's images; None takes images of any size.
-    resize : int, default=None
-        Length of the shorter side before the crop; None means the lesser of `size`.
+    resize : int or {"squash", "crop", "pad"}, default=None
+        How images of other proportions get this size. An int is the length of the
+        shorter side, after which the middle is cut out, as torchvision's transforms of
+        a weight set do; None means the lesser of `size`. "squash" changes the
+        proportions, "crop" cuts the largest part in the middle that has those of
+        `size`, and "pad" puts zeros, which are black, on both sides.
     interpolation : {"bilinear", "bicubic"}, default="bilinear"
-        How images are resized, with antialiasing.
+        Between which pixels new ones lie.
 
     Raises
     ------
@@ -59,7 +65,7 @@ class InputSpec:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     size: tuple[int, int] | None = None
-    resize: int | None = None
+    resize: int | str | None = None
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
@@ -75,8 +81,10 @@ class InputSpec:
             raise ValueError(
                 f"size={size!r} must be a tuple of positive ints, (height, width)."
             )
-        if resize is not None and not _is_length(resize):
-            raise ValueError(f"resize={resize!r} must be a positive int.")
+        if resize is not None and resize not in WAYS and not _is_length(resize):
+            raise ValueError(
+                f"resize={resize!r} must be a positive int or one of {WAYS}."
+            )
         if self.interpolation not in ("bilinear", "bicubic"):
             raise ValueError(
                 "interpolation must be 'bilinear' or 'bicubic'; got "
@@ -94,20 +102,31 @@ class InputSpec:
         Returns
         -------
         resized : torch.Tensor of shape (b, C, height, width)
-            Their shorter side resized, and the middle cut out.
+            In the type of the images; integers are rounded.
         """
-        if self.size is None or tuple(images.shape[-2:]) == self.size:
+        if self.size is None:
             return images
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.v2 import functional
+        return fit_size(images, self.size, self._how, self.interpolation)
 
-        resized = functional.resize(
-            images,
-            [self.resize or min(self.size)],
-            interpolation=InterpolationMode(self.interpolation),
-            antialias=True,
-        )
-        return functional.center_crop(resized, list(self.size))
+    def size_to_decode(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return how much of an image need be decoded before it gets the size.
+
+        Parameters
+        ----------
+        shape : sequence of int (height, width)
+            Of the image.
+
+        Returns
+        -------
+        size : tuple of int (height, width)
+            The least in which a decoder that makes images smaller may give it.
+        """
+        height, width = shape
+        return size_to_decode(shape, self.size or (height, width), self._how)
+
+    @property
+    def _how(self) -> str | int:
+        return self.resize or min(self.size or (1,))
 
 
 def _is_length(value: Any) -> bool:

@@ -282,7 +282,7 @@ AS_XY = {
             lambda b: as_Xy(Items((b.X[0], 0), (b.X[1, :7], 1)))[0][[0, 1]].read(
                 [0, 1]
             ),
-            r"Item 1 .* has shape \(1, 7, 8\) ... first one \(1, 8, 8\) ... Resize",
+            r"Item 1 .* has shape \(1, 7, 8\) ... first one \(1, 8, 8\) ... image_size",
         ),
         "as_Xy: NaN in an item": (
             lambda b: np.asarray(

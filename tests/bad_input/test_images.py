@@ -95,7 +95,7 @@ ANY = {
         "images of several sizes": (
             lambda b: [*b.X[:58], np.zeros((8, 9)), np.zeros((7, 8))],
             r"differ in shape: image 0 has \(8, 8\) ... image 58 has \(8, 9\)",
-            "Resize",
+            "image_size",
         ),
         "an empty data set": (
             lambda b: TensorDataset(torch.zeros(0, 1, 8, 8), torch.zeros(0)),
@@ -115,11 +115,7 @@ ANY = {
         ),
         "a file of another size": (
             lambda b: paths(b, b.save("lang.png", np.zeros((8, 9), dtype=np.uint8))),
-            r"lang.png' has shape \(1, 8, 9\) ... \(1, 8, 8\) ... Resize the files",
-        ),
-        "a coloured file among grey ones": (
-            lambda b: paths(b, b.save("rot.png", np.zeros((8, 8, 3), dtype=np.uint8))),
-            "rot.png' has colours ... is grey ... Convert the files",
+            r"lang.png' has shape \(1, 8, 9\) ... \(1, 8, 8\) ... image_size",
         ),
     },
     (TypeError, ValueError): {
@@ -188,6 +184,10 @@ ANY = {
 #: Those of another shape than the images in fit.
 OTHERS = {
     ValueError: {
+        "a coloured file among grey ones": (
+            lambda b: paths(b, b.save("rot.png", np.zeros((8, 8, 3), dtype=np.uint8))),
+            "rot.png has colours ... are grey ... color_mode='grey'",
+        ),
         "smaller images": (
             lambda b: b.X[:, :7],
             r"\(channels, height, width\) = \(1, 7, 8\) ... fitted on \(1, 8, 8\)",

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from skvision import ImageClassifier
 from skvision.images import open_images
+from skvision.images._layout import Form
 
 SMALL = {
     "module": "mlp",
@@ -61,9 +62,10 @@ def some_images(*shape, dtype=torch.float32):
     return images * 0.8 + 0.1
 
 
-def as_images(X, **options):
+def as_images(X, channels="auto", form=None, **options):
     """Return images of any kind as estimators get them."""
-    return open_images(X, labelled=False, **options).images
+    form = form or Form(channels)
+    return open_images(X, labelled=False, form=form, **options).images
 
 
 class Items(Dataset):

@@ -24,7 +24,7 @@ from torchvision import transforms as v1
 
 from skvision.datasets import ImageSequence, _cache, as_Xy
 from skvision.images._cache import PixelCache
-from skvision.images._layout import Channels
+from skvision.images._layout import Form
 from skvision.images._readers import DatasetReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
@@ -124,7 +124,7 @@ def test_rows_in_any_order(shape, dtype, data):
     rng = np.random.default_rng(0)
     images = (rng.random(shape) * 255).astype(dtype)
     reader = DatasetReader(
-        Items(torch.from_numpy(images)), cache=True, channels=Channels("first")
+        Items(torch.from_numpy(images)), cache=True, form=Form("first")
     )
     X = ImageSequence(reader)
     row = st.integers(-len(images), len(images) - 1)

@@ -16,6 +16,7 @@ from PIL import Image
 from skvision_tests import Items
 
 from skvision.datasets import ImageSequence
+from skvision.images._layout import Form
 from skvision.images._readers import ArrayReader, DatasetReader, PathReader, to_chw
 from skvision.images._steps import PixelSteps
 
@@ -167,7 +168,7 @@ def test_items_that_cannot_be_read():
         ([[0.0] * 5] * 6, (1, 6, 5)),
         (Image.new("L", (5, 6)), (1, 6, 5)),
         (Image.new("RGB", (5, 6)), (3, 6, 5)),
-        (Image.new("RGBA", (5, 6)), (4, 6, 5)),
+        (Image.new("RGBA", (5, 6)), (3, 6, 5)),
         (Image.new("RGB", (3, 3)), (3, 3, 3)),
         (Image.new("RGB", (5, 4)), (3, 4, 5)),
         (Image.new("RGB", (1, 3)), (3, 3, 1)),
@@ -239,6 +240,17 @@ def test_colour_files(tmp_path, colours, mode, suffix):
         expected = np.asarray(image.convert("RGB"))
     assert_array_equal(X[0], np.moveaxis(expected, 2, 0))
     assert_array_equal(X.read(slice(None)).numpy()[0], np.moveaxis(expected, 2, 0))
+
+
+def test_colours_after_grey(tmp_path, greys, colours):
+    paths = [save(tmp_path / "grey.png", greys), save(tmp_path / "rgb.png", colours)]
+    X = ImageSequence(PathReader(paths))
+    assert_array_equal(X, [np.stack([greys] * 3), np.moveaxis(colours, 2, 0)])
+    # What all files of the fit were is known afterwards.
+    X = ImageSequence(PathReader(paths, form=Form(expected=(1, 6, 8))))
+    assert_array_equal(X[0], greys[None])
+    with pytest.raises(ValueError, match=r"rgb\.png has colours .*color_mode='grey'"):
+        X.read(slice(None))
 
 
 def test_grey_after_colours(tmp_path, greys, colours):

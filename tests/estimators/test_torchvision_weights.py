@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 from torchvision.models import ResNet18_Weights
 
@@ -199,3 +200,25 @@ def test_weights_that_cannot_be_downloaded(weights_file, data, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(OSError, match=f"Put the file {WEIGHTS.url} into .*checkpoints"):
         ImageClassifier(**RESNET).fit(*data)
+
+
+def test_weights_take_photos_of_all_sizes(theirs, data, tmp_path):
+    X, y = data
+    photos = [X[0], X[1, :20], X[2, :, :25], X[3]]
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path, photo in zip(paths, photos, strict=True):
+        Image.fromarray(photo).save(path)
+    options = {**RESNET, "freeze": "backbone", "max_epochs": 0, "random_state": 0}
+    net = ImageClassifier(**options).fit(paths, y)
+    assert net.image_shape_ == net.network_shape_ == (3, 224, 224)
+    for i, photo in enumerate(photos):
+        found = net.predict_proba(photo[None])
+        np.testing.assert_allclose(
+            found, net.predict_proba(paths[i : i + 1]), atol=1e-3
+        )
+    # A size of one's own stands in for that of the weights.
+    small = ImageClassifier(**options, image_size=64).fit(paths, y)
+    assert small.network_shape_ == (3, 64, 64)
+    of_arrays = ImageClassifier(**options).fit(X, y)
+    assert of_arrays.predict(paths).shape == (4,)
+    assert of_arrays.predict(photos[1][None]).shape == (1,)

@@ -115,9 +115,9 @@ def test_files_are_decoded_once_before_training(tmp_path, monkeypatch):
         Image.fromarray(image).save(paths[-1])
     decode = readers.read_image
 
-    def counting(path, **options):
+    def counting(path, *arguments, **options):
         read.append(path)
-        return decode(path, **options)
+        return decode(path, *arguments, **options)
 
     monkeypatch.setattr(readers, "read_image", counting)
     ImageClassifier(**SMALL).fit(paths, LABELS)

@@ -104,7 +104,7 @@ def test_stacked_searches(files, kind):
     np.testing.assert_allclose(*scores, atol=1e-6)
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, 3, b"a.png"], ids=str)
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, 3], ids=str)
 @pytest.mark.parametrize("place", [0, 5])
 def test_what_is_no_path(files, missing, place):
     paths = list(files[0])

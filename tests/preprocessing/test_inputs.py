@@ -15,6 +15,7 @@ from torch.utils.data import Subset, TensorDataset
 from skvision import ImageClassifier
 from skvision.datasets import ImageSequence, as_Xy
 from skvision.images import ImageSchema, open_images
+from skvision.images._layout import Form
 
 
 @pytest.fixture
@@ -361,7 +362,7 @@ def test_no_images(greys, rows):
     ids=lambda X: type(X).__name__,
 )
 def test_no_labels(X):
-    assert open_images(X, channels="first").labels is None
+    assert open_images(X, form=Form("first")).labels is None
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ MASKED = np.ma.masked_array(PIXELS, mask=PIXELS > 50)
 @pytest.mark.parametrize(
     ("X", "y", "error", "remedy"),
     [
-        ([b"a.png"] * 4, [0, 1] * 2, TypeError, "type bytes.*paths as strings"),
-        (pd.Series([b"a"] * 4), [0, 1] * 2, TypeError, "type bytes.*PIL.Image.open"),
+        ([b"a.png"] * 4, [0, 1] * 2, OSError, "bytes that begin with.*be read"),
+        (pd.Series([b"a"] * 4), [0, 1] * 2, OSError, "bytes that begin with.*be read"),
         ([io.BytesIO()] * 4, [0, 1] * 2, TypeError, "BytesIO.*PIL.Image.open"),
         ([{"image": PIXELS[0]}] * 4, [0, 1] * 2, TypeError, "dict.*list of images"),
         (Items([{"x": 1}] * 4), [0, 1] * 2, TypeError, r"keys \['x'\].*pairs"),
