@@ -5,8 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torchvision
+from PIL import Image
 
 from skvision import datasets
 from skvision.datasets import load_digits_images
@@ -26,6 +28,19 @@ def fake_data(root, download, transform):
     )
 
 
+def save_photos(folder):
+    """Save photographs of two kinds and several sizes, and a new one."""
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        kind = ("cat", "dog")[i % 2]
+        pixels = rng.integers(0, 80, (30 + i, 50 - i, 3), dtype=np.uint8)
+        pixels[..., i % 2] += 150
+        place = folder / "photos" / kind if i < 11 else folder
+        place.mkdir(parents=True, exist_ok=True)
+        name = f"{i}.jpg" if i < 11 else "new.jpg"
+        Image.fromarray(pixels).save(place / name)
+
+
 # The images of the stand-in are noise.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_examples(monkeypatch, capsys, tmp_path):
@@ -41,11 +56,13 @@ def test_examples(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(distributed, "Client", Client)
     monkeypatch.chdir(tmp_path)
+    save_photos(tmp_path)
     namespace = {"__name__": "__main__"}
     for code in blocks("python"):
         exec(code, namespace)
-    accuracy, setting, scores, *tables = capsys.readouterr().out.splitlines()
+    accuracy, kind, setting, scores, *tables = capsys.readouterr().out.splitlines()
     assert float(accuracy) > 0.8
+    assert kind in ("['cat']", "['dog']")
     assert "module__hidden" in setting
     assert len(scores.strip("[]").split()) == 3
     for start in ["layer ", "total ", "label ", "all "]:
