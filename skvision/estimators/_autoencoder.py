@@ -254,13 +254,44 @@ class ImageAutoencoder(
         score : float
             Of pixels in [0, 1] where X holds integers, else in the units of X.
         """
+        return -float(self._errors(X).double().mean())
 
-        def errors(batch):
-            batch = to_tensor(batch, device=self.device_)
-            images = self.scaler_.undo(self.infer(batch))
-            return (images - self.scaler_.to_unit(batch)).square().flatten(1).mean(1)
+    @looking
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return minus the mean squared error of each reconstruction.
 
-        return -float(self._batches(X, errors).double().mean())
+        The less an image is like those of ``fit``, the lower its score tends to be,
+        so that those below a threshold are anomalies. The mean over all images is
+        `score`.
+
+        Parameters
+        ----------
+        X : images
+            As in ``fit``.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            ``-((reconstructed - pixels) ** 2).mean()`` of each image, over all its
+            pixels and channels, float32 or as `dtype` says. Pixels are in [0, 1] where
+            X holds integers, else in the units of X. What comes back is not rounded to
+            integers, as `reconstruct` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skvision import ImageAutoencoder
+        >>> from skvision.datasets import load_digits_images
+        >>> X, _ = load_digits_images(return_X_y=True)
+        >>> net = ImageAutoencoder("dense_autoencoder", lr=0.003, random_state=0)
+        >>> scores = net.fit(X).score_samples(X)
+        >>> threshold = np.quantile(scores, 0.01)
+        >>> strange = X[:3].copy()
+        >>> strange[:, ::2] = 255  # Every second row of each image is white.
+        >>> net.score_samples(strange) < threshold
+        array([ True,  True,  True])
+        """
+        return -self._errors(X).numpy()
 
     @property
     def encoder_(self) -> Any:
@@ -283,6 +314,16 @@ class ImageAutoencoder(
         raise AttributeError("ImageAutoencoder has no predict_proba.")
 
     # ------------------------------------------------------------------ hooks
+
+    def _errors(self, X):
+        """Return the mean squared error of each image, a tensor."""
+
+        def errors(batch):
+            batch = to_tensor(batch, device=self.device_)
+            images = self.scaler_.undo(self.infer(batch))
+            return (images - self.scaler_.to_unit(batch)).square().flatten(1).mean(1)
+
+        return self._batches(X, errors)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -347,7 +347,10 @@ UNFITTED = {
             (ImageRegressor, ["predict"]),
             (
                 ImageAutoencoder,
-                ["transform", "reconstruct", "inverse_transform", "score"],
+                [
+                    *("transform", "reconstruct", "inverse_transform"),
+                    *("score", "score_samples"),
+                ],
             ),
         ]
         for method in methods

@@ -45,6 +45,40 @@ def test_score_is_minus_the_mean_squared_error(fitted, X):
     assert fitted.score(X) == fitted.score(values)
 
 
+@pytest.mark.parametrize(
+    ("options", "convert", "largest"),
+    [
+        (DENSE, lambda X: X, 255),
+        (DENSE, lambda X: X.astype(np.uint16) * 257, 65535),
+        (DENSE | {"dtype": "float64"}, lambda X: X / 255, 1),
+        (DENSE, lambda X: X.astype(np.float32), 1),
+        (DENSE | {"normalize": "channel"}, lambda X: X[..., None], 255),
+        (DENSE | {"normalize": None}, lambda X: X.reshape(len(X), -1) / 255, 1),
+        ({"module": "conv_autoencoder"}, lambda X: np.stack([X] * 3, -1), 255),
+    ],
+)
+def test_score_of_each_image(X, options, convert, largest):
+    given = convert(X[:150])
+    net = ImageAutoencoder(**options, max_epochs=1, random_state=0).fit(given)
+    scores = net.score_samples(given)
+    assert scores.shape == (150,)
+    assert scores.dtype == net.dtype
+    units = (given / largest).astype(np.float32 if largest > 1 else given.dtype)
+    # Of floats on that scale the reconstructions are not rounded.
+    errors = (net.reconstruct(units).astype(float) - units) ** 2
+    assert_allclose(scores, -errors.reshape(150, -1).mean(1), rtol=1e-4)
+    assert net.score(given) == scores.astype(float).mean()
+    assert_allclose(net.score_samples(given[3:5]), scores[3:5], rtol=1e-5)
+
+
+def test_anomalies_lie_below_a_threshold(fitted, X):
+    threshold = np.quantile(fitted.score_samples(X), 0.01)
+    striped = X[:50].copy()
+    striped[:, ::2] = 255
+    assert (fitted.score_samples(striped) < threshold).all()
+    assert 0 < (fitted.score_samples(X) < threshold).sum() <= len(X) / 100
+
+
 def test_codes_and_images(fitted, X):
     codes = fitted.transform(X)
     assert codes.shape == (600, 8)

@@ -28,7 +28,7 @@ N_THREADS = 8
 #: Of rows; with more than one batch, and with parts of one.
 SIZES = [2, 5, 17, 40, 128, 129, 300, 700]
 CLASSIFIER = ("predict_proba", "predict", "score")
-AUTOENCODER = ("transform", "reconstruct", "score")
+AUTOENCODER = ("transform", "reconstruct", "score", "score_samples")
 
 
 def at_once(functions):
