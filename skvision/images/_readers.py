@@ -152,7 +152,9 @@ class ItemReader:
         own = self.form
         # What is left open stays as it is already.
         mode = own.color_mode if form.color_mode == "auto" else form.color_mode
-        form = form._replace(spec=form.spec or own.spec, color_mode=mode)
+        form = form._replace(
+            where=own.where, spec=form.spec or own.spec, color_mode=mode
+        )
         if own.same_pixels(form):
             return self
         other = copy.copy(self)

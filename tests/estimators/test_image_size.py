@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skvision_tests import as_images
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor, load
@@ -368,3 +369,23 @@ def test_colours_after_a_grey_fit(of_all_modes):
             net.predict(X)
     net.set_params(color_mode="grey")
     assert net.predict(of_all_modes[3:4]).shape == (1,)
+
+
+# ------------------------------------------------------------------------- layouts
+
+
+def test_sequences_keep_where_they_have_the_channels(photos, labels):
+    # Three rows of pixels each, so that the shape does not tell.
+    last = [np.ascontiguousarray(image[:3]) for image in photos]
+    expected = ImageClassifier(**SIZED, channels="last").fit(last, labels)
+    X, y = as_Xy(last, labels, channels="last")
+    net = ImageClassifier(**SIZED).fit(X, y)
+    assert_array_equal(net.predict_proba(X), expected.predict_proba(last))
+
+
+def test_channels_are_not_said_of_what_torchvision_transforms(folder):
+    transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    dataset = ImageFolder(folder, transform=transform)
+    net = ImageClassifier(**SIZED, channels="last")
+    for X, y in ((dataset, None), as_Xy(dataset)):
+        assert net.fit(X, y).image_shape_ == (3, 12, 16)
