@@ -12,6 +12,7 @@ from skvision.datasets._fetchers import (
     fetch_mnist,
 )
 from skvision.datasets._folder import load_image_folder
+from skvision.datasets._image_files import load_images
 from skvision.datasets._torchvision import get_data_home
 from skvision.images._sequence import ImageSequence
 
@@ -25,6 +26,7 @@ __all__ = [
     "get_data_home",
     "load_digits_images",
     "load_image_folder",
+    "load_images",
 ]
 
 # Pickles of before know what lies in `images` by now as modules of this package.

@@ -82,7 +82,9 @@ def read_image(
                 raise OtherSize((image.height, image.width))
             if only_grey:
                 check_grey(image, name_of(path))
-            if spec is not None and spec.size is not None:
+            wanted = None if spec is None else spec.size
+            # To ask others for how they lie would load them, at 8 bits.
+            if wanted is not None and image.format in ("JPEG", "MPO"):
                 image.draft(None, _decoded_size(image, spec)[::-1])
             pixels = pixels_of(image, mode, where=name_of(path))
     except OtherSize:

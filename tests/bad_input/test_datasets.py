@@ -3,6 +3,7 @@
 import struct
 
 import numpy as np
+import pandas as pd
 import torch
 from skorch.helper import SliceDataset
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
@@ -18,6 +19,7 @@ from skvision.datasets import (
     get_data_home,
     load_digits_images,
     load_image_folder,
+    load_images,
 )
 
 
@@ -175,6 +177,92 @@ DIGITS = {
         "get_data_home: a number": (lambda b: get_data_home(5), "data_home ... 5|int"),
     },
 }
+#: Parameters of what reads files of one's own.
+READ = [
+    ("image_size", 0, "Got 0", r"\[1, inf\)"),
+    ("image_size", "8", "Got '8'", "tuple"),
+    ("image_size", (8,), r"\(8,\)", "positive int, or two"),
+    ("image_size", (-8, 8), r"\(-8, 8\)", "positive int, or two"),
+    ("image_size", (8.0, 8), r"\(8.0, 8\)", "positive int, or two"),
+    ("resize", "stretch", "Got 'stretch'", "'squash'"),
+    ("color_mode", "L", "Got 'L'", "'grey'"),
+    ("on_error", "ignore", "Got 'ignore'", "'skip'"),
+]
+IMAGES = {
+    ValueError: {
+        **{
+            f"load_images: {parameter}={value!r}": (
+                lambda b, p=parameter, v=value: load_images(
+                    [b.save("0.png")], **{p: v}
+                ),
+                parameter,
+                re_value,
+                expected,
+            )
+            for parameter, value, re_value, expected in [
+                *READ,
+                ("target", 1, "Got 1", "array-like"),
+                ("return_X_y", "yes", "Got 'yes'", "bool"),
+            ]
+        },
+        "load_images: no path": (
+            lambda b: load_images([]),
+            "paths is empty ... at least one",
+        ),
+        "load_images: no path in an array": (
+            lambda b: load_images(np.array([], dtype=str)),
+            "paths is empty ... at least one",
+        ),
+        "load_images: a target too few": (
+            lambda b: load_images([b.save("0.png"), b.save("1.png")], [0]),
+            "target has 1 entries ... paths has 2 ... one for each path",
+        ),
+        "load_images: images of two sizes": (
+            lambda b: load_images([b.save("0.png"), b.save("1.png", b.X[0, :7])]),
+            r"1.png has \(7, 8\) ... 0.png has \(8, 8\) ... Pass image_size=",
+        ),
+    },
+    TypeError: {
+        "load_images: a single path": (
+            lambda b: load_images(b.save("0.png")),
+            "paths should be a list ... 0.png ... a list ... load_image_folder",
+        ),
+        "load_images: generator": (
+            lambda b: load_images(b.path.glob("*.png")),
+            r"paths should be a list ... sorted\(paths\)",
+        ),
+        "load_images: array of numbers": (
+            lambda b: load_images(b.X),
+            "paths should be a list ... got ndarray without any path",
+        ),
+        "load_images: table": (
+            lambda b: load_images(pd.DataFrame({"file": ["0.png"], "label": [0]})),
+            r"table with the columns \['file', 'label'\] ... one with the paths",
+        ),
+        "load_images: content of a file": (
+            lambda b: load_images([b"content"], on_error="skip"),
+            "item 0 is b'content'",
+        ),
+        "load_images: a path is missing": (
+            lambda b: load_images([b.save("0.png"), None]),
+            "item 1 is None ... on_error='skip'",
+        ),
+    },
+    OSError: {
+        "load_images: truncated JPEG": (
+            lambda b: load_images([b.truncated_jpeg()]),
+            "schöne Katze.jpg cannot be read ... truncated ... Delete or replace",
+        ),
+        "load_images: nothing left": (
+            lambda b: load_images([b.truncated_jpeg()], on_error="skip"),
+            "on_error='skip' leaves nothing: none of the 1 images",
+        ),
+        "load_images: file that is not there": (
+            lambda b: load_images([b.path / "fort.png"]),
+            "fort.png cannot be read as an image: No such file",
+        ),
+    },
+}
 IMAGE_FOLDER = {
     ValueError: {
         **{
@@ -186,16 +274,27 @@ IMAGE_FOLDER = {
             )
             for parameter, value, re_value, expected in [
                 *((p, v, f"Got {v!r}", expected) for p, v, expected in CHOICE),
-                ("image_size", 8, "Got 8", "tuple"),
-                ("image_size", (8,), r"\(8,\)", "pair of positive integers"),
-                ("image_size", (-8, 8), r"\(-8, 8\)", "pair of positive integers"),
-                ("image_size", (8.0, 8), r"\(8.0, 8\)", "pair of positive integers"),
+                *((p, v, got, expected) for p, v, got, expected in READ),
+                ("subset", 1, "Got 1", "str"),
                 ("mode", "CMYK", "Got 'CMYK'", "'RGB'"),
-                ("on_error", "ignore", "Got 'ignore'", "'skip'"),
                 ("n_samples", 7, "n_samples=7", "only 6 samples"),
                 ("classes", ["cow"], "contains 'cow'", r"Available are 0 \(cat\)"),
             ]
         },
+        "load_image_folder: colours that are given twice": (
+            lambda b: load_image_folder(folder(b), color_mode="rgb", mode="L"),
+            "color_mode='rgb' and mode='L' ... Give color_mode alone",
+        ),
+        "load_image_folder: classes of a folder that has none": (
+            lambda b: load_image_folder(folder(b) / "cat", classes=["cat"]),
+            r"classes=\['cat'\] ... no classes ... Leave classes out",
+        ),
+        "load_image_folder: parts of a data set": (
+            lambda b: load_image_folder(
+                (b.save("0.png", folder="train/cat"), b.path)[1]
+            ),
+            "sub-folder.* 'train' ... one deeper ... Pass subset='train'",
+        ),
         "load_image_folder: a number as path": (
             lambda b: load_image_folder(5),
             "'path' parameter ... os.PathLike ... Got 5",
@@ -212,9 +311,13 @@ IMAGE_FOLDER = {
             lambda b: load_image_folder(b.path / "fort ß"),
             "path='.*fort ß' ... should be a folder ... sub-folder",
         ),
+        "load_image_folder: subset that is not there": (
+            lambda b: load_image_folder(folder(b), subset="test"),
+            "subset='test' should be a sub-folder ... there are: 'cat', 'dog'",
+        ),
         "load_image_folder: class without an image": (
             lambda b: load_image_folder(folder(b, (b.path / "emu").mkdir())),
-            "path=' ... classes emu",
+            "path=' ... classes emu ... on_error='skip'",
         ),
     },
     OSError: {
@@ -361,6 +464,7 @@ CASES = [
     MISSING,
     FILES,
     DIGITS,
+    IMAGES,
     IMAGE_FOLDER,
     AS_XY,
     SEQUENCES,

@@ -16,6 +16,7 @@ CLASSES = ["Äpfel 🍎", "cats", "日本"]
 
 
 def save(path, pixels):
+    """Make an image file and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
@@ -38,11 +39,17 @@ def folder(tmp_path, pixels):
     return path
 
 
+def not_read(bunch):
+    """Return the images that were left out, without files of other kinds."""
+    return [path for path in bunch.skipped if not path.endswith((".txt", ".md"))]
+
+
 @pytest.mark.parametrize("convert", [str, Path])
 def test_content(folder, pixels, convert):
     bunch = load_image_folder(convert(folder))
     assert set(bunch) == {
-        *("data", "target", "target_names", "filenames", "skipped", "DESCR")
+        *("data", "target", "target_names", "filenames", "DESCR"),
+        *("skipped", "skipped_reasons"),
     }
     assert bunch.data.dtype == np.uint8
     assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
@@ -50,7 +57,8 @@ def test_content(folder, pixels, convert):
     assert_array_equal(bunch.target, np.repeat([0, 1, 2], 4))
     assert bunch.target_names.tolist() == sorted(CLASSES)
     assert bunch.filenames[5] == str(folder / sorted(CLASSES)[1] / "ß1.png")
-    assert bunch.skipped.shape == (0,)
+    texts = [str(folder / name / "notes.txt") for name in sorted(CLASSES)]
+    assert bunch.skipped.tolist() == sorted([*texts, str(folder / "readme.md")])
     assert bunch.skipped.dtype.kind == "U"
     assert str(folder) in bunch.DESCR
 
@@ -185,7 +193,9 @@ def test_damaged_images_are_skipped(folder, pixels, how, name, reason, place):
     message = str(caught[0].message)
     assert message.startswith(f"1 of 13 images of path={str(folder)!r} cannot be read")
     assert repr(path) in message
-    assert bunch.skipped.tolist() == [path]
+    assert not_read(bunch) == [path]
+    why = dict(zip(bunch.skipped, bunch.skipped_reasons, strict=True))
+    assert reason in why[path]
     assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
     assert_array_equal(bunch.target, np.repeat([0, 1, 2], 4))
     names = [Path(name).name for name in bunch.filenames]
@@ -200,7 +210,7 @@ def test_all_damages_at_once(folder, pixels):
     assert len(caught) == 1
     named = [path for path in sorted(paths) if path in str(caught[0].message)]
     assert named[:3] == sorted(paths)[:3]
-    assert bunch.skipped.tolist() == sorted(paths)
+    assert not_read(bunch) == sorted(paths)
     assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
     with pytest.warns(UserWarning, match="5 of 17"):
         X, y = load_image_folder(folder, on_error="skip", return_X_y=True)
@@ -227,7 +237,7 @@ def test_nothing_to_skip_gives_no_warning(folder):
         warnings.simplefilter("error")
         bunch = load_image_folder(folder, on_error="skip")
     assert len(bunch.data) == 12
-    assert bunch.skipped.tolist() == []
+    assert not_read(bunch) == []
 
 
 def test_a_folder_with_the_name_of_an_image_is_a_folder(folder, pixels):
@@ -274,7 +284,7 @@ def test_the_subset_is_drawn_before_images_are_skipped(folder):
     damage(Path(whole.filenames[4]), "empty")
     with pytest.warns(UserWarning, match="1 of 9 images"):
         bunch = load_image_folder(folder, on_error="skip", **options)
-    assert bunch.skipped.tolist() == [whole.filenames[4]]
+    assert not_read(bunch) == [whole.filenames[4]]
     assert_array_equal(bunch.filenames, np.delete(whole.filenames, 4))
     assert_array_equal(bunch.target, np.delete(whole.target, 4))
     assert_array_equal(bunch.data, np.delete(whole.data, 4, axis=0))
@@ -420,10 +430,174 @@ def test_path_of_a_file(folder):
         load_image_folder(folder / "readme.md")
 
 
-def test_no_sub_folders(tmp_path):
-    save(tmp_path / "0.png", np.zeros((4, 4), dtype=np.uint8))
+def test_nothing_in_the_folder(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(FileNotFoundError, match=r"sub-folder .* any class folder"):
         load_image_folder(tmp_path)
+
+
+def test_a_folder_without_sub_folders_has_no_target(tmp_path, pixels):
+    for i, image in enumerate(pixels[0]):
+        save(tmp_path / f"{i}.png", image)
+    save(tmp_path / ".ipynb_checkpoints" / "0.png", pixels[1, 0])
+    (tmp_path / "notes.txt").write_text("no image")
+    bunch = load_image_folder(tmp_path)
+    assert_array_equal(bunch.data, pixels[0])
+    assert bunch.target is None
+    assert bunch.target_names is None
+    assert bunch.filenames.tolist() == [str(tmp_path / f"{i}.png") for i in range(4)]
+    hidden, text = bunch.skipped
+    assert hidden == str(tmp_path / ".ipynb_checkpoints")
+    assert text == str(tmp_path / "notes.txt")
+    assert bunch.DESCR.startswith("4 images from the folder ")
+    X, y = load_image_folder(tmp_path, n_samples=2, random_state=0, return_X_y=True)
+    assert X.shape == (2, 6, 8, 3)
+    assert y is None
+    path = damage(tmp_path / "2.png", "empty")
+    with pytest.warns(UserWarning, match="1 of 4 images"):
+        bunch = load_image_folder(tmp_path, on_error="skip")
+    assert_array_equal(bunch.data, pixels[0, [0, 1, 3]])
+    assert path in bunch.skipped
+    with pytest.raises(ValueError, match="classes=.* has none.*Leave classes out"):
+        load_image_folder(tmp_path, classes=["a"])
+
+
+def test_all_that_is_left_out_is_listed_with_its_reason(folder, pixels):
+    cats = folder / "cats"
+    save(cats / ".ipynb_checkpoints" / "0.png", pixels[0, 0])
+    (cats / ".DS_Store").write_bytes(b"x")
+    (cats / "to itself").symlink_to(cats, target_is_directory=True)
+    (cats / "LICENSE").write_text("mine")
+    (folder / "日本" / ".hidden").write_text("of another class")
+    bunch = load_image_folder(folder, classes=["cats"])
+    found = {
+        os.path.relpath(path, folder): reason
+        for path, reason in zip(bunch.skipped, bunch.skipped_reasons, strict=True)
+    }
+    expected = {
+        "cats/.DS_Store": "hidden",
+        "cats/.ipynb_checkpoints": "hidden",
+        "cats/LICENSE": "without an extension",
+        "cats/notes.txt": "extension '.txt' is none of .jpg",
+        "cats/to itself": "read already",
+        "readme.md": "extension '.md'",
+    }
+    assert [*found] == sorted(expected)
+    assert all(reason in found[path] for path, reason in expected.items()), found
+
+
+def test_images_that_are_left_out_for_their_place_or_kind_give_a_warning(
+    folder, pixels
+):
+    save(folder / "stray.png", pixels[0, 0])
+    save(folder / "cats" / "moving.gif", pixels[0, 0])
+    with pytest.warns(UserWarning) as caught:
+        bunch = load_image_folder(folder)
+    (message,) = [str(warning.message) for warning in caught]
+    assert "1 image(s) lie beside the class folders" in message
+    assert repr(str(folder / "stray.png")) in message
+    assert "left out because of their extension" in message
+    assert "moving.gif" in message
+    assert len(bunch.data) == 12
+    paths = [str(folder / "cats" / "moving.gif"), str(folder / "stray.png")]
+    assert sorted(not_read(bunch)) == sorted(paths)
+
+
+def test_empty_class_folders(folder, pixels):
+    (folder / "dogs").mkdir()
+    (folder / "emus").mkdir()
+    (folder / "emus" / "list.txt").write_text("no image")
+    with pytest.raises(FileNotFoundError, match=r"classes dogs, emus.*on_error='skip'"):
+        load_image_folder(folder)
+    damage(folder / "cats" / "x.png", "empty")
+    with pytest.warns(UserWarning) as caught:
+        bunch = load_image_folder(folder, on_error="skip")
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith("1 of 13 images")
+    assert "2 of 5 class folders" in message
+    assert "'dogs', 'emus'" in message
+    assert bunch.target_names.tolist() == sorted(CLASSES)
+    assert_array_equal(bunch.target, np.repeat([0, 1, 2], 4))
+    assert_array_equal(bunch.data, pixels.reshape(12, 6, 8, 3))
+    left_out = [str(folder / name) for name in ("cats/x.png", "dogs", "emus")]
+    assert not_read(bunch) == left_out
+    assert str(folder / "emus" / "list.txt") in bunch.skipped
+
+
+@pytest.fixture
+def parts(tmp_path, pixels):
+    """A data set with parts, of which the one to test on lacks a class."""
+    for part, names in {"Train": "abc", "val": "abc", "test": "bc"}.items():
+        for name in names:
+            save(tmp_path / part / name / "0.png", pixels["abc".index(name), 0])
+    return tmp_path
+
+
+def test_parts_of_a_data_set_are_no_classes(parts, pixels):
+    with pytest.raises(ValueError, match=r"one deeper.*subset='Train'.*classes=\["):
+        load_image_folder(parts)
+    as_classes = load_image_folder(parts, classes=["Train", "val", "test"])
+    assert as_classes.target_names.tolist() == ["Train", "test", "val"]
+    train = load_image_folder(parts, subset="train")
+    assert_array_equal(train.data, pixels[:, 0])
+    assert train.target_names.tolist() == ["a", "b", "c"]
+    assert train.filenames[0] == str(parts / "Train" / "a" / "0.png")
+    validation = load_image_folder(parts, subset="validation")
+    assert_array_equal(validation.target, [0, 1, 2])
+    with pytest.raises(FileNotFoundError, match="there are: 'Train', 'test', 'val'"):
+        load_image_folder(parts, subset="dev")
+
+
+def test_parts_whose_classes_differ(parts):
+    with pytest.warns(UserWarning, match=r"subset='test' lacks 'a'.*classes="):
+        load_image_folder(parts, subset="test")
+    train = load_image_folder(parts, subset="train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        test = load_image_folder(parts, subset="test", classes=train.target_names)
+    assert_array_equal(test.target, [1, 2])
+
+
+def test_classes_with_names_of_parts(tmp_path, pixels):
+    for name in ("car", "train/deep"):
+        save(tmp_path / name / "0.png", pixels[0, 0])
+    with pytest.warns(UserWarning, match="'train'.*taken as classes"):
+        bunch = load_image_folder(tmp_path)
+    assert bunch.target_names.tolist() == ["car", "train"]
+    (tmp_path / "train" / "deep" / "0.png").rename(tmp_path / "train" / "0.png")
+    (tmp_path / "train" / "deep").rmdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_image_folder(tmp_path).data) == 2
+
+
+def test_parts_without_classes(tmp_path, pixels):
+    for part in ("train", "test"):
+        for i in range(2):
+            save(tmp_path / part / f"{i}.png", pixels[0, i])
+    with pytest.raises(ValueError, match="named like parts of a data set"):
+        load_image_folder(tmp_path)
+    bunch = load_image_folder(tmp_path, subset="test")
+    assert_array_equal(bunch.data, pixels[0, :2])
+    assert bunch.target is None
+
+
+@pytest.mark.parametrize(
+    "color_mode, mode", [("grey", "L"), ("rgb", "RGB"), (None, "RGB")]
+)
+def test_colours_have_two_names(folder, color_mode, mode):
+    expected = load_image_folder(folder, mode=mode).data
+    assert_array_equal(load_image_folder(folder, color_mode=color_mode).data, expected)
+
+
+def test_automatic_colours(tmp_path):
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    save(tmp_path / "a" / "0.png", grey)
+    save(tmp_path / "b" / "0.png", grey)
+    assert load_image_folder(tmp_path, color_mode="auto").data.shape == (2, 4, 4)
+    save(tmp_path / "b" / "1.png", np.stack([grey] * 3, axis=-1))
+    data = load_image_folder(tmp_path, color_mode="auto").data
+    assert_array_equal(data, np.broadcast_to(grey[..., None], (3, 4, 4, 3)))
 
 
 def test_real_images():
