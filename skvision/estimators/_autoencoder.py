@@ -374,15 +374,6 @@ class ImageAutoencoder(
     def _constant_loss(self, data):
         return _mean_image_loss(self, data)
 
-    def _batches(self, X, function):
-        """Apply a function to batches of X and join what it returns."""
-        self.check_is_fitted()
-        self._enter_mode(training=False)
-        with torch.no_grad(), isolated_random_state(self.device_):
-            X = self._to_predict(X)
-            parts = [function(batch[0]).cpu() for batch in self._in_order(X)]
-        return self._finite(torch.cat(parts), X.images)
-
     def _as_given(self, images, layout, dtype):
         """Return images in the layout and data type that the user's have."""
         if dtype.kind in "iu":

@@ -13,7 +13,7 @@ from torch import nn
 
 from skvision._compat import StrOptions, fit_context
 from skvision._warnings import warn
-from skvision.estimators._net import ImageNet
+from skvision.estimators._net import FeaturesMixin, ImageNet
 from skvision.estimators._parameters import RoutingMixin, completed
 from skvision.images._names import warn_if_numbered_otherwise
 from skvision.images._sources import source_of
@@ -74,7 +74,7 @@ def _is_over_classes(net: Any) -> bool:
 
 
 @completed
-class ImageClassifier(ImageNet, NeuralNetClassifier, RoutingMixin):
+class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin):
     """Classify images by a neural network.
 
     A `skorch.NeuralNetClassifier` that keeps scikit-learn's contract: it takes arrays,

@@ -11,7 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from skorch.history import History
@@ -49,6 +53,7 @@ from skvision.estimators._parameters import (
 from skvision.estimators._run import StopTraining, TrainingRun
 from skvision.images._open import labels_by_name
 from skvision.networks._transfer import (
+    FeatureReader,
     encoder_names,
     load_pretrained,
     train_unfrozen,
@@ -779,8 +784,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
             return self._response() or identity
         return NONLINEARITIES[chosen]
 
-    def _raw_predict(self, X, nonlinearity=None):
-        """Return the network's outputs for X, made predictions of: (n, n_outputs)."""
+    def _check_scales(self):
+        """Check that the estimator is fitted, and knows how to scale pixels."""
         self.check_is_fitted()
         if not knows_scaling(self):
             raise NotFittedError(
@@ -788,6 +793,10 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
                 f"normalize={self.normalize!r} learns. Call fit, or set normalize to "
                 "None or a pair (mean, std) before initialize."
             )
+
+    def _raw_predict(self, X, nonlinearity=None):
+        """Return the network's outputs for X, made predictions of: (n, n_outputs)."""
+        self._check_scales()
         nonlinearity = nonlinearity or self._get_predict_nonlinearity()
         self._enter_mode(training=False)
         outputs, n_done = torch.empty(0), 0
@@ -803,6 +812,15 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
                 outputs[n_done : n_done + len(part)] = part
                 n_done += len(part)
             return self._finite(outputs[:n_done], data.images).numpy()
+
+    def _batches(self, X, function):
+        """Apply a function to batches of X and join what it returns."""
+        self.check_is_fitted()
+        self._enter_mode(training=False)
+        with torch.no_grad(), isolated_random_state(self.device_):
+            X = self._to_predict(X)
+            parts = [function(batch[0]).cpu() for batch in self._in_order(X)]
+        return self._finite(torch.cat(parts), X.images)
 
     @looking
     def score(self, X, y=None, sample_weight=None):
@@ -849,6 +867,103 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         for callback in self._stoppers():
             if getattr(callback, "best_epoch_", 0) != but:
                 callback.best_epoch_ = 0
+
+
+class _NamedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """What a layer makes of images, in the container that was asked for."""
+
+    #: The layer; None stands for the head's input.
+    _layer: str | None = None
+
+    def transform(self: Any, X: Any) -> Any:
+        self._check_scales()
+        read = FeatureReader(self.module_, self._layer)
+
+        def features(batch):
+            batch, n_rows = to_tensor(batch, device=self.device_), len(batch)
+            if self._flat:
+                missing = -n_rows % _ROWS_AT_ONCE
+                batch = nn.functional.pad(batch, (0, 0, 0, missing))
+            kind = self.device_.type
+            with torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(self.amp)):
+                return read(self._to_input(batch))[:n_rows].to(self._dtype)
+
+        return self._batches(X, features).numpy()
+
+    @property
+    def _n_features_out(self: Any) -> int:
+        self.check_is_fitted()
+        shape = (self.n_features_in_,) if self._flat else self.network_shape_
+        image = torch.zeros((1, *shape), dtype=self._dtype, device=self.device_)
+        return FeatureReader(self.module_, self._layer)(image).shape[1]
+
+    def __sklearn_tags__(self: Any) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = [self.dtype]
+        return tags
+
+
+class FeaturesMixin(_NamedFeatures, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+    """Gives what networks learn of images to other estimators.
+
+    Stands left of `ImageNet` among an estimator's bases. Its ``transform`` is not
+    wrapped by scikit-learn, which would name the columns of any layer as the head's.
+    """
+
+    @looking
+    def transform(self: Any, X: Any, layer: str | None = None) -> np.ndarray:
+        """Return what the network's head gets of each image.
+
+        These are the features that the network has learnt, of which its head, the last
+        part, makes outputs. They are taken in evaluation mode: nothing is dropped or
+        augmented.
+
+        Parameters
+        ----------
+        X : images
+            As in ``fit``.
+        layer : str, default=None
+            Name of another layer, as ``module_.named_modules()`` has it, whose output
+            is taken. None takes what the head gets: the output of the network's
+            submodule ``encoder`` or, where there is none, the input of the last layer
+            that has parameters. All before it is what ``freeze="backbone"`` means.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_features)
+            One row for each image, whatever the shape the layer has, float32 or as
+            `dtype` says; a frame after ``set_output``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or if it cannot be told what the head is.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from skvision import ImageClassifier
+        >>> from skvision.datasets import load_digits_images
+        >>> X, y = load_digits_images(return_X_y=True)
+        >>> net = ImageClassifier("mlp", module__hidden=(64, 32), random_state=0)
+        >>> net.fit(X, y).transform(X).shape
+        (1797, 32)
+        >>> net.transform(X, layer="layers.0").shape
+        (1797, 64)
+        >>> model = make_pipeline(net, LogisticRegression(max_iter=1000)).fit(X, y)
+        >>> bool(model.score(X, y) > 0.9)
+        True
+        """
+        if layer is not None and not isinstance(layer, str):
+            raise TypeError(
+                f"layer={layer!r} should be the name of a layer, as "
+                "module_.named_modules() has it, or None."
+            )
+        self.check_is_fitted()
+        # Names of columns are asked for afterwards, and other threads may ask, too.
+        net = self if layer is None else twin_of(self, _layer=layer)
+        return super(FeaturesMixin, net).transform(X)
 
 
 def _take_over(twin, value, *, but):

@@ -10,7 +10,7 @@ from skorch.utils import to_tensor
 from torch import nn
 
 from skvision._compat import StrOptions, fit_context
-from skvision.estimators._net import ImageNet
+from skvision.estimators._net import FeaturesMixin, ImageNet
 from skvision.estimators._parameters import RoutingMixin, completed
 from skvision.images._names import warn_if_codes
 from skvision.training._losses import (
@@ -29,7 +29,7 @@ from skvision.training._turns import looking
 
 
 @completed
-class ImageRegressor(ImageNet, NeuralNetRegressor, RoutingMixin):
+class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
     """Predict continuous targets from images by a neural network.
 
     A `skorch.NeuralNetRegressor` that keeps scikit-learn's contract, see

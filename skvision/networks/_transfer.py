@@ -1,7 +1,9 @@
-"""Weights from elsewhere, and weights that stay as they are."""
+"""Weights from elsewhere, weights that stay as they are, and features for others."""
 
 from __future__ import annotations
 
+import copy
+import difflib
 import fnmatch
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -73,9 +75,13 @@ def encoder_names(network: nn.Module) -> set[str]:
     names = network.state_dict().keys()
     if isinstance(getattr(network, "encoder", None), nn.Module):
         return {name for name in names if name.startswith("encoder.")}
-    *_, (last, _) = network.named_parameters(remove_duplicate=False)
-    head = last.rpartition(".")[0] + "."
+    head = _head_name(network) + "."
     return {name for name in names if not name.startswith(head)}
+
+
+def _head_name(network: nn.Module) -> str:
+    *_, (last, _) = network.named_parameters(remove_duplicate=False)
+    return last.rpartition(".")[0]
 
 
 def frozen_names(
@@ -214,3 +220,104 @@ def train_only(network: nn.Module, names: Collection[str]) -> None:
     """Let some of a network's weights be trained, and no others."""
     for name, weight in network.named_parameters():
         weight.requires_grad_(name in names)
+
+
+class FeatureReader:
+    """Tells what a layer of a network makes of images, or what its head gets of them.
+
+    The head gets what the encoder makes, where there is a submodule of that name, else
+    what the last layer that has parameters gets.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        It is not changed: a copy of its layers, in evaluation mode, has its weights.
+    layer : str, default=None
+        Name of a layer; None stands for the head's input.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or, when called, if it does not make one tensor with
+        a row for each image, or if it cannot be told what the head is.
+    """
+
+    def __init__(self, network: nn.Module, layer: str | None = None) -> None:
+        self._title = type(network).__name__
+        # Others may use the network meanwhile, compiled or with hooks of their own.
+        weights = [*network.parameters(), *network.buffers()]
+        own = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
+        self._network, self._layer = own.eval(), layer
+        self._calls: list[tuple[nn.Module, Any]] = []
+        layers = dict(own.named_modules(remove_duplicate=False))
+        self._children = [name for name, _ in own.named_children()]
+        self._of_encoder = layer is None and "encoder" in self._children
+        if layer is not None and (layer == "" or layer not in layers):
+            raise ValueError(
+                f"layer={layer!r} is no layer of the network {self._title}"
+                f"{_near(layer, layers)}. It has, among others: "
+                f"{', '.join(self._children)}; all names are in "
+                "module_.named_modules()."
+            )
+        if layer is not None or self._of_encoder:
+            self._chosen = layers["encoder" if layer is None else layer]
+            self._chosen.register_forward_hook(self._note_output)
+            return
+        self._chosen = layers[_head_name(own)]
+        for module in own.modules():
+            if [*module.parameters(recurse=False)]:
+                module.register_forward_pre_hook(self._note_input, with_kwargs=True)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch, (n, n_features)."""
+        self._calls.clear()
+        with torch.no_grad():
+            self._network(images)
+        found = [value for layer, value in self._calls if layer is self._chosen]
+        problem = self._problem(found, len(images))
+        if not problem:
+            return found[0].flatten(1)
+        if self._layer is not None:
+            raise ValueError(
+                f"layer={self._layer!r} of the network {self._title} {problem}. Choose "
+                "a layer that makes one tensor, with a row for each image."
+            )
+        raise ValueError(
+            f"It cannot be told what the head of the network {self._title} gets: the "
+            f"{'encoder' if self._of_encoder else 'last layer with parameters'} "
+            f"{problem}. Give the name of a layer, whose output is taken: layer='...'. "
+            f"There are, among others: {', '.join(self._children)}."
+        )
+
+    def _problem(self, found: list[Any], n_images: int) -> str:
+        """Return what keeps the values that were noted from being features, or ""."""
+        if len(found) != 1:
+            return f"is called {len(found)} times for a batch"
+        if self._chosen is self._network:
+            return "is none of its layers, but it itself"
+        if self._layer is None and self._calls[-1][0] is not self._chosen:
+            return "is not the last that is called"
+        (value,) = found
+        verb = "makes" if self._layer is not None or self._of_encoder else "gets"
+        if not isinstance(value, torch.Tensor):
+            return f"{verb} {type(value).__name__} instead of a tensor"
+        if value.ndim == 0 or len(value) != n_images:
+            return f"{verb} a tensor of shape {tuple(value.shape)} of {n_images} images"
+        return ""
+
+    def _note_output(self, layer: nn.Module, args: Any, output: Any) -> None:
+        # Layers that come later may work in place.
+        is_tensor = isinstance(output, torch.Tensor)
+        self._calls.append((layer, output.clone() if is_tensor else output))
+
+    def _note_input(self, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        value = next(iter([*args, *kwargs.values()]), None)
+        if layer is self._chosen and isinstance(value, torch.Tensor):
+            value = value.clone()
+        self._calls.append((layer, value if layer is self._chosen else None))
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x' or 'y'?", or nothing where no name is near."""
+    close = difflib.get_close_matches(name, [*known], n=3)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -343,8 +343,8 @@ UNFITTED = {
             "fit|initialize",
         )
         for estimator, methods in [
-            (ImageClassifier, ["predict", "predict_proba"]),
-            (ImageRegressor, ["predict"]),
+            (ImageClassifier, ["predict", "predict_proba", "transform"]),
+            (ImageRegressor, ["predict", "transform"]),
             (
                 ImageAutoencoder,
                 [

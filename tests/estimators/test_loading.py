@@ -157,7 +157,7 @@ def check(tree, path, X):
         assert time.monotonic() - start < 20
     # Another file than before, but a good one: predictions are made, or refused.
     try:
-        found = net.transform(X) if hasattr(net, "transform") else net.predict(X)
+        found = net.transform(X) if hasattr(net, "reconstruct") else net.predict(X)
     except (TypeError, ValueError):
         return True
     assert len(found) == len(X)

@@ -114,7 +114,7 @@ CASES = {
 
 
 def outputs(net, X):
-    if hasattr(net, "transform"):
+    if hasattr(net, "reconstruct"):
         return np.concatenate([net.transform(X), flat(net.reconstruct(X))], axis=1)
     return net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
 

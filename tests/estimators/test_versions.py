@@ -12,7 +12,7 @@ FILES = sorted((Path(__file__).parents[1] / "data").glob("*/*.skv"))
 
 
 def outputs(net, X):
-    if hasattr(net, "transform"):
+    if hasattr(net, "reconstruct"):
         return net.transform(X)
     return net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
 

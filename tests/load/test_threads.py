@@ -27,7 +27,7 @@ from skvision.preprocessing import RandomShift
 N_THREADS = 8
 #: Of rows; with more than one batch, and with parts of one.
 SIZES = [2, 5, 17, 40, 128, 129, 300, 700]
-CLASSIFIER = ("predict_proba", "predict", "score")
+CLASSIFIER = ("predict_proba", "predict", "score", "transform")
 AUTOENCODER = ("transform", "reconstruct", "score", "score_samples")
 
 
