@@ -381,9 +381,9 @@ class ImageAutoencoder(
             images = self.scaler_.from_unit(images, native)
         if layout == "flat":
             images = images.flatten(1)
-        elif layout == "grey":
+        elif layout == "grey" and images.shape[1] == 1:
             images = images[:, 0]
-        elif layout == "last":
+        elif layout != "first":
             images = images.permute(0, 2, 3, 1)
         return images.contiguous().numpy()
 

@@ -140,7 +140,7 @@ class DataMixin:
         """Return images, without labels; learn or compare what is known of them."""
         reset = not self._has_facts() if reset is None else reset
         if reset:
-            for name in ("feature_names_in_", "_resize"):
+            for name in ("feature_names_in_", "_resize", "_n_channels"):
                 vars(self).pop(name, None)
         opened = open_images(
             X,
@@ -169,13 +169,21 @@ class DataMixin:
             )
             if self.image_size is not None:
                 self._resize = self.resize
+            if schema.n_channels is not None:
+                self._n_channels = schema.n_channels
         return opened
 
     @property
     def __skvision_schema__(self):
         """What is known of the images of fit."""
         dtype = np.dtype(self._pixel_dtype)
-        return ImageSchema(self.image_shape_, self._layout, dtype, self._flat)
+        return ImageSchema(
+            self.image_shape_,
+            self._layout,
+            dtype,
+            self._flat,
+            n_channels=self._n_channels,
+        )
 
     @property
     def __skvision_form__(self):

@@ -138,6 +138,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     _flat = False
     #: How `image_size` brought the images of fit to their size; None if it did not.
     _resize = None
+    #: Of arrays of fit, where `color_mode` gave their images another number of them.
+    _n_channels = None
     _scaling_known = False
     _output_kind: str | None = None
     _channels_last = False

@@ -24,7 +24,9 @@ from skvision._compat import Interval, validated
 from skvision._random import isolated_random_state
 from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor
 from skvision.estimators._data import answers_of, knows_scaling, schema_of
+from skvision.images._decode import LUMA
 from skvision.images._layout import form_of
+from skvision.images._schema import ImageSchema
 from skvision.persistence._atomic import write_atomically
 from skvision.training._turns import look
 
@@ -56,9 +58,9 @@ def export_onnx(
     """Write a fitted estimator as an ONNX file.
 
     The file takes images as ``predict`` does, any number of rows at once: bringing
-    pixels to [0, 1], normalisation, resizing, the network and the softmax are all in
-    it. With ``image_size``, or weights that bring a size, the images of a batch may
-    have any height and width that they share. Needs the extra ``onnx``.
+    pixels to [0, 1], colours, normalisation, resizing, the network and the softmax are
+    all in it. With ``image_size``, or weights that bring a size, the images of a batch
+    may have any height and width that they share. Needs the extra ``onnx``.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ def export_onnx(
         with look(estimator, "export_onnx"):
             schema = schema_of(estimator, example)
             with _explained(title):
-                model = kind(estimator, schema.layout, schema.dtype)
+                model = kind(estimator, schema)
             metadata = _metadata(estimator)
         _check_size(model, title)
         with _explained(title), _quiet():
@@ -223,7 +225,7 @@ class _Model(nn.Module):
 
     output_names: tuple[str, ...]
 
-    def __init__(self, estimator: Any, layout: str, dtype: Any) -> None:
+    def __init__(self, estimator: Any, schema: ImageSchema) -> None:
         super().__init__()
         # A copy of a compiled network is not compiled.
         self.network = copy.deepcopy(estimator.module_).cpu().float()
@@ -234,11 +236,19 @@ class _Model(nn.Module):
             # onnxruntime resizes nothing but float32.
             self.scaler.dtype = torch.float32
             self.scaler.float()
-        dtype = np.dtype(dtype).newbyteorder("=")
+        dtype = schema.dtype.newbyteorder("=")
         # Neither torch nor ONNX has longer numbers.
         dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype
-        self.layout, self.dtype = layout, torch.from_numpy(np.empty(0, dtype)).dtype
+        self.layout, self.dtype = (
+            schema.layout,
+            torch.from_numpy(np.empty(0, dtype)).dtype,
+        )
+        # Of what goes in.
         self.image_shape = estimator.image_shape or estimator.image_shape_
+        self.n_channels = estimator.image_shape_[0]
+        if self.layout != "flat":
+            n_channels = schema.n_channels or self.n_channels
+            self.image_shape = (n_channels, *self.image_shape[1:])
         self.flat = schema_of(estimator).flat
         self.requires_grad_(False).eval()
 
@@ -282,7 +292,22 @@ class _Model(nn.Module):
             X = X.unsqueeze(1)
         elif not self.flat and self.layout == "flat":
             X = X.reshape(-1, *self.image_shape)
-        return self.scaler(X).float()
+        return self.scaler(self._coloured(X)).float()
+
+    def _coloured(self, X: torch.Tensor) -> torch.Tensor:
+        """Return images in the colours of the network, in their data type."""
+        if self.flat or X.shape[1] == self.n_channels:
+            return X
+        if self.n_channels == 3:
+            return torch.cat([X, X, X], dim=1)
+        if self.dtype.is_floating_point:
+            luma = torch.tensor(LUMA.astype(float) / (1 << 16), dtype=torch.float32)
+            grey = (X.float() * luma[:, None, None]).sum(1, keepdim=True)
+        else:
+            luma = torch.tensor(LUMA.astype(int))
+            grey = (X.long() * luma[:, None, None]).sum(1, keepdim=True)
+            grey = (grey + (1 << 15)) // (1 << 16)
+        return grey.to(self.dtype)
 
     def outputs(self, X: torch.Tensor) -> torch.Tensor:
         """Return what the network gives."""
@@ -291,8 +316,8 @@ class _Model(nn.Module):
 
 
 class _Classifier(_Model):
-    def __init__(self, estimator: ImageClassifier, layout: str, dtype: Any) -> None:
-        super().__init__(estimator, layout, dtype)
+    def __init__(self, estimator: ImageClassifier, schema: ImageSchema) -> None:
+        super().__init__(estimator, schema)
         self.nonlinearity: Callable = answers_of(estimator)[0]
         known = hasattr(estimator, "predict_proba")
         self.output_names = ("probabilities" if known else "scores", "class_index")
@@ -305,8 +330,8 @@ class _Classifier(_Model):
 class _Regressor(_Model):
     output_names = ("predictions",)
 
-    def __init__(self, estimator: ImageRegressor, layout: str, dtype: Any) -> None:
-        super().__init__(estimator, layout, dtype)
+    def __init__(self, estimator: ImageRegressor, schema: ImageSchema) -> None:
+        super().__init__(estimator, schema)
         self.nonlinearity: Callable
         self.nonlinearity, self.target_shape = answers_of(estimator)
         self.target = copy.deepcopy(estimator.scaler_.target).cpu().double()
@@ -333,9 +358,9 @@ class _Autoencoder(_Model):
             images = self.scaler.from_unit(images, self.dtype)
         if self.layout == "flat":
             return images.flatten(1)
-        if self.layout == "grey":
+        if self.layout == "grey" and self.n_channels == 1:
             return images.squeeze(1)
-        return images.permute(0, 2, 3, 1) if self.layout == "last" else images
+        return images if self.layout == "first" else images.permute(0, 2, 3, 1)
 
 
 _MODELS: dict[Any, type[_Model]] = {

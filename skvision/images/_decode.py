@@ -20,7 +20,7 @@ _ORDERS = {"B": "B", "L": "L", "N": "B" if sys.byteorder == "big" else "L"}
 _IN_PAIRS = ("RGB", "RGBA", "RGBX")
 _GREY = ("1", "L", "LA", "La")
 # Weights of red, green and blue in grey, of 65536, as Pillow has them for 8 bits.
-_LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
+LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
 # Tags of TIFF files.
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 # Where an image says how it is to be turned.
@@ -176,8 +176,8 @@ def _converted(samples: np.ndarray, mode: str | None) -> np.ndarray:
 def as_grey(colours: np.ndarray) -> np.ndarray:
     """Return the luma of an array of shape (..., 3), in its data type."""
     if colours.dtype.kind == "f":
-        return (colours @ (_LUMA / (1 << 16))).astype(colours.dtype)
-    grey = colours.astype(np.int64) @ _LUMA.astype(np.int64)
+        return (colours @ (LUMA / (1 << 16))).astype(colours.dtype)
+    grey = colours.astype(np.int64) @ LUMA.astype(np.int64)
     return ((grey + (1 << 15)) >> 16).astype(colours.dtype)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from skvision.images._arrays import as_numpy
 from skvision.images._layout import AUTO, Form, form_of
 from skvision.images._names import nameless, names_of_fitted, renamed
-from skvision.images._readers import ArrayReader, Cache
+from skvision.images._readers import ArrayReader, Cache, given_channels
 from skvision.images._schema import ImageSchema, wrong_shape
 from skvision.images._sequence import ImageSequence
 from skvision.images._sources import Rows, Source, source_of
@@ -126,9 +126,9 @@ def open_images(
         if (shape, images.flat) != (wanted, fitted.flat):
             raise wrong_shape(shape, fitted.shape, type(estimator).__name__)
     layout, dtype = source.look(images)
-    return OpenedImages(
-        images, labels, ImageSchema(shape, layout, dtype, images.flat, names)
-    )
+    n_channels = given_channels(images)
+    schema = ImageSchema(shape, layout, dtype, images.flat, names, n_channels)
+    return OpenedImages(images, labels, schema)
 
 
 def _check_not_single(

@@ -256,6 +256,13 @@ class BroughtReader(ItemReader):
         return f"image {row} of X"
 
 
+def given_channels(images: Any) -> int | None:
+    """Return how many channels arrays have, None if that is as many as `images`."""
+    reader = images.reader
+    n_channels = getattr(reader, "inner", reader).image_shape[0]
+    return None if n_channels == images.image_shape[0] else n_channels
+
+
 class DatasetReader(ItemReader):
     """Images that only a data set's own ``__getitem__`` can give.
 

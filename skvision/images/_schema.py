@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
@@ -29,6 +29,8 @@ class ImageSchema:
         Whether networks get rows of features instead of images.
     names : dict, default=None
         The name of each label's class, where X carries such.
+    n_channels : int, default=None
+        Of the given arrays, where those of `shape` have been made of others.
 
     Raises
     ------
@@ -49,6 +51,7 @@ names=None)
     dtype: np.dtype
     flat: bool = False
     names: Mapping[int, str] | None = None
+    n_channels: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         lengths = self.shape

@@ -238,6 +238,7 @@ FACTS = (
     Fact("_layout", _is_one_of("grey", "first", "last", "flat"), _ALL),
     Fact("_pixel_dtype", _is_pixel_dtype, _ALL),
     Fact("_resize", _is_one_of("squash", "crop", "pad")),
+    Fact("_n_channels", _is_int(1, 4)),
     Fact("_n_features_out", _is_size, ("autoencoder",)),
 )
 

@@ -389,3 +389,37 @@ def test_channels_are_not_said_of_what_torchvision_transforms(folder):
     net = ImageClassifier(**SIZED, channels="last")
     for X, y in ((dataset, None), as_Xy(dataset)):
         assert net.fit(X, y).image_shape_ == (3, 12, 16)
+
+
+COLOURS = {
+    "grey of rgb, last": ("grey", lambda X: X, (20, 20, 3)),
+    "grey of rgb, first": ("grey", lambda X: X.transpose(0, 3, 1, 2), (3, 20, 20)),
+    "grey of 16 bits": ("grey", lambda X: X * np.uint16(257), (20, 20, 3)),
+    "rgb of grey": ("rgb", lambda X: X[..., 0], (20, 20)),
+}
+
+
+@pytest.mark.parametrize("kind", COLOURS)
+def test_onnx_and_autoencoders_know_the_colours_of_fit(photos, tmp_path, kind):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from skvision.export import export_onnx
+
+    color_mode, change, shape = COLOURS[kind]
+    X = np.ascontiguousarray(change(np.stack([image[:20, :20] for image in photos])))
+    net = ImageAutoencoder(
+        "dense_autoencoder", color_mode=color_mode, max_epochs=1, random_state=0
+    ).fit(X)
+    n_channels = 1 if color_mode == "grey" else 3
+    images = net.reconstruct(X)
+    # Where grey images had no axis of channels, coloured ones have it at the end.
+    own = (n_channels, 20, 20) if shape[0] == 3 else (20, 20, n_channels)
+    assert images.shape == (12, *own)
+    assert net.inverse_transform(net.transform(X)).shape == images.shape
+    net.save(tmp_path / "net.skvision")
+    path = tmp_path / "net.onnx"
+    export_onnx(load(tmp_path / "net.skvision"), path)
+    session = onnxruntime.InferenceSession(path)
+    assert session.get_inputs()[0].shape[1:] == list(shape)
+    codes, found = session.run(None, {"X": X})
+    assert_allclose(codes, net.transform(X), atol=1e-5)
+    assert_allclose(found.astype(int), images.astype(int), atol=1)
