@@ -11,6 +11,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array
 
 from skvision.images._decode import is_pil
+from skvision.images._layout import CHANNELS, ONE_COLOUR
 from skvision.images._readers import ArrayReader, check_tensor, kind_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def check_one_shape(shapes: Sequence[tuple[int, ...]], what: str) -> None:
     odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is not None:
         remedy = " Give all rows as many features."
-        if what == "image":
+        if _differ_in_colour(shapes[0], shapes[odd]):
+            remedy = f" {ONE_COLOUR}"
+        elif what == "image":
             remedy = (
                 " Set image_size=(height, width) on the estimator, and all are resized."
             )
@@ -95,6 +98,18 @@ def check_one_shape(shapes: Sequence[tuple[int, ...]], what: str) -> None:
             f"The {what}s of X differ in shape: {what} 0 has {shapes[0]}, {what} {odd} "
             f"has {shapes[odd]}.{remedy}"
         )
+
+
+def _differ_in_colour(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two images are equal in size, but not in the number of channels."""
+    if {len(shape), len(other)} == {2, 3}:
+        shape, other = sorted((shape, other), key=len)
+        return shape in (other[1:], other[:2])
+    if len(shape) != 3 or len(other) != 3:
+        return False
+    ends = {shape[0], other[0]}, {shape[2], other[2]}
+    first, last = (lengths <= set(CHANNELS) for lengths in ends)
+    return (first and shape[1:] == other[1:]) or (last and shape[:2] == other[:2])
 
 
 def check_sizes(images: Sequence[Any]) -> None:

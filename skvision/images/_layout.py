@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,11 @@ from skvision.images._decode import as_grey
 #: Lengths by which an axis is recognised as that of the channels.
 CHANNELS = (1, 3, 4)
 _MODES = {"grey": "L", "rgb": "RGB"}
+#: What to do about images that differ in the number of their channels.
+ONE_COLOUR = (
+    "Set color_mode='rgb' or color_mode='grey' on the estimator, and all images with 1 "
+    "or 3 channels get as many."
+)
 
 
 def layout_of(
@@ -116,10 +121,16 @@ class Form(NamedTuple):
         n_channels, height, width = shape
         if self.color_mode != "auto":
             if n_channels not in (1, 3):
+                remedy = "Set color_mode='auto'."
+                if n_channels == 4:
+                    remedy = (
+                        "If the fourth is their opacity, leave it out, as "
+                        "X[..., :3] does, or give PIL images or paths of files."
+                    )
                 raise ValueError(
                     f"color_mode={self.color_mode!r} takes images with 1 or 3 channels,"
                     f" but X has images of shape (channels, height, width) = {shape}. "
-                    "Set color_mode='auto'."
+                    f"{remedy}"
                 )
             n_channels = 1 if self.color_mode == "grey" else 3
         height, width = self.size or (height, width)
@@ -136,6 +147,20 @@ class Form(NamedTuple):
         if tuple(image.shape[1:]) == (height, width):
             return image
         return self.spec.fit_size(image.unsqueeze(0))[0]
+
+    def settled(self, shapes: Iterable[tuple[int, ...]]) -> Form:
+        """Return a form that takes images as those of them whose shapes tell.
+
+        Parameters
+        ----------
+        shapes : iterable of tuple
+            Of all images; those of two axes tell nothing.
+        """
+        if self.where != "auto":
+            return self
+        ends = [(s[0] in CHANNELS, s[2] in CHANNELS) for s in shapes if len(s) == 3]
+        told = {"first" if first else "last" for first, last in ends if first != last}
+        return self._replace(where=told.pop()) if len(told) == 1 else self
 
     def of_image(self, shape: tuple[int, ...]) -> str:
         """Return "first" or "last" for a shape of three axes.

@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from skvision.images._arrays import as_numpy
-from skvision.images._layout import AUTO, Form, form_of
+from skvision.images._layout import AUTO, CHANNELS, Form, form_of
 from skvision.images._names import nameless, names_of_fitted, renamed
 from skvision.images._readers import ArrayReader, Cache, given_channels
 from skvision.images._schema import ImageSchema, wrong_shape
@@ -136,14 +136,17 @@ def _check_not_single(
 ) -> None:
     """Refuse one image in the place of several, and say what to give."""
     c, height, width = fitted.shape
+    c = fitted.n_channels or c
     shapes: set[tuple[int, ...]] = {(c, height, width), (height, width, c)}
     if c == 1:
         # (1, H, W) are images as well, of which there is one.
         shapes = {(height, width), (height, width, 1)}
     shape = tuple(getattr(source.X, "shape", ()))
-    # With a size that images are brought to, they may have any.
-    any_size = form.size is not None and c > 1 and len(shape) == 3
-    is_single = shape in shapes or (any_size and c in (shape[0], shape[-1]))
+    is_single = shape in shapes
+    if form.size is not None and len(shape) == 3:
+        # They may have any, but rows of so few pixels are none.
+        is_last = shape[1] > 1 and shape[2] in CHANNELS
+        is_single |= is_last or (c > 1 and c in (shape[0], shape[2]))
     if fitted.flat or not is_single:
         return
     message = f"X has the shape of a single image, {shape}."

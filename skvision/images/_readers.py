@@ -20,7 +20,7 @@ from skvision.images._files import (
     other_depth,
     read_image,
 )
-from skvision.images._layout import AUTO, Form
+from skvision.images._layout import AUTO, ONE_COLOUR, Form
 from skvision.images._maps import MapReference, reference_to
 from skvision.images._steps import PixelSteps
 
@@ -221,9 +221,10 @@ class ItemReader:
         return image
 
     def _wrong_shape(self, where: str, shape: tuple[int, ...]) -> ValueError:
+        same_size = shape[1:] == self.image_shape[1:]
         return ValueError(
             f"{_capitalised(where)} has shape {shape}, the first one "
-            f"{self.image_shape}. {self.advice}"
+            f"{self.image_shape}. {ONE_COLOUR if same_size else self.advice}"
         )
 
 

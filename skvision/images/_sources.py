@@ -226,9 +226,12 @@ class Listing(Source):
             form = form._replace(color_mode="grey" if grey else "rgb")
         if lazy and (as_pil or getattr(self.X[0], "ndim", 0) in (2, 3)):
             return images_of(Listed(self.items()), cache, form)
-        if as_pil or (form.size is not None and len(set(map(np.shape, self.X))) > 1):
+        changes = form.size is not None or form.color_mode != "auto"
+        shapes = [] if as_pil or not changes else [*map(np.shape, self.X)]
+        if as_pil or len(set(shapes)) > 1:
             if form.size is None:
                 check_sizes(self.X)
+            form = form.settled(shapes)
             # Read as a data set is that has such images.
             images = [form.bring(to_chw(image, form=form)) for image in self.X]
             reader = ArrayReader(stacked(images), "first")

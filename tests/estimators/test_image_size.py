@@ -423,3 +423,39 @@ def test_onnx_and_autoencoders_know_the_colours_of_fit(photos, tmp_path, kind):
     codes, found = session.run(None, {"X": X})
     assert_allclose(codes, net.transform(X), atol=1e-5)
     assert_allclose(found.astype(int), images.astype(int), atol=1)
+
+
+def test_one_image_is_not_taken_for_many(photos, labels):
+    X = np.stack([image[:20, :20] for image in photos])
+    grey = ImageClassifier(**SIZED, color_mode="grey").fit(X, labels)
+    plain = ImageClassifier(**SIZED).fit(X[..., 0], labels)
+    for net in (grey, plain):
+        with pytest.raises(ValueError, match=r"single image, .* X\[None\]"):
+            net.predict(photos[0])
+    rgb = ImageClassifier(**SIZED, color_mode="rgb").fit(X[..., 0], labels)
+    # As many grey images as a coloured one has channels.
+    assert_array_equal(rgb.predict(X[:3, ..., 0]), rgb.predict(X[..., 0])[:3])
+
+
+def test_few_pixels_do_not_hide_the_channels(photos, labels):
+    cuts = [np.s_[:1], np.s_[:3], np.s_[:, :1], np.s_[:1, :1], np.s_[:, :3]]
+    small = [image[cut] for image, cut in zip(photos, cuts, strict=False)]
+    images = photos[5:] + small
+    net = ImageClassifier(**SIZED).fit(images, labels)
+    expected = net.predict_proba([Image.fromarray(image) for image in images])
+    assert_array_equal(net.predict_proba(images), expected)
+
+
+@pytest.mark.parametrize("params", [{}, {"image_size": 8}])
+def test_grey_and_coloured_arrays_together(photos, params):
+    image = photos[0][:20, :20]
+    for X in ([image, image[..., 0]], as_Xy([image, image[..., :1]], [0, 1])[0]):
+        with pytest.raises(ValueError, match="shape .* color_mode='rgb' or"):
+            ImageClassifier(**SMALL, **params).fit(X, [0, 1])
+        for color_mode in ("grey", "rgb"):
+            net = ImageClassifier(**SMALL, **params, color_mode=color_mode)
+            net.fit(X, [0, 1])
+            assert net.image_shape_[0] == {"grey": 1, "rgb": 3}[color_mode]
+    opaque = np.dstack([image, image[..., :1]])
+    with pytest.raises(ValueError, match=r"opacity, leave it out, as X\[..., :3\]"):
+        net.fit(opaque[None], [0])
