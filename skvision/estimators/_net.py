@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Self
@@ -52,6 +53,7 @@ from skvision.estimators._parameters import (
 )
 from skvision.estimators._run import StopTraining, TrainingRun
 from skvision.images._open import labels_by_name
+from skvision.networks import get_network
 from skvision.networks._transfer import (
     FeatureReader,
     encoder_names,
@@ -404,6 +406,11 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         """
         module = self._auto_module() if self.module == "auto" else self.module
         kwargs = self.get_params_for("module")
+        from_file = isinstance(self.pretrained, (str, os.PathLike))
+        if from_file and isinstance(module, str) and kwargs.get("weights"):
+            # The file holds them; the network is the one that they are for.
+            get_network(module)
+            kwargs = {**kwargs, "load_weights": False}
         self.module_ = build_network(module, self._facts(), kwargs)
         return self
 

@@ -82,10 +82,13 @@ class ParametersMixin:
     ----------
     module : str, class, callable or torch.nn.Module, default="auto"
         The network: a subclass of `torch.nn.Module` or a function that returns one, a
-        name ("mlp", "convnet", "lenet" or a torchvision model such as "resnet18"), or
-        an instance, which is copied at each fit, its weights being the initial ones.
-        "auto" takes `~skvision.networks.ConvNet` for images and
-        `~skvision.networks.MLP` for flat rows. If the signature names
+        name ("mlp", "convnet", "lenet", a torchvision model such as "resnet18", or one
+        of timm's such as "timm/tf_efficientnet_lite0"), or an instance, which is
+        copied at each fit, its weights being the initial ones. With
+        ``module__weights=True``, or a name, those of torchvision and timm begin with
+        pretrained weights, which bring size and normalisation. "auto" takes
+        `~skvision.networks.ConvNet` for images and `~skvision.networks.MLP` for flat
+        rows. If the signature names
         ``image_shape`` (channels, height, width) or ``n_outputs``, they are given as
         inferred from the data; flat rows count as images of shape (1, 1, n_features).
         Further arguments are set by ``module__name``.
@@ -152,7 +155,8 @@ class ParametersMixin:
     pretrained : estimator, module, dict, str or os.PathLike, default=None
         Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
         of one (as `torch.save` writes it, or safetensors). They fit the whole network
-        or its encoder; else an error lists the names that do not. With
+        or its encoder; else an error lists the names that do not. Beside
+        ``module__weights``, a file holds those weights and nothing is downloaded. With
         ``module="auto"``, a fitted `ImageAutoencoder` gives its encoder, followed by a
         new head. Clones share it.
     pretrained_mix : float, default=1.0

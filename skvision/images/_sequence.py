@@ -142,6 +142,7 @@ class ImageSequence(Sequence):
         Parameters
         ----------
         form : Form
+            What leaves size or colours open keeps those of the images.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from skvision.networks._encoder_classifier import EncoderClassifier
 from skvision.networks._lenet import LeNet
 from skvision.networks._mlp import MLP
 from skvision.networks._registry import get_network, list_networks
+from skvision.networks._timm import timm_model
 from skvision.networks._torchvision import torchvision_model
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "LeNet",
     "get_network",
     "list_networks",
+    "timm_model",
     "torchvision_model",
 ]

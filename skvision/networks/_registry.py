@@ -13,6 +13,7 @@ from skvision.networks._convnet import ConvNet
 from skvision.networks._layers import unknown_network
 from skvision.networks._lenet import LeNet
 from skvision.networks._mlp import MLP
+from skvision.networks._timm import PREFIX, check_timm_name, timm_model, timm_spec
 from skvision.networks._torchvision import (
     torchvision_model,
     torchvision_names,
@@ -35,7 +36,8 @@ def list_networks() -> list[str]:
     Returns
     -------
     names : list of str
-        Those of this package, then torchvision's classification networks.
+        Those of this package, then torchvision's classification networks. timm's, of
+        which ``timm.list_models()`` gives the names, are not among them.
 
     See Also
     --------
@@ -56,8 +58,8 @@ def get_network(name: str) -> Callable[..., nn.Module]:
     Parameters
     ----------
     name : str
-        "convnet", "lenet", "mlp", "conv_autoencoder", "dense_autoencoder" or the
-        name of a torchvision classification network.
+        "convnet", "lenet", "mlp", "conv_autoencoder", "dense_autoencoder", the name of
+        a torchvision classification network, or "timm/" and a name of timm's.
 
     Returns
     -------
@@ -74,6 +76,7 @@ def get_network(name: str) -> Callable[..., nn.Module]:
     --------
     list_networks : The names.
     torchvision_model : What builds torchvision's networks.
+    timm_model : What builds timm's.
 
     Examples
     --------
@@ -89,6 +92,9 @@ def get_network(name: str) -> Callable[..., nn.Module]:
     """
     if isinstance(name, str) and name in _NETWORKS:
         return _NETWORKS[name]
+    if isinstance(name, str) and name.startswith(PREFIX):
+        check_timm_name(name)
+        return partial(timm_model, name)
     if name in torchvision_names():
         return partial(torchvision_model, name)
     raise unknown_network(name, list_networks())
@@ -103,6 +109,10 @@ def weights_spec(
     by their names.
     """
     named = isinstance(module, str) and module not in _NETWORKS
-    if weights is None or not named or module not in torchvision_names():
+    if weights is None or weights is False or not named:
+        return None
+    if module.startswith(PREFIX):
+        return timm_spec(module, weights, resize=resize)
+    if module not in torchvision_names():
         return None
     return torchvision_spec(module, weights, resize=resize)

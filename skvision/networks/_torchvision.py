@@ -55,12 +55,13 @@ def torchvision_model(
         (channels, height, width).
     n_outputs : int
         Width of the last layer.
-    weights : str or torchvision.models.WeightsEnum, default=None
-        Pretrained weights, such as "DEFAULT" or "IMAGENET1K_V1", which torchvision
-        downloads unless it has them. All layers but the last keep them. For images
-        that do not have 3 channels, the filters of the first convolution are summed
-        over the channels and spread evenly: a grey image gives what the same image
-        repeated in three channels would give. None means random weights.
+    weights : str, bool or torchvision.models.WeightsEnum, default=None
+        Pretrained weights, such as "DEFAULT", for which True stands as well, or
+        "IMAGENET1K_V1"; torchvision downloads them unless it has them. All layers but
+        the last keep them. For images that do not have 3 channels, the filters of the
+        first convolution are summed over the channels and spread evenly: a grey image
+        gives what the same image repeated in three channels would give. None means
+        random weights.
     resize : bool, default=True
         Whether images are brought to the size that the weights were trained on, as
         the transforms that torchvision gives with them do. Only with `weights`.
@@ -112,6 +113,8 @@ def torchvision_model(
     _check_arguments(name, kwargs)
     network: Any = None
     spec = InputSpec()
+    if weights is False:
+        weights = None
     if weights is not None:
         weights = _known_weights(name, weights)
         spec = torchvision_spec(name, weights, image_shape[0], resize=resize)
@@ -140,6 +143,8 @@ def _known_weights(name: str, weights: Any) -> Any:
     from torchvision.models import get_model_weights
 
     known = get_model_weights(name)
+    if weights is True:
+        weights = "DEFAULT"
     if isinstance(weights, str):
         member = weights.rpartition(".")[2]
         check_choice(member, "weights", known.__members__)
