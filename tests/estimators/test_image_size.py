@@ -450,7 +450,7 @@ def test_few_pixels_do_not_hide_the_channels(photos, labels):
 def test_grey_and_coloured_arrays_together(photos, params):
     image = photos[0][:20, :20]
     for X in ([image, image[..., 0]], as_Xy([image, image[..., :1]], [0, 1])[0]):
-        with pytest.raises(ValueError, match="shape .* color_mode='rgb' or"):
+        with pytest.raises(ValueError, match="shape.* color_mode='rgb' or"):
             ImageClassifier(**SMALL, **params).fit(X, [0, 1])
         for color_mode in ("grey", "rgb"):
             net = ImageClassifier(**SMALL, **params, color_mode=color_mode)
