@@ -200,10 +200,10 @@ def load_image_folder(
     rows, target, target_names = choose(
         every, names, classes, n_samples, random_state, absent=True
     )
-    filenames = np.array([found.files[row][1] for row in rows])
+    files = [found.files[row][1] for row in rows]
     if subset is not None and classes is None:
         _compare(root, os.path.basename(place), [*found.names.values()])
-    data, errors = read_images(filenames, size, resize, colours, on_error)
+    data, errors = read_images(files, size, resize, colours, on_error)
     read = np.delete(target, [*errors])
     lost = target_names[np.setdiff1d(target, read)].tolist()
     if lost:
@@ -212,14 +212,14 @@ def load_image_folder(
             "of those chosen can be read. Replace them, or give classes= without these "
             f"classes. The first error: {next(iter(errors.values()))}"
         )
-    messages = [unreadable(filenames, errors, f"path={place!r}")] if errors else []
+    messages = [unreadable(files, errors, f"path={place!r}")] if errors else []
     messages += found.messages
     if messages:
         warn(" ".join(messages))
     labels = read if found.names else None
     if return_X_y:
         return data, labels
-    skipped = {str(filenames[row]): error for row, error in errors.items()}
+    skipped = {files[row]: error for row, error in errors.items()}
     for label, file, reason in found.left_out:
         if label is None or names[label] in target_names:
             skipped[file] = reason
@@ -229,7 +229,7 @@ def load_image_folder(
         data=data,
         target=labels,
         target_names=target_names if found.names else None,
-        filenames=np.delete(filenames, [*errors]),
+        filenames=np.delete(files, [*errors]),
         skipped=np.array([*skipped], dtype=str),
         skipped_reasons=np.array([*skipped.values()], dtype=str),
         DESCR=f"{len(data)} images{of_classes} from the folder {place}.",
@@ -272,7 +272,12 @@ def _compare(root: str, part: str, names: list[str]) -> None:
         if _PARTS.get(other.lower()) != "train" or other == part:
             continue
         expected = _sub_folders(os.path.join(root, other))
-        lacking = [name for name in expected if name not in names]
+        # An empty folder is no class there either.
+        lacking = [
+            name
+            for name in expected
+            if name not in names and _has_image(os.path.join(root, other, name))
+        ]
         more = [name for name in names if name not in expected]
         if names and expected and (lacking or more):
             differences = [
@@ -497,6 +502,10 @@ def _files_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
         left_out += [(path, _HIDDEN) for path in hidden]
         found.append((place, [path for path in paths if path not in {*hidden}]))
     return [file for _, files in sorted(found) for file in files], left_out
+
+
+def _has_image(folder: str) -> bool:
+    return not all(_no_image(file) for file in _files_in(folder)[0])
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -166,7 +166,7 @@ def load_images(
             "Give one for each path, in the same order."
         )
     data, errors = read_images(column, size, resize, color_mode, on_error)
-    names = np.array(["None" if p is None else os.fspath(p) for p in column])
+    names = ["None" if path is None else os.fspath(path) for path in column]
     if errors:
         warn(unreadable(names, errors, "paths"))
         if target is not None:
@@ -177,7 +177,7 @@ def load_images(
         data=data,
         target=target,
         filenames=np.delete(names, [*errors]),
-        skipped=names[[*errors]],
+        skipped=np.array([names[row] for row in errors], dtype=str),
         skipped_reasons=np.array([*errors.values()], dtype=str),
         DESCR=f"{len(data)} images of a list of paths.",
     )
@@ -268,7 +268,7 @@ def size_of(image_size: Any) -> tuple[int, int] | None:
 
 
 def read_images(
-    paths: Sequence[str | os.PathLike[str] | None] | np.ndarray,
+    paths: Sequence[str | os.PathLike[str] | None],
     size: tuple[int, int] | None,
     resize: str,
     color_mode: str,
@@ -278,7 +278,7 @@ def read_images(
 
     Parameters
     ----------
-    paths : sequence or array of str, path-like or None
+    paths : sequence of str, path-like or None
         None stands for a path that is missing.
     size, resize, color_mode, on_error
         As of `load_images`.
@@ -339,7 +339,7 @@ def _difference(one: Any, size: Any, other: Any, expected: Any) -> ValueError:
     )
 
 
-def unreadable(names: np.ndarray, errors: dict[int, str], where: str) -> str:
+def unreadable(names: Sequence[str], errors: dict[int, str], where: str) -> str:
     """Return what a warning says of files that cannot be read."""
     return (
         f"{len(errors)} of {len(names)} images of {where} cannot be read and are left "
@@ -350,6 +350,6 @@ def unreadable(names: np.ndarray, errors: dict[int, str], where: str) -> str:
 
 def named(names: Sequence[str]) -> str:
     """Return the first of some names, and how many more there are."""
-    text = ", ".join(repr(str(name)) for name in names[:_N_NAMED])
+    text = ", ".join(repr(name) for name in names[:_N_NAMED])
     more = len(names) - _N_NAMED
     return f"{text} and {more} more" if more > 0 else text
