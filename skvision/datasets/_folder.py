@@ -76,7 +76,8 @@ def load_image_folder(
     subset : str, default=None
         The sub-folder that holds the folders of the classes, where a data set has
         parts, such as "train" and "test". "val", "valid" and "validation" stand for
-        each other. None takes `path` itself; parts in it are then an error.
+        each other. None takes `path` itself; parts in it are then an error. A warning
+        says if a part has other classes than the one to train on.
 
     classes : array-like of int or str, default=None
         Names of the classes to load, or their positions in the sorted list of all
@@ -287,9 +288,9 @@ def _compare(root: str, part: str, names: list[str]) -> None:
             ]
             warn(
                 f"subset={part!r} {' and '.join(differences)}, compared with the "
-                f"classes of {other!r}, so that a label may stand for another one in "
-                "each. Pass classes=train.target_names, of what was loaded for "
-                "training, to count them alike."
+                f"classes of {other!r}: the same label may stand for different classes "
+                "in the two. Pass classes=train.target_names, where train is what was "
+                f"loaded of {other!r}, to count them alike."
             )
 
 
@@ -497,10 +498,14 @@ def _files_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
                 seen.add(identity)
                 below.append(name)
         folders[:] = below
-        paths = [os.path.join(place, name) for name in sorted(files)]
-        hidden = [path for path in paths if is_hidden(os.path.basename(path))]
-        left_out += [(path, _HIDDEN) for path in hidden]
-        found.append((place, [path for path in paths if path not in {*hidden}]))
+        paths = []
+        for name in sorted(files):
+            path = os.path.join(place, name)
+            if is_hidden(name):
+                left_out.append((path, _HIDDEN))
+            else:
+                paths.append(path)
+        found.append((place, paths))
     return [file for _, files in sorted(found) for file in files], left_out
 
 
