@@ -194,7 +194,9 @@ class DataMixin:
         """Return how images are taken, as in a first fit or as the last one did."""
         shape, brings = None if reset else self.image_shape_, False
         if not reset:
-            spec, brings = self.scaler_.spec, self._resize is not None
+            # Rows of a train_split's are read before a network is built.
+            scaler, brings = vars(self).get("scaler_"), self._resize is not None
+            spec = self._named_spec() if scaler is None else scaler.spec
             if brings:
                 spec = InputSpec(size=shape[1:], resize=self._resize)
         elif self.image_size is not None:
@@ -202,8 +204,12 @@ class DataMixin:
             size = (size, size) if isinstance(size, Integral) else tuple(size)
             spec = InputSpec(size=size, resize=self.resize)
         else:
-            spec = weights_spec(self.module, **self.get_params_for("module"))
+            spec = self._named_spec()
         return Form(self.channels, shape, spec, self.color_mode, brings)
+
+    def _named_spec(self):
+        """Return what weights want of images that parameters name, or None."""
+        return weights_spec(self.module, **self.get_params_for("module"))
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
         """Return checked images, encoded targets and weights; learn or compare them."""

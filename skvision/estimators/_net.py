@@ -220,6 +220,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         It is built unless there is one, whose parameters were `changed` since.
         """
         goes_on = changed is not None
+        if not goes_on:
+            vars(self).pop("scaler_", None)  # Of a network that is given up.
         reset = not goes_on or not self._has_facts()
         if goes_on and classes is None:
             # They may have come with weights, before any data.

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from skorch.helper import predefined_split
 from skvision_tests import as_images
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
@@ -459,3 +460,15 @@ def test_grey_and_coloured_arrays_together(photos, params):
     opaque = np.dstack([image, image[..., :1]])
     with pytest.raises(ValueError, match=r"opacity, leave it out, as X\[..., :3\]"):
         net.fit(opaque[None], [0])
+
+
+def test_validation_images_of_any_size(paths, labels, folder):
+    dataset = ImageFolder(folder)
+    y = np.arange(12) % 2
+    split = predefined_split(dataset)
+    net = ImageClassifier(**SIZED, train_split=split).fit(paths, 1 - y)
+    expected = net.history[-1, "valid_loss"]
+    # Not even another network has been there before.
+    again = ImageClassifier(**SMALL).fit(np.zeros((2, 5, 5)), [0, 1])
+    again.set_params(image_size=(12, 16), train_split=split).fit(paths, 1 - y)
+    assert again.history[-1, "valid_loss"] == expected
