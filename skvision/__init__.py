@@ -4,12 +4,19 @@ import importlib
 from typing import Any
 
 from skvision import datasets, exceptions, inspection, metrics, networks, preprocessing
-from skvision.estimators import ImageAutoencoder, ImageClassifier, ImageRegressor, load
+from skvision.estimators import (
+    ImageAutoencoder,
+    ImageClassifier,
+    ImageEmbedder,
+    ImageRegressor,
+    load,
+)
 from skvision.export import export_onnx
 
 __all__ = [
     "ImageAutoencoder",
     "ImageClassifier",
+    "ImageEmbedder",
     "ImageRegressor",
     "__version__",
     "datasets",

@@ -885,10 +885,16 @@ class _NamedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     #: The layer; None stands for the head's input.
     _layer: str | None = None
+    #: What is taken of each map.
+    _pooling: str | None = None
 
     def transform(self: Any, X: Any) -> Any:
+        return self._features(X)
+
+    def _features(self: Any, X: Any) -> np.ndarray:
+        """Return what the layer makes of images as an array."""
         self._check_scales()
-        read = FeatureReader(self.module_, self._layer)
+        read = FeatureReader(self.module_, self._layer, self._pooling)
 
         def features(batch):
             batch, n_rows = to_tensor(batch, device=self.device_), len(batch)
@@ -906,7 +912,8 @@ class _NamedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self.check_is_fitted()
         shape = (self.n_features_in_,) if self._flat else self.network_shape_
         image = torch.zeros((1, *shape), dtype=self._dtype, device=self.device_)
-        return FeatureReader(self.module_, self._layer)(image).shape[1]
+        read = FeatureReader(self.module_, self._layer, self._pooling)
+        return read(image).shape[1]
 
     def __sklearn_tags__(self: Any) -> Any:
         tags = super().__sklearn_tags__()

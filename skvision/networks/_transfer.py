@@ -234,6 +234,9 @@ class FeatureReader:
         It is not changed: a copy of its layers, in evaluation mode, has its weights.
     layer : str, default=None
         Name of a layer; None stands for the head's input.
+    pooling : {"mean", "max"}, default=None
+        What is taken of each map, where there are maps, (n, channels, height, width).
+        None takes all values.
 
     Raises
     ------
@@ -242,12 +245,17 @@ class FeatureReader:
         a row for each image, or if it cannot be told what the head is.
     """
 
-    def __init__(self, network: nn.Module, layer: str | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layer: str | None = None,
+        pooling: str | None = None,
+    ) -> None:
         self._title = type(network).__name__
         # Others may use the network meanwhile, compiled or with hooks of their own.
         weights = [*network.parameters(), *network.buffers()]
         own = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
-        self._network, self._layer = own.eval(), layer
+        self._network, self._layer, self._pooling = own.eval(), layer, pooling
         self._calls: list[tuple[nn.Module, Any]] = []
         layers = dict(own.named_modules(remove_duplicate=False))
         self._children = [name for name, _ in own.named_children()]
@@ -255,7 +263,7 @@ class FeatureReader:
         if layer is not None and (layer == "" or layer not in layers):
             raise ValueError(
                 f"layer={layer!r} is no layer of the network {self._title}"
-                f"{_near(layer, layers)}. It has, among others: "
+                f"{_near(layer, layers) or '.'} It has, among others: "
                 f"{', '.join(self._children)}; all names are in "
                 "module_.named_modules()."
             )
@@ -276,7 +284,7 @@ class FeatureReader:
         found = [value for layer, value in self._calls if layer is self._chosen]
         problem = self._problem(found, len(images))
         if not problem:
-            return found[0].flatten(1)
+            return self._flat(found[0])
         if self._layer is not None:
             raise ValueError(
                 f"layer={self._layer!r} of the network {self._title} {problem}. Choose "
@@ -288,6 +296,12 @@ class FeatureReader:
             f"{problem}. Give the name of a layer, whose output is taken: layer='...'. "
             f"There are, among others: {', '.join(self._children)}."
         )
+
+    def _flat(self, features: torch.Tensor) -> torch.Tensor:
+        if features.ndim == 4 and self._pooling is not None:
+            at = (2, 3)
+            return features.mean(at) if self._pooling == "mean" else features.amax(at)
+        return features.flatten(1)
 
     def _problem(self, found: list[Any], n_images: int) -> str:
         """Return what keeps the values that were noted from being features, or ""."""
