@@ -132,6 +132,8 @@ class ItemReader:
     form = AUTO
     #: What to do about images that differ in shape.
     advice: str
+    # What was made of the images lately, by which the next fold need not decode them.
+    _others: tuple[tuple[Form, ItemReader], ...] = ()
 
     def _begin(self, form: Form, cache: Cache, steps: PixelSteps | None = None) -> None:
         """Learn from the first image what all are like."""
@@ -144,7 +146,7 @@ class ItemReader:
 
     def __copy__(self) -> Any:
         copied = object.__new__(type(self))
-        vars(copied).update(vars(self), _cache=copy.copy(self._cache))
+        vars(copied).update(vars(self), _cache=copy.copy(self._cache), _others=())
         return copied
 
     def brought(self, form: Form) -> ItemReader:
@@ -157,8 +159,12 @@ class ItemReader:
         )
         if own.same_pixels(form):
             return self
+        for asked, other in self._others:
+            if form in (asked, asked._replace(expected=other.image_shape)):
+                return other
         other = copy.copy(self)
         other._begin(form, self._cache.cache, self.steps)
+        self._others = ((form, other), *self._others[:1])
         return other
 
     def __len__(self) -> int:

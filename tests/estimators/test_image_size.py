@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.helper import predefined_split
 from skvision_tests import as_images
+from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
@@ -472,3 +473,33 @@ def test_validation_images_of_any_size(paths, labels, folder):
     again = ImageClassifier(**SMALL).fit(np.zeros((2, 5, 5)), [0, 1])
     again.set_params(image_size=(12, 16), train_split=split).fit(paths, 1 - y)
     assert again.history[-1, "valid_loss"] == expected
+
+
+class Counting(Dataset):
+    """Images of several sizes, and how many of them have been read."""
+
+    def __init__(self, images):
+        self.images, self.n_read = images, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, row):
+        self.n_read += 1
+        return Image.fromarray(self.images[row]), row % 2
+
+
+def test_folds_share_images_that_were_brought_to_a_size(photos):
+    dataset = Counting(photos)
+    X, y = as_Xy(dataset, cache=True)
+    net = ImageClassifier(**SIZED)
+    cross_val_score(net, X, y, cv=2, error_score="raise")
+    dataset.n_read = 0
+    found = cross_val_score(net, X, y, cv=3, error_score="raise")
+    assert dataset.n_read == 0
+    assert_array_equal(found, cross_val_score(net, photos, y, cv=3))
+    net.fit(X, y).score(X, y)
+    assert dataset.n_read == 0
+    net.set_params(image_size=8).fit(X, y)
+    assert dataset.n_read <= len(photos) + 1
+    assert pickle.loads(pickle.dumps(X)).shape == X.shape
