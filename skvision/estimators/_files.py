@@ -407,6 +407,14 @@ class FilesMixin:
                 f"{type(self).__name__} has {own.tolist()}. Load them into a new "
                 "estimator, or give them by pretrained= to train on."
             )
+        resize = facts.get("_resize")
+        own_resize = self._resize if self._has_facts() else None
+        if None not in (resize, own_resize) and resize != own_resize:
+            raise ValueError(
+                f"The weights were trained with resize={resize!r}, and this "
+                f"{type(self).__name__} with resize={own_resize!r}. Load them into a "
+                "new estimator, or give them by pretrained= to train on."
+            )
         shape = facts.get("image_shape_", self.image_shape)
         if self.image_shape is not None and tuple(self.image_shape) != tuple(shape):
             raise ValueError(

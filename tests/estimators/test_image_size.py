@@ -503,3 +503,18 @@ def test_folds_share_images_that_were_brought_to_a_size(photos):
     net.set_params(image_size=8).fit(X, y)
     assert dataset.n_read <= len(photos) + 1
     assert pickle.loads(pickle.dumps(X)).shape == X.shape
+
+
+def test_weights_are_those_of_one_way_to_resize(photos, labels, tmp_path):
+    padded = ImageClassifier(**SIZED, resize="pad").fit(photos, labels)
+    path = tmp_path / "weights.pt"
+    padded.save_params(f_params=path)
+    expected = padded.predict_proba(photos)
+    new = ImageClassifier(
+        **SIZED, module__image_shape=(3, 12, 16), module__n_outputs=2
+    ).initialize()
+    new.load_params(f_params=path)
+    assert_array_equal(new.predict_proba(photos), expected)
+    squashed = ImageClassifier(**SIZED).fit(photos, labels)
+    with pytest.raises(ValueError, match="resize='pad'.*resize='squash'. Load them"):
+        squashed.load_params(f_params=path)
