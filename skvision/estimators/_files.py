@@ -166,8 +166,6 @@ class FilesMixin:
 
     def __setstate__(self, state):
         state = from_pickle(state, type(self).__name__)
-        # Older releases kept the parameters prefix__name apart.
-        state |= state.pop("_prefixed", {})
         parameters = inspect.signature(type(self).__init__).parameters.values()
         # An older release did not have all of them.
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}

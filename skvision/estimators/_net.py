@@ -353,11 +353,13 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
 
     def initialize_callbacks(self):
         # The user's instances stay as they are; callbacks_ holds those that ran.
-        own = vars(self)
-        given = {k: v for k, v in own.items() if k.split("__")[0] == "callbacks"}
+        given = self.callbacks, self._prefixed
         copies = CallbackCopies()
-        own["callbacks"] = list(self.callbacks or [])
-        own.update({key: copies.of(own[key]) for key in given})
+        self.callbacks = copies.of(list(self.callbacks or []))
+        self._prefixed = {
+            key: copies.of(value) if key.startswith("callbacks__") else value
+            for key, value in self._prefixed.items()
+        }
         try:
             for key in self.get_params_for("callbacks"):
                 names = [name for name, *_ in self._uniquely_named_callbacks()]
@@ -368,7 +370,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
                     )
             return super().initialize_callbacks()
         finally:
-            own.update(given)
+            self.callbacks, self._prefixed = given
 
     def get_default_callbacks(self):
         callbacks = dict(super().get_default_callbacks())

@@ -11,13 +11,14 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import LRScheduler
 from skorch.callbacks import lr_scheduler as skorchs
+from skorch.utils import params_for
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -288,6 +289,10 @@ class ParametersMixin:
         "iterator_valid": [callable],
     }
 
+    # Parameters prefix__name; they are no names of the constructor's signature, and
+    # scikit-learn allows no other attributes in a new estimator.
+    _prefixed: dict[str, Any] = {}
+
     __signature__: inspect.Signature
     optimizer_: Any
     _made_with: dict[str, Any]
@@ -335,16 +340,25 @@ class ParametersMixin:
     ) -> None:
         self._store_params(locals())
 
-    if TYPE_CHECKING:  # Parameters are attributes that nothing else tells of.
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        # Called only for what is no ordinary attribute.
+        if name in self._prefixed:
+            return self._prefixed[name]
+        # Raises, and of a property that raised gives the message of its own.
+        return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if "__" in name and _is_prefixed(name):
+            # A new dictionary, since copies of the estimator share the old one.
+            name, value = "_prefixed", self._prefixed | {name: value}
         if name.endswith("_"):
             super().__setattr__(name, value)
         else:
             # skorch would take a parameter's module for one that it has to train.
             object.__setattr__(self, name, value)
+
+    def _get_params_for(self, prefix: str) -> dict[str, Any]:
+        return params_for(prefix, self._prefixed)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -384,8 +398,7 @@ class ParametersMixin:
         return sorted(p.name for p in parameters if p.kind not in _VARIABLE)
 
     def _get_param_names(self) -> list[str]:
-        prefixed = (n for n in vars(self) if "__" in n and _is_prefixed(n))
-        return sorted({*self._own_names(), *prefixed})
+        return sorted({*self._own_names(), *self._prefixed})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get parameters, double-underscore ones that were set among them.

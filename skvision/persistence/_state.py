@@ -635,7 +635,7 @@ PARTS = ("module_", "scaler_", "criterion_", "optimizer_")
 
 #: What is made again of the parameters and the facts; pickles have it as it is.
 REMADE = {
-    *("_frozen", "_made_with", "n_features_in_"),
+    *("_frozen", "_made_with", "_prefixed", "n_features_in_"),
     *("network_shape_", "device_", "initialized_", "init_context_"),
     *("virtual_params_", "prefixes_", "cuda_dependent_attributes_"),
 }

@@ -38,16 +38,6 @@ def test_loaded(path, digits):
     assert net.history[2, "train_loss"] < 1.5 * before
 
 
-def test_pickles_that_keep_parameters_of_parts_apart():
-    net = skvision.ImageClassifier(module__hidden=(4,), optimizer__weight_decay=0.1)
-    state = net.__getstate__()
-    apart = {name: state.pop(name) for name in list(state) if "__" in name}
-    loaded = object.__new__(skvision.ImageClassifier)
-    loaded.__setstate__({**state, "_prefixed": apart})
-    assert loaded.get_params() == net.get_params()
-    assert loaded.module__hidden == (4,)
-
-
 def targets(path, digits):
     y = digits.target[:200]
     return y / 9 if path.stem == "regressor" else [f"digit {label}" for label in y]
