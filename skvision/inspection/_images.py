@@ -68,7 +68,8 @@ def unit_images(
         Where arrays of four axes have their channels, unless `net` knows.
     """
     form = Form(channels) if net is None else form_of(net)
-    images, expected = source_of(X).images(form).brought(form), form.expected
+    images = source_of(X).images(form).brought(form)
+    expected = getattr(net, "image_shape_", None)
     batch = images.in_full().read(slice(None))
     divisors = getattr(getattr(net, "scaler_", None), "divisors", None)
     if not (batch.is_floating_point() or batch.dtype == torch.bool):

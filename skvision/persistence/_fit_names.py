@@ -71,7 +71,11 @@ def name_of_fit(net: Any, data: Any, facts: Any) -> FitName:
         If the state of a parameter or of the data cannot be told.
     """
     params = net.get_params(deep=False)
-    params = {key: value for key, value in params.items() if key not in IRRELEVANT}
+    params = {
+        key: value
+        for key, value in params.items()
+        if key not in IRRELEVANT and _NEW.get(key, ...) != value
+    }
     for key, value in params.items():
         may_be_file = key == "pretrained" or key.startswith("module__")
         if may_be_file and is_path(value) and os.path.isfile(value):
@@ -132,6 +136,9 @@ def _told_of_files(callback: LoadInitState) -> Any:
         f"a callback {type(callback).__name__}, which begins with weights of files"
     )
 
+
+#: Parameters that older releases did not have, which fitted as these values say.
+_NEW = {"image_size": None, "resize": "squash", "color_mode": "auto"}
 
 #: How objects among the parameters are told from others.
 _TOLD = {Dataset: _told_of_data_set, LoadInitState: _told_of_files}

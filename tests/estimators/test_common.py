@@ -205,7 +205,7 @@ def test_parameters_stand_in_groups(estimator):
         *("Network", "Training", "Images and targets"),
         *("Validation", "Transfer", "Running"),
     ]
-    assert dict(found).keys() >= {"module", "optimizer", "normalize", "pretrained"}
+    assert dict(found).keys() >= {"module", "optimizer", "image_size", "pretrained"}
     assert "``prefix__name``" in docstring
 
 
