@@ -210,7 +210,7 @@ def is_path(x: Any) -> bool:
 
 def is_file(x: Any) -> bool:
     """Whether x is the path of a file, or the bytes of one."""
-    return is_path(x) or isinstance(x, bytes)
+    return isinstance(x, (str, os.PathLike, bytes))
 
 
 def name_of(path: File) -> str:

@@ -176,6 +176,8 @@ class ItemReader:
     def _brought(self, row: int) -> torch.Tensor:
         """Return an image as it is kept."""
         image = self._image(row)
+        if self.form.same_pixels(AUTO):
+            return image
         try:
             return self.form.bring(image)
         except ValueError as error:
