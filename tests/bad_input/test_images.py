@@ -6,7 +6,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 from torch.utils.data import DataLoader, TensorDataset
 
-from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
+from skvision import ImageAutoencoder, ImageClassifier, ImageEmbedder, ImageRegressor
 from skvision.datasets import as_Xy
 from skvision.images import ImageSchema, open_images
 
@@ -282,6 +282,14 @@ OPENED = {
         ),
     },
     ValueError: {
+        "ImageEmbedder: misspelt network": (
+            lambda b: ImageEmbedder("resnet19", weights=False).fit(b.X),
+            "'resnet19' ... 'resnet1",
+        ),
+        "ImageEmbedder: a pooling that is none": (
+            lambda b: ImageEmbedder(pooling="sum", weights=False).fit(b.X),
+            "'pooling' ... 'max' ... 'sum'",
+        ),
         "ImageSchema: no axis of channels": (
             lambda b: ImageSchema((8, 8), "grey", np.dtype(np.uint8)),
             r"shape=\(8, 8\) ... three positive ints",

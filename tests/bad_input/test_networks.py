@@ -10,6 +10,7 @@ from skvision.networks import (
     DenseAutoencoder,
     get_network,
     list_networks,
+    timm_model,
     torchvision_model,
 )
 
@@ -144,6 +145,18 @@ OTHERS = {
         "get_network: misspelt name": (
             lambda b: get_network("mlpp"),
             "Unknown network 'mlpp' ... Did you mean 'mlp'",
+        ),
+        "timm_model: no outputs": (
+            lambda b: timm_model("test_resnet", GREY, 0),
+            "n_outputs ... 0",
+        ),
+        "timm_model: misspelt name": (
+            lambda b: timm_model("test_resent", GREY, 10),
+            "'test_resent' ... 'timm/test_resnet'",
+        ),
+        "timm_model: misspelt weights": (
+            lambda b: timm_model("test_resnet", GREY, 10, weights="r16_in1k"),
+            "weights ... 'r160_in1k' ... 'r16_in1k'",
         ),
         "torchvision_model: misspelt name": (
             lambda b: torchvision_model("resnet19", GREY, 10),
