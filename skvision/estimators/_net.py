@@ -388,6 +388,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
 
     def _initialize_module(self, reason=None):
         """Make the network, take it over, and bring it to its device."""
+        if not hasattr(self, "device_"):  # skorch's tests call this alone.
+            self.device_ = resolve_device(self.device)
         with self._current_init_context("module"):
             own = type(self).initialize_module is not ImageNet.initialize_module
             if self._stored is None or own:
