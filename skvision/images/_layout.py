@@ -1,4 +1,4 @@
-"""Which axis of an array is which."""
+"""How images are given, by which axis is which, and what is to be made of them."""
 
 from __future__ import annotations
 
