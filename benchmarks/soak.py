@@ -342,7 +342,7 @@ def predictions(net: Any, X: Any) -> dict[str, np.ndarray]:
     """Return all that an estimator predicts."""
     methods = ("predict", "predict_proba", "transform", "reconstruct")
     found = {name: getattr(net, name)(X) for name in methods if hasattr(net, name)}
-    if "transform" in found:
+    if "reconstruct" in found:
         found["inverse_transform"] = net.inverse_transform(found["transform"])
     return found
 
