@@ -17,10 +17,10 @@ from skvision.datasets._image_files import (
     READING_CONSTRAINTS,
     named,
     read_images,
-    size_of,
     unreadable,
 )
 from skvision.images._files import is_hidden
+from skvision.images._resize import size_of
 
 # Names of folders that hold parts of a data set, in lower case.
 _PARTS = {

@@ -28,7 +28,7 @@ from skvision.images._files import (
     other_depth,
     read_image,
 )
-from skvision.images._resize import fit_size, size_to_decode
+from skvision.images._resize import fit_size, size_of, size_to_decode
 from skvision.images._sources import Paths, source_of
 
 #: Of the parameters that say what becomes of images, for scikit-learn's validated.
@@ -252,19 +252,6 @@ class _Size(NamedTuple):
         fitted = fit_size(images, self.size, self.resize)[0].permute(1, 2, 0).numpy()
         shaped = fitted[..., 0] if pixels.ndim == 2 else fitted
         return shaped.astype(pixels.dtype, copy=False)
-
-
-def size_of(image_size: Any) -> tuple[int, int] | None:
-    """Return (height, width), or None for images as they are."""
-    if image_size is None:
-        return None
-    size = (image_size,) * 2 if isinstance(image_size, Integral) else image_size
-    if len(size) != 2 or not all(isinstance(n, Integral) and int(n) > 0 for n in size):
-        raise ValueError(
-            f"image_size={image_size!r} should be a positive int, or two of them, "
-            "(height, width)."
-        )
-    return int(size[0]), int(size[1])
 
 
 def read_images(

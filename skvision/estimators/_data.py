@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from skvision.images._layout import Form
 from skvision.images._names import renamed
 from skvision.images._open import OpenedImages, labels_by_name, open_images
 from skvision.images._readers import PathReader
+from skvision.images._resize import size_of
 from skvision.images._schema import ImageSchema
 from skvision.images._sequence import ImageSequence
 from skvision.images._sources import source_of
@@ -200,9 +200,8 @@ class DataMixin:
             if brings:
                 spec = InputSpec(size=shape[1:], resize=self._resize)
         elif self.image_size is not None:
-            size, brings = self.image_size, True
-            size = (size, size) if isinstance(size, Integral) else tuple(size)
-            spec = InputSpec(size=size, resize=self.resize)
+            spec = InputSpec(size=size_of(self.image_size), resize=self.resize)
+            brings = True
         else:
             spec = self._named_spec()
         return Form(self.channels, shape, spec, self.color_mode, brings)

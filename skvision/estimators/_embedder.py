@@ -200,8 +200,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Return what makes the features, before it has seen images."""
         options: dict[str, Any] = {}
         if self.weights is not False:
-            name = "DEFAULT" if self.weights is True else self.weights
-            options["module__weights"] = name
+            options["module__weights"] = self.weights
         else:
             options["normalize"] = None
         if self.batch_size is not None:

@@ -28,6 +28,7 @@ from skvision._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
+from skvision.images._resize import size_of
 from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
@@ -707,14 +708,8 @@ def check_settings(net: Any) -> None:
             f"image_shape={shape!r} should be three positive ints, (channels, height, "
             "width)."
         )
-    size = net.image_size
-    if isinstance(size, (tuple, list)) and not (
-        len(size) == 2 and all(isinstance(n, Integral) and int(n) > 0 for n in size)
-    ):
-        raise ValueError(
-            f"image_size={size!r} should be a positive int, or two of them, (height, "
-            "width)."
-        )
+    if isinstance(net.image_size, (tuple, list)):
+        size_of(net.image_size)  # Raises where it is none.
     for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
         if not isinstance(pattern, str):
             raise TypeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,6 +15,19 @@ WAYS = ("squash", "crop", "pad")
 # A decoder that makes an image smaller leaves it at least so many times as large as it
 # is to become, for the filter to do the rest: as Pillow's thumbnails have it.
 _GAP = 2.0
+
+
+def size_of(image_size: Any) -> tuple[int, int] | None:
+    """Return (height, width), or None for images as they are."""
+    if image_size is None:
+        return None
+    size = (image_size,) * 2 if isinstance(image_size, Integral) else image_size
+    if len(size) != 2 or not all(isinstance(n, Integral) and int(n) > 0 for n in size):
+        raise ValueError(
+            f"image_size={image_size!r} should be a positive int, or two of them, "
+            "(height, width)."
+        )
+    return int(size[0]), int(size[1])
 
 
 def fit_size(

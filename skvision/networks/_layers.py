@@ -92,6 +92,13 @@ def run_on_one_image(network: nn.Module, image_shape: Sequence[int]) -> Any:
     return outputs
 
 
+def statistics_for(channels: int, colours: Any) -> list[tuple[float, ...]]:
+    """Return `mean` and `std` of three colours for images of so many channels."""
+    both = tuple(colours.mean), tuple(colours.std)
+    # Like the filters of the first layer, they are spread over other channels.
+    return [values if channels == 3 else (sum(values) / 3,) for values in both]
+
+
 def unknown_network(name: Any, known: Sequence[str]) -> ValueError:
     """Return the error for a name that is not known, with the nearest that is."""
     nearest = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0)[0]

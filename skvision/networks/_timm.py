@@ -13,6 +13,7 @@ from skvision.networks._layers import (
     check_image_shape,
     check_int,
     run_on_one_image,
+    statistics_for,
     unknown_network,
 )
 from skvision.preprocessing._scaling import InputSpec
@@ -171,10 +172,7 @@ def timm_spec(
     if weights is None or weights is False:
         return None
     config = _config(_with_tag(check_timm_name(name), weights))
-    mean, std = tuple(config.mean), tuple(config.std)
-    if channels != 3:
-        # Like the filters, spread over the channels.
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    mean, std = statistics_for(channels, config)
     if not resize:
         return InputSpec(mean, std)
     _, height, width = config.input_size

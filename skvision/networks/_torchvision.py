@@ -15,6 +15,7 @@ from skvision.networks._layers import (
     check_image_shape,
     check_int,
     run_on_one_image,
+    statistics_for,
     unknown_network,
 )
 from skvision.networks._weights import check_weights
@@ -222,10 +223,7 @@ def torchvision_spec(
     transforms = _known_weights(name, weights).transforms()
     (crop,) = transforms.crop_size
     (shorter,) = transforms.resize_size
-    mean, std = tuple(transforms.mean), tuple(transforms.std)
-    if channels != 3:
-        # Like the filters, spread over the channels.
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    mean, std = statistics_for(channels, transforms)
     if not resize:
         return InputSpec(mean, std)
     interpolation = transforms.interpolation.value
