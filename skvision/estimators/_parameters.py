@@ -168,8 +168,10 @@ class ParametersMixin:
         or from torchvision's ``module__weights``.
     freeze : str or list of str, default=None
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
-        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
-        evaluation mode. To train the head first and then all, call ``fit``,
+        of parameter names such as ``"layer1.*"``. A part of the network of whose
+        parameters none is trained stays in evaluation mode as a whole: running
+        statistics of its batch normalisation do not change, and its dropout leaves out
+        nothing. To train the head first and then all, call ``fit``,
         ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.

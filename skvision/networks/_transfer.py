@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvision._compat import BatchNorm
 from skvision.exceptions import FormatError
 from skvision.networks._weights import check_weights, read_weights
 
@@ -128,15 +127,25 @@ def frozen_names(
 
 
 def train_unfrozen(network: nn.Module) -> None:
-    """Keep frozen batch normalisation in evaluation mode.
+    """Keep frozen parts in evaluation mode as a whole.
 
-    In training mode its running statistics would drift away from the frozen weights.
+    Those are the submodules that have parameters, none of which is trained. In training
+    mode running statistics would drift away from the frozen weights, and dropout would
+    make other features of the same image each time.
     """
-    for module in network.modules():
-        if isinstance(module, BatchNorm):
-            own = list(module.parameters(recurse=False))
-            if own and not any(p.requires_grad for p in own):
-                module.eval()
+    frozen, kept, left = [], [], [network]
+    while left:
+        module = left.pop()
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            frozen.append(module)
+        else:
+            kept.append((module, module.training))
+            left += module.children()
+    for module in frozen:
+        module.eval()
+    for module, mode in kept:
+        module.training = mode  # Some are in a frozen part and elsewhere, too.
 
 
 def split_groups(

@@ -186,6 +186,41 @@ def test_frozen_encoder(data):
     assert not torch.equal(heads[0]["1.weight"], heads[1]["1.weight"])
 
 
+class Dropping(nn.Module):
+    """Drops all features in training mode, before its head, too, if `again`."""
+
+    def __init__(self, image_shape, n_outputs, again=False):
+        super().__init__()
+        drop = nn.Dropout(1.0)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), drop)
+        layers = [drop, nn.Linear(8, n_outputs)]
+        self.head = nn.Sequential(*layers[0 if again else 1 :])
+
+    def forward(self, images):
+        return self.head(self.encoder(images))
+
+
+@pytest.mark.parametrize(
+    ("freeze", "again", "is_trained"),
+    [
+        ("encoder", False, True),
+        (["encoder.1.*"], False, True),
+        (["encoder.1.bias"], False, False),
+        (None, False, False),
+        # What is used outside of the frozen part is in training mode.
+        ("encoder", True, False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_frozen_parts_drop_nothing(freeze, again, is_trained, data):
+    params = {"freeze": freeze, "module__again": again, "random_state": 0}
+    net = ImageClassifier(Dropping, **params, max_epochs=0).fit(*data)
+    (before,) = (v.clone() for k, v in weights(net, "head").items() if "weight" in k)
+    net.set_params(max_epochs=1).partial_fit(*data)
+    (after,) = (v for k, v in weights(net, "head").items() if "weight" in k)
+    assert torch.equal(before, after) is not is_trained
+
+
 def test_freeze_by_pattern(data):
     net = ImageClassifier("convnet", freeze=["head.*", "*bias"], max_epochs=1, **SMALL)
     net.fit(*data)
