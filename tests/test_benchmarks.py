@@ -382,6 +382,19 @@ def test_cuda_without_a_gpu(run, capsys):
     assert "no GPU" in capsys.readouterr().err
 
 
+def test_photographs(run, module, monkeypatch):
+    photographs = module("photographs")
+    monkeypatch.setattr(photographs, "take_turns", take_one_turn)
+    monkeypatch.setattr(photographs.os, "cpu_count", lambda: 1)
+    for name, value in {"SIZE": 32, "SIDE": 80, "BATCH_SIZE": 4, "N_TRIED": 4}.items():
+        monkeypatch.setattr(photographs, name, value)
+    content = run("photographs", "--n-images", 8, *SHORT)
+    rows = content["results"]
+    assert check_ratios(rows, baseline="DataLoader", group=["network", "clock"]) == 4
+    assert {row["side"] for row in rows} == {"tuned DataLoader loop", "skvision"}
+    assert all(value > 0 for value in content["decoders"].values())
+
+
 def test_default_classifier(run, module, fashion_home, monkeypatch):
     few = functools.partial(fetch_fashion_mnist, n_samples=200, random_state=0)
     monkeypatch.setattr(module("default_classifier"), "fetch_fashion_mnist", few)

@@ -79,7 +79,8 @@ def pixels_of(image: Image, mode: str | None = None, *, where: str = "") -> np.n
     try:
         if image.has_transparency_data and mode != "RGBA":
             image = _on_white(image)
-        return np.asarray(image.convert(mode))
+        # To convert what is in the mode already would copy it.
+        return np.asarray(image if image.mode == mode else image.convert(mode))
     except ValueError as error:
         raise UnsuitableImage(
             f"{where} cannot be turned into mode={mode!r}: {error}. Save it in that "
