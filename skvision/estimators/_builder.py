@@ -374,6 +374,22 @@ def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> N
     )
 
 
+def warn_of_random_weights(net: Any) -> None:
+    """Warn of weights that are frozen before anything has trained them.
+
+    Networks of the user's own may bring weights; those that names stand for do not.
+    """
+    random = net._frozen - net._pretrained_names
+    if random and isinstance(net.module, str):
+        first, *others = [n for n, _ in net.module_.named_parameters() if n in random]
+        warn(
+            f"freeze={net.freeze!r} keeps random weights from being trained: {first}"
+            f"{f' and {len(others)} others' if others else ''}. Give weights to begin "
+            "with, by pretrained=... or, for networks of torchvision and timm, "
+            "module__weights=True, or set freeze=None."
+        )
+
+
 def _title(module: Callable) -> str:
     return getattr(module, "__name__", None) or repr(module)
 

@@ -40,6 +40,7 @@ from skvision.estimators._builder import (
     try_loss,
     twin_of,
     warn_about_softmax,
+    warn_of_random_weights,
     with_channels_first,
     with_channels_last,
 )
@@ -271,6 +272,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         """
         if new:
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
+            warn_of_random_weights(self)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
         all_read = self._fit_scaling(*split, anew=anew)

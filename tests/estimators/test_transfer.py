@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -219,6 +220,33 @@ def test_frozen_parts_drop_nothing(freeze, again, is_trained, data):
     net.set_params(max_epochs=1).partial_fit(*data)
     (after,) = (v for k, v in weights(net, "head").items() if "weight" in k)
     assert torch.equal(before, after) is not is_trained
+
+
+RANDOM = "random weights .* {} and {} others. Give .* pretrained=.* freeze=None"
+
+
+@pytest.mark.parametrize(
+    ("module", "params", "message"),
+    [
+        ("convnet", {"freeze": "encoder"}, RANDOM.format("encoder.0.weight", 7)),
+        (
+            "convnet",
+            {"freeze": "head.*", "pretrained": "encoder"},
+            RANDOM.format("head.1.weight", 3),
+        ),
+        ("convnet", {"freeze": "encoder", "pretrained": "encoder"}, None),
+        # It may bring weights of its own.
+        (ConvNet, {"freeze": "encoder"}, None),
+    ],
+)
+def test_frozen_random_weights(module, params, message, trained, data, recwarn):
+    if "pretrained" in params:
+        params = params | {"pretrained": trained.module_.encoder}
+    net = ImageClassifier(module, max_epochs=1, **SMALL, **params).fit(*data)
+    pickle.loads(pickle.dumps(net)).partial_fit(*data)
+    told = [str(w.message) for w in recwarn if "random" in str(w.message)]
+    assert len(told) == (message is not None)
+    assert all(re.search(message, one) for one in told)
 
 
 def test_freeze_by_pattern(data):
