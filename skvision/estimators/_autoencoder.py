@@ -127,7 +127,15 @@ class ImageAutoencoder(
     # ------------------------------------------------------------------ codes
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Build the network for these images and train it to reconstruct them.
 
         Parameters
@@ -138,16 +146,36 @@ class ImageAutoencoder(
             For scikit-learn's pipelines.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
+        X_val : images, default=None
+            Images to validate on, in the place of those that `early_stopping` would cut
+            off X, or beside all of X without it. Nothing is learnt of them.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights in validation losses.
 
         Returns
         -------
         self : ImageAutoencoder
             The fitted estimator.
         """
-        return self._fit(X, None, sample_weight, partial=False)
+        return self._fit(
+            X,
+            None,
+            sample_weight,
+            partial=False,
+            X_val=X_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Train ``max_epochs`` more, from where the network stands.
 
         Parameters
@@ -158,13 +186,22 @@ class ImageAutoencoder(
             For scikit-learn's pipelines.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
+        X_val, sample_weight_val : optional
+            As in ``fit``, for this call alone.
 
         Returns
         -------
         self : ImageAutoencoder
             The fitted estimator.
         """
-        return self._fit(X, None, sample_weight, partial=True)
+        return self._fit(
+            X,
+            None,
+            sample_weight,
+            partial=True,
+            X_val=X_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @looking
     def transform(self, X: Any) -> np.ndarray:

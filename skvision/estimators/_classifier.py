@@ -159,7 +159,16 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
         self.class_weight = class_weight
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Build the network for these images and train it.
 
         Parameters
@@ -175,6 +184,14 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             Labels of any kind; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
+        X_val : images, default=None
+            Rows to validate on, in the place of those that `early_stopping` would cut
+            off X, or beside all of X without it. They are encoded, resized and
+            normalised as X is, and nothing is learnt of them.
+        y_val : array-like of shape (n_val,), default=None
+            Their labels; None takes those that `X_val` carries.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights in validation losses.
 
         Returns
         -------
@@ -188,11 +205,27 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
         DivergedError
             If training diverges.
         """
-        return self._fit(X, y, sample_weight, partial=False)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            partial=False,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        classes: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> Self:
         """Train ``max_epochs`` more, from where the network stands.
 
@@ -206,13 +239,24 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             All labels that may come; at the first call None takes those in y.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
+        X_val, y_val, sample_weight_val : optional
+            As in ``fit``, for this call alone.
 
         Returns
         -------
         self : ImageClassifier
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, partial=True, classes=classes)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            partial=True,
+            classes=classes,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @available_if(_has_probabilities)
     @looking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +50,23 @@ class Split(NamedTuple):
 
     train: ImageDataset
     valid: ImageDataset | None
+
+
+class Given(NamedTuple):
+    """What a user may give to a fit beside X, y and weights.
+
+    Attributes
+    ----------
+    classes : array-like or None
+        All labels that may come.
+    X_val, y_val, sample_weight_val : object
+        Rows to validate on, as X, y and `sample_weight` are those to train on.
+    """
+
+    classes: Any = None
+    X_val: Any = None
+    y_val: Any = None
+    sample_weight_val: Any = None
 
 
 class DataMixin:
@@ -232,6 +249,32 @@ class DataMixin:
         images, y, weight = _without_zeros(images, y, weight, "class_weight")
         return ImageDataset(images, y, _unit_mean(weight, self._dtype))
 
+    def _check_held_out(self, given):
+        """Return checked rows that the user gave to validate on, None without any."""
+        names = ("X_val", "y_val", "sample_weight_val")
+        names = [name for name in names if getattr(given, name) is not None]
+        if not names:
+            return None
+        if given.X_val is None:
+            raise ValueError(
+                f"{names[0]} is given, but X_val is not. Give the images that it "
+                f"belongs to as X_val, or leave {names[0]} out."
+            )
+        if self.train_split:
+            raise ValueError(
+                f"X_val and train_split={self.train_split!r} both say which rows to "
+                "validate on. Leave X_val out, or set train_split=None."
+            )
+        rows = given.X_val, given.y_val, given.sample_weight_val
+        try:
+            return self._check_training_data(*rows, reset=False)
+        except (TypeError, ValueError) as error:
+            title = ", ".join(names)
+            if given.y_val is None and self._codec is not NoTarget:
+                title += " without y_val"
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{title}: {error}") from error
+
     @property
     def _targets(self):
         """What was learnt of targets, None before there were any."""
@@ -268,15 +311,19 @@ class DataMixin:
             return labels_by_name(self, X, y)
         return X, source_of(X).labels() if y is None else y
 
-    def _split(self, data, *, weighted=False):
+    def _split(self, data, held_out=None, *, weighted=False):
         """Return training and validation rows.
 
         Parameters
         ----------
         data : ImageDataset
+        held_out : ImageDataset, default=None
+            Rows to validate on, if the user gave such.
         weighted : bool, default=False
             Whether the user gave weights, which training rows must not lose.
         """
+        if held_out is not None:
+            return Split(data, held_out)
         if self.early_stopping:
             return Split(*map(self._balanced, self._hold_out(data)))
         if self.train_split:

@@ -44,7 +44,7 @@ from skvision.estimators._builder import (
     with_channels_first,
     with_channels_last,
 )
-from skvision.estimators._data import DataMixin, knows_scaling, read_files
+from skvision.estimators._data import DataMixin, Given, knows_scaling, read_files
 from skvision.estimators._files import FilesMixin
 from skvision.estimators._parameters import (
     ParametersMixin,
@@ -185,19 +185,19 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     # ---------------------------------------------------------------- fitting
 
     @changing
-    def _fit(self, X, y, sample_weight, *, partial, classes=None):
+    def _fit(self, X, y, sample_weight, *, partial, **given):
         """Check everything, then train; errors before leave a fitted net as it was."""
         find = made_already.get()
         if not partial and find and (made := find(self, X, y)) is not None:
             vars(self).update(vars(made))
             return self
-        run = self._begin_fit(X, y, sample_weight, partial=partial, classes=classes)
+        run = self._begin_fit(X, y, sample_weight, partial=partial, **given)
         run.train()
         if not partial:
             run.warn_if_constant()
         return self
 
-    def _begin_fit(self, X, y, sample_weight, *, partial=False, classes=None):
+    def _begin_fit(self, X, y, sample_weight, *, partial=False, **given):
         """Return a training that has begun: rows are checked, the network is ready."""
         with self._unchanged_on_error():
             check_settings(self)
@@ -209,13 +209,13 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
                 self._start_randomness(draw_seed(self.random_state))
             # Transforms of a data set may draw random numbers already here.
             with isolated_random_state(self.device_, next_seed(self._generator)):
-                run = self._prepare(X, y, sample_weight, classes, changed)
+                run = self._prepare(X, y, sample_weight, Given(**given), changed)
             if not run.has_begun and (self.max_epochs or not self.history):
                 with run.turn():
                     run.tell_of_beginning()  # Callbacks may set what is wrong.
             return run
 
-    def _prepare(self, X, y, sample_weight, classes, changed):
+    def _prepare(self, X, y, sample_weight, given, changed):
         """Return the training of a network that is ready on rows that are checked.
 
         It is built unless there is one, whose parameters were `changed` since.
@@ -224,12 +224,13 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         if not goes_on:
             vars(self).pop("scaler_", None)  # Of a network that is given up.
         reset = not goes_on or not self._has_facts()
-        if goes_on and classes is None:
+        if goes_on and given.classes is None:
             # They may have come with weights, before any data.
-            classes = vars(self).get("classes_inferred_")
+            given = given._replace(classes=vars(self).get("classes_inferred_"))
         data = self._check_training_data(
-            X, y, sample_weight, reset=reset, classes=classes
+            X, y, sample_weight, reset=reset, classes=given.classes
         )
+        held_out = self._check_held_out(given)
         if self._flat and check_transforms(self.augment):
             raise ValueError(
                 f"augment={self.augment!r} transforms images, but X has flat rows. Set "
@@ -239,12 +240,12 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         if not goes_on and self.checkpoint is not None:
             # Classes that are announced beforehand are not all in y.
             facts = self._facts(), getattr(self, "classes_", None)
-            checkpoint = Checkpoint.of(self, data, facts)
+            checkpoint = Checkpoint.of(self, data, held_out, facts)
         if checkpoint is not None and checkpoint.found:
             # With random_state=None, the rows held out have to be the same again.
             self._start_randomness(checkpoint.found["seed"])
             next_seed(self._generator)  # As has been drawn before the data were read.
-        split = self._split(data, weighted=sample_weight is not None)
+        split = self._split(data, held_out, weighted=sample_weight is not None)
         loader = self.get_iterator(split.train, training=True)
         if hasattr(loader.loader, "__len__") and len(loader) == 0:
             raise ValueError(

@@ -140,7 +140,7 @@ class ParametersMixin:
     early_stopping : bool, default=False
         Whether to hold out rows, to stop when their loss has not improved for
         `n_iter_no_change` epochs, and to go back to the best weights. No rows are held
-        out otherwise.
+        out otherwise, nor where ``fit`` gets `X_val`, which takes their place.
     validation_fraction : float, default=0.1
         Part of the rows that `early_stopping` holds out; of a classifier, the same part
         of each class.

@@ -114,7 +114,16 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
         self.normalize_target = normalize_target
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Build the network for these images and train it.
 
         Parameters
@@ -131,6 +140,14 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
             Targets; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
+        X_val : images, default=None
+            Rows to validate on, in the place of those that `early_stopping` would cut
+            off X, or beside all of X without it. They are encoded, resized and
+            normalised as X is, and nothing is learnt of them.
+        y_val : array-like of shape (n_val,) or (n_val, k), default=None
+            Their targets; None takes those that `X_val` carries.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights in validation losses.
 
         Returns
         -------
@@ -144,10 +161,27 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
         DivergedError
             If training diverges.
         """
-        return self._fit(X, y, sample_weight, partial=False)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            partial=False,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Train ``max_epochs`` more, from where the network stands.
 
         Parameters
@@ -158,13 +192,23 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
             Targets; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
+        X_val, y_val, sample_weight_val : optional
+            As in ``fit``, for this call alone.
 
         Returns
         -------
         self : ImageRegressor
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, partial=True)
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            partial=True,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
 
     @looking
     def predict(self, X: Any) -> np.ndarray:

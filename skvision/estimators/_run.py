@@ -112,14 +112,16 @@ class TrainingRun:
         self.hears_batches = self.shows_itself = True
 
     @classmethod
-    def of(cls, net: Any, X: Any, y: Any, sample_weight: Any = None) -> TrainingRun:
+    def of(
+        cls, net: Any, X: Any, y: Any, sample_weight: Any = None, **given: Any
+    ) -> TrainingRun:
         """Return the run of a fit that has begun, to be driven step by step.
 
         Parameters
         ----------
         net : ImageClassifier, ImageRegressor or ImageAutoencoder
             Not fitted yet; it is when `finish` has been called.
-        X, y, sample_weight : object
+        X, y, sample_weight, **given : object
             As in ``fit``.
 
         Raises
@@ -128,7 +130,7 @@ class TrainingRun:
             As ``fit`` does before training.
         """
         net._validate_params()
-        run = net._begin_fit(X, y, sample_weight)
+        run = net._begin_fit(X, y, sample_weight, **given)
         with run.turn():
             # Its steps are made with those of others, which begin an epoch together.
             run.begin(within_epoch=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ def reason_not_stackable(net: Any, fit_params: dict[str, Any]) -> str | None:
     optimizer = resolve(net.optimizer, OPTIMIZERS)
     if optimizer not in _ELEMENTWISE:
         return f"the optimizer {getattr(optimizer, '__name__', optimizer)}"
-    if others := fit_params.keys() - {"sample_weight"}:
+    if others := fit_params.keys() - inspect.signature(net.fit).parameters.keys():
         return f"fit takes no {', '.join(sorted(others))}"
     return None
 

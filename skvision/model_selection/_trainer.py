@@ -84,16 +84,15 @@ class Trainer:
             net.set_params(**clone(request.params, safe=False))
         return net
 
-    def fold(self, request: Request, net: Any) -> tuple[Any, Any, Any]:
-        """Return X, y and weights of the rows of a request."""
+    def fold(self, request: Request, net: Any) -> tuple[Any, Any, dict[str, Any]]:
+        """Return X, y and metadata of the rows of a request, as scikit-learn does."""
         rows = request.rows
         # Parameters tell which axis holds the channels.
         key = str(net.channels).encode() + rows.tobytes()
         if key not in self._folds:
             y = None if self.y is None else safe_indexing(self.y, rows)
             self._folds[key] = self._rows_of_X(rows, net), y
-        chosen = check_method_params(self.X, self.fit_params, rows)
-        return *self._folds[key], chosen.get("sample_weight")
+        return *self._folds[key], check_method_params(self.X, self.fit_params, rows)
 
     def _rows_of_X(self, rows: np.ndarray, net: Any) -> Any:
         source = source_of(self.X)
@@ -165,10 +164,7 @@ class Trainer:
         try:
             net = self.net(request)
             outcome.n_epochs = net.max_epochs
-            rows, targets, weight = self.fold(request, net)
-            params = self.fit_params
-            if weight is not None:
-                params = {**params, "sample_weight": weight}
+            rows, targets, params = self.fold(request, net)
             outcome.net = net.fit(rows, targets, **params)
             outcome.n_epochs = len(net.history)
         except Exception as error:
@@ -206,7 +202,8 @@ class Trainer:
             member.train_until(net.max_epochs)
             return member
         try:
-            member = TrainingRun.of(net, *self.fold(request, net))
+            rows, targets, params = self.fold(request, net)
+            member = TrainingRun.of(net, rows, targets, **params)
         except Exception as error:
             # It is raised again where the search asks for this fit.
             return Outcome(error=error)

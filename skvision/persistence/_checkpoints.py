@@ -52,7 +52,7 @@ class Checkpoint:
         self.built: Any = None
 
     @classmethod
-    def of(cls, net: Any, data: Any, facts: Any) -> Checkpoint | None:
+    def of(cls, net: Any, data: Any, held_out: Any, facts: Any) -> Checkpoint | None:
         """Return the checkpoint of a fit, None if nothing tells the fit from others.
 
         Parameters
@@ -60,6 +60,8 @@ class Checkpoint:
         net : ImageClassifier, ImageRegressor or ImageAutoencoder
         data : ImageDataset
             The rows.
+        held_out : ImageDataset or None
+            Rows to validate on, where they are none of these.
         facts : object
             What is known besides of images and classes.
 
@@ -69,7 +71,7 @@ class Checkpoint:
             If the file is damaged, or that of another fit.
         """
         try:
-            fit = name_of_fit(net, data, facts)
+            fit = name_of_fit(net, data, held_out, facts)
         except Unidentified as error:
             warn(
                 f"checkpoint={net.checkpoint!r}: this fit is not checkpointed, since "

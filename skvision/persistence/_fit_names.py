@@ -54,7 +54,7 @@ class FitName(NamedTuple):
     generators: list[Any]
 
 
-def name_of_fit(net: Any, data: Any, facts: Any) -> FitName:
+def name_of_fit(net: Any, data: Any, held_out: Any, facts: Any) -> FitName:
     """Return what tells a fit from others.
 
     Parameters
@@ -62,6 +62,8 @@ def name_of_fit(net: Any, data: Any, facts: Any) -> FitName:
     net : ImageClassifier, ImageRegressor or ImageAutoencoder
     data : ImageDataset
         The rows that it is fitted to.
+    held_out : ImageDataset or None
+        Rows to validate on that the user gave beside them.
     facts : object
         What is known besides of images and classes.
 
@@ -93,6 +95,9 @@ def name_of_fit(net: Any, data: Any, facts: Any) -> FitName:
         "sample_weight": data.sample_weight,
         "facts": facts,
     }
+    if held_out is not None:
+        rows = held_out.images, held_out.y, held_out.sample_weight
+        everything["held_out"] = rows
 
     def told_of_estimator(other: Any) -> Any:
         # Its methods may hold it; it is no other one once it is fitted.

@@ -176,8 +176,8 @@ class LabelCodec(NoTarget):
         if not known.all():
             raise ValueError(
                 f"y contains the label(s) {np.unique(y[~known]).tolist()}, which are "
-                f"not among the classes {self.classes.tolist()}. Give all labels to "
-                "the first call by classes=."
+                f"not among the classes {self.classes.tolist()}. Leave these rows "
+                "out, or give all labels to the first call of partial_fit by classes=."
             )
         return torch.from_numpy(np.searchsorted(self.classes, y))
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
+from skorch.dataset import ValidSplit
 from torch.utils.data import TensorDataset
 
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor
@@ -54,6 +55,38 @@ LABELS = {
             "Sparse data was passed for y ... toarray",
         ),
     },
+}
+#: What is wrong with rows to validate on, and what the error says.
+VALIDATION = {
+    "images to validate on without labels": (
+        lambda b: {"X_val": b.X},
+        "X_val without y_val: ImageClassifier requires y ... X carries no labels",
+    ),
+    "labels to validate on without images": (
+        lambda b: {"y_val": b.y},
+        "y_val is given, but X_val is not ... Give the images",
+    ),
+    "weights to validate with, without images": (
+        lambda b: {"sample_weight_val": b.y},
+        "sample_weight_val is given, but X_val is not",
+    ),
+    "unknown label to validate on": (
+        lambda b: {"X_val": b.X, "y_val": b.y + 5},
+        r"X_val, y_val: y contains the label\(s\) \[10 ... not among the classes",
+        "Leave these rows out",
+    ),
+    "a label to validate on too few": (
+        lambda b: {"X_val": b.X, "y_val": b.y[1:]},
+        r"X_val, y_val: ... inconsistent ... \[60, 59\]",
+    ),
+    "images of another size to validate on": (
+        lambda b: {"X_val": b.X[:, :5], "y_val": b.y},
+        r"X_val, y_val: ... \(1, 5, 8\) ... \(1, 8, 8\)",
+    ),
+    "negative weight to validate with": (
+        lambda b: {"X_val": b.X, "y_val": b.y, "sample_weight_val": b.y - 1.0},
+        "X_val, y_val, sample_weight_val: Negative values",
+    ),
 }
 CLASSIFIER_LABELS = {
     ValueError: {
@@ -206,6 +239,29 @@ LATER = {
         "ImageClassifier.fit: weights that leave one class": (
             lambda b: b.classifier.fit(b.X, b.y, sample_weight=(b.y == 3) * 1.0),
             r"needs at least 2 classes ... 1 class, \[3\]",
+        ),
+        **{
+            f"ImageClassifier.fit: {name}": (
+                lambda b, v=valid: b.classifier.fit(b.X, b.y, **v(b)),
+                *parts,
+            )
+            for name, (valid, *parts) in VALIDATION.items()
+        },
+        "ImageRegressor.fit: two columns to validate on": (
+            lambda b: b.regressor.fit(
+                b.X, b.t, X_val=b.X, y_val=np.stack([b.t] * 2, 1)
+            ),
+            r"X_val, y_val: y has shape \(60, 2\) ... 1 column",
+        ),
+        "ImageAutoencoder.fit: other images to validate on": (
+            lambda b: b.autoencoder.fit(b.X, X_val=b.X[:, :5]),
+            r"X_val: ... \(1, 5, 8\) ... \(1, 8, 8\)",
+        ),
+        "ImageClassifier.fit: rows to validate on, twice": (
+            lambda b: b.classifier.set_params(train_split=ValidSplit(3)).fit(
+                b.X, b.y, X_val=b.X, y_val=b.y
+            ),
+            "X_val and train_split=.*ValidSplit ... Leave X_val out, or set train_spl",
         ),
         "ImageClassifier.partial_fit: label that has not been seen": (
             lambda b: b.classifier.partial_fit(b.X, b.y + 90),

@@ -297,6 +297,22 @@ KINDS_OF_DATA = {
 }
 
 
+@pytest.mark.parametrize("n", [30, 120])  # scikit-learn takes as many as X for rows.
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageAutoencoder])
+def test_rows_to_validate_on(kind, n, small_digits, compare):
+    X, y = small_digits
+    net, valid = small(kind, early_stopping=True), {"X_val": X[:n]}
+    if kind is ImageAutoencoder:
+        net.set_params(**AUTOENCODER)
+    else:
+        valid |= {"y_val": y[:n], "sample_weight_val": np.arange(n)}
+    stacked, ordinary = compare(net, RATES, X, y, fit=valid)
+    for search in (stacked, ordinary):
+        history = search.best_estimator_.history
+        assert sum(history[0, "batches", :8, "train_batch_size"]) == 120
+        assert sum(history[0, "batches", :, "valid_batch_size"][:1]) > 0
+
+
 @pytest.mark.parametrize("kind", KINDS_OF_DATA)
 def test_kinds_of_data(kind, compare, small_digits):
     net, convert, options = KINDS_OF_DATA[kind]
