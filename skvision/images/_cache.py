@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
@@ -80,15 +80,15 @@ class PixelCache:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def take(
-        self, rows: np.ndarray, image: Callable[[int], torch.Tensor]
+        self, rows: np.ndarray, images: Callable[[np.ndarray], Iterable[torch.Tensor]]
     ) -> np.ndarray | None:
         """Return the pixels of some rows as a new array, or None without a file.
 
         Parameters
         ----------
         rows : ndarray of int
-        image : callable
-            Gives the image of a row that is not kept yet.
+        images : callable
+            Gives the images of rows that are not kept yet.
         """
         if self._kept is None and self.enabled:
             self._n_single += len(rows) == 1
@@ -98,8 +98,9 @@ class PixelCache:
             return None
         # Those of one file, also if another thread opens one meanwhile.
         pixels, filled = kept
-        for row in np.unique(rows[~filled[rows]]):
-            pixels[row] = image(int(row)).numpy()
+        missing = np.unique(rows[~filled[rows]])
+        for row, image in zip(missing, images(missing), strict=True):
+            pixels[row] = image.numpy()
             filled[row] = True
         return pixels.take(rows, axis=0)
 

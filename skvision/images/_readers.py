@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -132,6 +133,9 @@ class ItemReader:
     form = AUTO
     #: What to do about images that differ in shape.
     advice: str
+    #: Whether images are decoded by what draws no random numbers, and lets other
+    #: threads run meanwhile.
+    decodes = False
     # What was made of the images lately, by which the next fold need not decode them.
     _others: tuple[tuple[Form, ItemReader], ...] = ()
 
@@ -199,12 +203,16 @@ class ItemReader:
         if isinstance(rows, slice):
             rows = np.arange(len(self))[rows]
         rows = np.asarray(rows, dtype=np.int64)
-        kept = self._cache.take(rows, self._checked)
+        kept = self._cache.take(rows, self._several)
         if kept is not None:
             return torch.from_numpy(kept)
         if not len(rows):
             return torch.from_numpy(np.empty((0, *self.image_shape), self.stored))
-        return torch.stack([self._checked(int(row)) for row in rows])
+        return torch.stack([*self._several(rows)])
+
+    def _several(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
+        """Yield images in the order of their rows."""
+        return map(self._checked, rows.tolist())
 
     def _checked(self, row: int) -> torch.Tensor:
         """Return an image that one array with the others holds as it is."""
@@ -369,6 +377,7 @@ class PathReader(ItemReader):
     )
     #: The first image until it is kept, so that it is decoded once.
     _first: torch.Tensor | None = None
+    decodes = True
 
     def __init__(self, paths: Any, cache: Cache = "auto", form: Form = AUTO) -> None:
         for i, path in enumerate(paths):
@@ -395,10 +404,24 @@ class PathReader(ItemReader):
     def _where(self, row: int) -> str:
         return f"the image file {name_of(self.paths[row])!r}"
 
+    def _several(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
+        n_threads = min(torch.get_num_threads(), len(rows))
+        if n_threads < 2:
+            yield from super()._several(rows)
+            return
+        # Decoders let other threads run meanwhile.
+        pool = ThreadPoolExecutor(n_threads)
+        try:
+            yield from pool.map(self._checked, rows.tolist())
+        finally:
+            # After an error, or Ctrl-C, nobody wants the others.
+            pool.shutdown(cancel_futures=True)
+
     def _image(self, row: int) -> torch.Tensor:
         """Return the image of a row; errors say which it is."""
-        if row == 0 and self._first is not None:
-            first, self._first = self._first, None
+        first = self._first
+        if row == 0 and first is not None:
+            self._first = None
             return first
         path, form = self.paths[row], self.form
         one_size = self._known and form.size is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, pairwise
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +17,24 @@ from sklearn.utils import check_consistent_length
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from skvision._random import isolated_random_state
 from skvision.images._sequence import ImageSequence
 
 # Rows that are on their way to a GPU at once.
 _ROWS_TO_COPY = 4096
+# Batches that are decoded ahead by a thread, as many as torch's workers read each.
+_N_AHEAD = 2
+_CPU = torch.device("cpu")
+
+
+class SeededRows(NamedTuple):
+    """Rows of a batch, and what random transforms of a data set are drawn by.
+
+    So each worker process draws what one process alone does.
+    """
+
+    rows: slice | np.ndarray
+    seed: int
 
 
 class ImageDataset(Dataset):
@@ -56,6 +72,9 @@ class ImageDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, rows: Any) -> tuple[torch.Tensor, ...]:
+        if isinstance(rows, SeededRows):
+            with isolated_random_state(_CPU, rows.seed):
+                return self[rows.rows]
         single = not isinstance(rows, (slice, np.ndarray)) and np.ndim(rows) == 0
         key = np.asarray([rows]) if single else rows
         images = self.images.read_stored(key)
@@ -173,6 +192,7 @@ class RowsReader:
         self.steps = reader.steps
         self.dtype = reader.dtype
         self.reading = reader.reading
+        self.decodes = getattr(reader, "decodes", False)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -203,8 +223,13 @@ class BatchLoader(DataLoader):
     generator : torch.Generator, default=None
         Draws the order; None means torch's default generator.
     num_workers : int, default=0
-        Processes that read batches ahead, for images that must be decoded. Inside a
-        joblib worker, no more than its share of the cores less one for training.
+        Processes that read batches ahead, for data sets whose own code reads images.
+        Files that are given by their paths need none: with 0, a thread of this process
+        decodes two batches ahead, by as many further threads as torch has. Inside a
+        joblib worker there are no more processes than its share of the cores less one
+        for training, and no such thread. Batches are the same with any number, and so
+        is what random transforms of data sets draw from the generators of Python, NumPy
+        and torch.
     pin_memory, prefetch_factor, persistent_workers, timeout, worker_init_fn, \
 multiprocessing_context : optional
         As in `torch.utils.data.DataLoader`.
@@ -240,7 +265,14 @@ multiprocessing_context : optional
             raise ValueError(
                 f"batch_size must be an int of at least 1; got {batch_size!r}."
             )
-        rows = _BatchRows(len(dataset), batch_size, shuffle, drop_last, generator)
+        reader = getattr(getattr(dataset, "images", None), "reader", None)
+        decodes = getattr(reader, "decodes", False)
+        is_random = not decodes and getattr(reader, "reading", None) == "each_time"
+        rows = _BatchRows(
+            len(dataset), batch_size, shuffle, drop_last, generator, seeds=is_random
+        )
+        #: Whether a thread reads batches ahead.
+        self._thread: bool = decodes and not num_workers and _affordable(1) > 0
         # The seeds of workers have a generator of their own: how often they are drawn
         # depends on the number of workers, and the order must not.
         seed = generator.initial_seed() if generator else torch.initial_seed()
@@ -268,12 +300,30 @@ multiprocessing_context : optional
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        if self.num_workers or self.pin_memory:
+        if self._thread:
+            yield from self._read_ahead()
+        elif self.num_workers or self.pin_memory:
             yield from super().__iter__()
         else:
             # DataLoader's own iterator does the same with more ado about each batch.
             for rows in self.sampler:
                 yield self.dataset[rows]
+
+    def _read_ahead(self) -> Iterator[Any]:
+        """Yield batches, of which the next ones are read by a thread meanwhile."""
+        pins = self.pin_memory and torch.cuda.is_available()
+        batches: deque[Future[Any]] = deque()
+        pool = ThreadPoolExecutor(1, "skvision-read")
+        try:
+            for rows in [*self.sampler, *[None] * _N_AHEAD]:
+                if rows is not None:
+                    batches.append(pool.submit(self.dataset.__getitem__, rows))
+                if len(batches) > _N_AHEAD or (rows is None and batches):
+                    batch = batches.popleft().result()
+                    yield tuple(part.pin_memory() for part in batch) if pins else batch
+        finally:
+            # After an error, or Ctrl-C, nobody waits for more than one batch.
+            pool.shutdown(cancel_futures=True)
 
 
 class DeviceLoader:
@@ -319,8 +369,11 @@ class _BatchRows(Sampler):
         shuffle: bool,
         drop_last: bool,
         generator: torch.Generator | None,
+        *,
+        seeds: bool = False,
     ) -> None:
         self.n = n
+        self.seeds = seeds
         self.shuffle = shuffle
         self.generator = generator
         self.ends = [*range(batch_size, n, batch_size), n] if n else []
@@ -336,8 +389,13 @@ class _BatchRows(Sampler):
         order: Any = None
         if self.shuffle:
             order = torch.randperm(self.n, generator=self.generator).numpy()
-        for start, stop in pairwise([0, *self.ends]):
-            yield slice(start, stop) if order is None else order[start:stop]
+        # Of the generator that transforms would draw from in this process.
+        first = int(torch.randint(2**31, ())) if self.seeds else 0
+        for (start, stop), seed in zip(
+            pairwise([0, *self.ends]), count(first), strict=False
+        ):
+            rows = slice(start, stop) if order is None else order[start:stop]
+            yield SeededRows(rows, seed) if self.seeds else rows
 
 
 def _affordable(num_workers: int) -> int:

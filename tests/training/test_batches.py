@@ -1,5 +1,7 @@
 """Batches that are gathered at once, against torch's DataLoader."""
 
+import random
+import threading
 from itertools import chain
 
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skvision_tests import thorough
 from torch.utils.data import DataLoader
 
 from skvision import ImageClassifier
-from skvision.datasets import ImageSequence
+from skvision.datasets import ImageSequence, as_Xy
 from skvision.images._readers import ArrayReader, PathReader
 from skvision.training import BatchLoader, ImageDataset
 
@@ -166,8 +169,6 @@ def test_workers_give_equal_batches(shuffle, persistent):
 
 
 def test_workers_decode_files(tmp_path):
-    from PIL import Image
-
     paths = []
     for i in range(10):
         paths.append(tmp_path / f"{i}.png")
@@ -183,6 +184,99 @@ def test_workers_decode_files(tmp_path):
     paths[5].write_text("broken")
     with pytest.raises(OSError, match=r"5\.png"):
         list(loader)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Data of forty image files, whose pixels are their numbers; reading is counted."""
+    paths = []
+    for i in range(40):
+        paths.append(tmp_path / f"{i}.png")
+        Image.new("L", (4, 3), i).save(paths[-1])
+    return ImageDataset(ImageSequence(PathReader(paths, cache=False)), torch.arange(40))
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def reading_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("skvision")]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_files_are_decoded_ahead(files, monkeypatch):
+    read = []
+
+    def noting(self, rows):
+        read.append((threading.current_thread().name, len(rows)))
+        return plain(self, rows)
+
+    plain = PathReader.read
+    monkeypatch.setattr(PathReader, "read", noting)
+    generator = torch.Generator().manual_seed(0)
+    loader = BatchLoader(files, 5, shuffle=True, generator=generator)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    batches = iter(loader)
+    seen = [next(batches)]
+    # Others are on their way, but no more than two.
+    seen += [next(batches)]
+    assert len(reading_threads()) == 1
+    assert len(read) <= 4
+    seen += [*batches]
+    assert reading_threads() == []
+    assert {name.split("_")[0] for name, _ in read} == {"skvision-read"}
+    assert torch.equal(torch.cat([y for _, y in seen]), order)
+    for images, y in seen:
+        assert torch.equal(images[:, 0, 0, 0], y.to(torch.uint8))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_no_thread_is_left(files):
+    batches = iter(BatchLoader(files, 5))
+    next(batches)
+    batches.close()  # As where a fit fails, or is interrupted.
+    assert reading_threads() == []
+    files.images.reader.paths[13].write_text("broken")
+    batches, done = iter(BatchLoader(files, 5)), []
+    with pytest.raises(OSError, match=r"13\.png cannot be read as an image"):
+        done.extend(batches)
+    assert [y.tolist() for _, y in done] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert reading_threads() == []
+
+
+class Jittered(torch.utils.data.Dataset):
+    """Images that are drawn from all three generators whenever they are read."""
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, row):
+        noise = torch.rand(1, 2, 2, dtype=torch.float64)
+        noise += random.random() + np.random.rand()
+        return noise, row % 2
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_random_data_sets_with_workers(shuffle):
+    X, _ = as_Xy(Jittered())
+
+    def epochs(**kwargs):
+        generator = torch.Generator().manual_seed(0)
+        torch.manual_seed(0)
+        data = ImageDataset(X, torch.arange(24))
+        loader = BatchLoader(data, 8, shuffle, generator=generator, **kwargs)
+        return [batch for _ in range(2) for batch in loader], torch.rand(1)
+
+    (alone, after), (shared, after_shared) = epochs(), epochs(num_workers=2)
+    assert_equal_batches(shared, alone)
+    assert after == after_shared
+    values = torch.cat([images.flatten() for images, _ in alone])
+    assert len(values.unique()) == len(values) == 2 * 24 * 4
 
 
 # ------------------------------------------------------------------- data set
