@@ -33,6 +33,8 @@ from skvision.networks import EncoderClassifier, get_network
 from skvision.networks._layers import noting_outputs
 from skvision.networks._transfer import (
     frozen_names,
+    rate_mults,
+    released_names,
     split_groups,
 )
 from skvision.persistence._pickles import moved_parts
@@ -335,10 +337,9 @@ def build_optimizer(net: Any) -> Any:
         and not {"foreach", "differentiable"} & kwargs.keys()
     ):
         kwargs.setdefault("fused", True)
-    named = net.module_.named_parameters()
-    slower = [p for name, p in named if name in net._pretrained_names]
-    if slower and net.pretrained_lr_mult != 1:
-        groups = split_groups(groups, slower, kwargs["lr"], net.pretrained_lr_mult)
+    mults = rate_mults(net.module_, net._pretrained_names, net.pretrained_lr_mult)
+    if any(mult != 1 for mult in mults.values()):
+        groups = split_groups(groups, mults, kwargs["lr"])
     try:
         built = optimizer(groups, **kwargs)
     except TypeError as error:
@@ -374,8 +375,8 @@ def warn_about_softmax(kind: str, network: nn.Module, criterion: nn.Module) -> N
     )
 
 
-def warn_of_random_weights(net: Any) -> None:
-    """Warn of weights that are frozen before anything has trained them.
+def warn_of_freezing(net: Any) -> None:
+    """Warn of random weights that are frozen, and of epochs that do not come.
 
     Networks of the user's own may bring weights; those that names stand for do not.
     """
@@ -387,6 +388,13 @@ def warn_of_random_weights(net: Any) -> None:
             f"{f' and {len(others)} others' if others else ''}. Give weights to begin "
             "with, by pretrained=... or, for networks of torchvision and timm, "
             "module__weights=True, or set freeze=None."
+        )
+    last = max(released_names(net.module_, net._frozen, net.unfreeze_at), default=0)
+    if 0 < net.max_epochs < last and not net.warm_start:
+        warn(
+            f"unfreeze_at={net.unfreeze_at!r} waits for epoch {last}, but max_epochs="
+            f"{net.max_epochs}: what was to be trained from then on stays frozen. Set "
+            f"max_epochs to {last} or more, or unfreeze_at to less."
         )
 
 
@@ -580,7 +588,8 @@ _CALLBACKS = ("callbacks", "early_stopping", "n_iter_no_change", "epoch_scoring"
 #: All others are looked at whenever they are needed.
 _TRACKED = {
     *(*_BUILT, *_WEIGHTS, *_OPTIMIZER, *_CALLBACKS),
-    *("compile", "criterion", "device", "freeze", "memory_format", "random_state"),
+    *("compile", "criterion", "device", "freeze", "unfreeze_at"),
+    *("memory_format", "random_state"),
 }
 
 
@@ -626,8 +635,9 @@ class ChangesMixin:
         self._validate_params()  # scikit-learn leaves it out at partial_fit.
         changed = self._changed()
         self._check_changed(changed)
-        if "freeze" in changed and self.freeze is not None:
-            frozen_names(self.module_, self.freeze, self._frozen)
+        if changed.keys() & {"freeze", "unfreeze_at"} and self.freeze is not None:
+            names = frozen_names(self.module_, self.freeze, self._frozen)
+            released_names(self.module_, names, self.unfreeze_at)
         if self.checkpoint is not None:
             warn(
                 f"checkpoint={str(self.checkpoint)!r} has no effect on a training that "
@@ -671,11 +681,12 @@ class ChangesMixin:
     def _settle_changes(self, changed):
         """Change the network itself, now that nothing can fail any more."""
         kinds = _kinds(changed)
-        if "freeze" in kinds:
+        if kinds & {"freeze", "unfreeze_at"}:
             parameters = dict(self.module_.named_parameters())
             for name in self._frozen:
                 parameters[name].requires_grad_(True)
             self._freeze(self.module_)
+            self._unfreeze(range(len(self.history) + 1))
         if "compile" in kinds:
             forget_compiled(self.module_)
             self.torch_compile(self.module_, "module")
@@ -686,8 +697,17 @@ class ChangesMixin:
         names = () if self.freeze is None else frozen_names(network, self.freeze)
         parameters = dict(network.named_parameters())
         self._frozen = frozenset(n for n in names if parameters[n].requires_grad)
+        released_names(network, self._frozen, self.unfreeze_at)  # Raises if in vain.
         for name in self._frozen:
             parameters[name].requires_grad_(False)
+
+    def _unfreeze(self, epochs):
+        """Train from now on what `unfreeze_at` has for these epochs."""
+        names = released_names(self.module_, self._frozen, self.unfreeze_at)
+        parameters = dict(self.module_.named_parameters())
+        for epoch in names.keys() & {*epochs}:
+            for name in names[epoch]:
+                parameters[name].requires_grad_(True)
 
     def _change_memory_format(self):
         if self.device_.type == "cpu":

@@ -40,7 +40,7 @@ from skvision.estimators._builder import (
     try_loss,
     twin_of,
     warn_about_softmax,
-    warn_of_random_weights,
+    warn_of_freezing,
     with_channels_first,
     with_channels_last,
 )
@@ -273,7 +273,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         """
         if new:
             warn_about_softmax(self._output_kind, self.module_, self.criterion_)
-            warn_of_random_weights(self)
+            warn_of_freezing(self)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
         all_read = self._fit_scaling(*split, anew=anew)
@@ -568,6 +568,11 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
             run.heard(method_name, stopped=stopped)
         if stopped:
             raise StopTraining
+
+    def on_epoch_begin(self, net, *args, **kwargs):
+        super().on_epoch_begin(net, *args, **kwargs)
+        if self.unfreeze_at is not None:
+            self._unfreeze([len(self.history)])
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:

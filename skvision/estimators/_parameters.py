@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import os
 import re
 import textwrap
@@ -48,7 +49,10 @@ GROUPS = {
         *("early_stopping", "validation_fraction", "n_iter_no_change"),
         *("train_split", "epoch_scoring"),
     ),
-    "Transfer": ("pretrained", "pretrained_mix", "pretrained_lr_mult", "freeze"),
+    "Transfer": (
+        *("pretrained", "pretrained_mix", "pretrained_lr_mult"),
+        *("freeze", "unfreeze_at"),
+    ),
     "Running": (
         *("random_state", "warm_start", "verbose", "callbacks"),
         *("checkpoint", "checkpoint_steps"),
@@ -163,16 +167,23 @@ class ParametersMixin:
         new head. Clones share it.
     pretrained_mix : float, default=1.0
         Weights begin as ``mix * pretrained + (1 - mix) * initial``.
-    pretrained_lr_mult : float, default=1.0
+    pretrained_lr_mult : float or dict, default=1.0
         What the learning rate is multiplied by for weights that came from `pretrained`
-        or from torchvision's ``module__weights``.
+        or from ``module__weights``. A dict has patterns of their names, as `freeze`
+        does, and a factor for each, such as ``{"layer4.*": 0.5, "*": 0.1}``; the first
+        that matches counts, and 1 where none does.
     freeze : str or list of str, default=None
         What is not trained: "encoder" or "backbone" (all before the head), or patterns
         of parameter names such as ``"layer1.*"``. A part of the network of whose
         parameters none is trained stays in evaluation mode as a whole: running
         statistics of its batch normalisation do not change, and its dropout leaves out
-        nothing. To train the head first and then all, call ``fit``,
-        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
+        nothing. To train the head first and then all, set `unfreeze_at`, or call
+        ``fit``, ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
+    unfreeze_at : int or dict, default=None
+        The epoch from which on all that `freeze` names is trained. A dict has epochs
+        and, for each, patterns of what is trained from then on, such as
+        ``{3: "layer4.*", 5: ["layer3.*", "layer2.*"]}``; the rest stays frozen. Epochs
+        count from 1, and on through ``partial_fit``.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.
         An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
@@ -272,8 +283,9 @@ class ParametersMixin:
         "epoch_scoring": ["array-like", str, callable, dict],
         "pretrained": "no_validation",
         "pretrained_mix": [Interval(Real, 0, 1, closed="both")],
-        "pretrained_lr_mult": [Interval(Real, 0, None, closed="left")],
+        "pretrained_lr_mult": [Interval(Real, 0, None, closed="left"), dict],
         "freeze": [str, list, tuple, None],
+        "unfreeze_at": [Interval(Integral, 2, None, closed="left"), dict, None],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_steps": [Interval(Integral, 1, None, closed="left"), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -324,8 +336,9 @@ class ParametersMixin:
         epoch_scoring: Any = (),
         pretrained: Any = None,
         pretrained_mix: float = 1.0,
-        pretrained_lr_mult: float = 1.0,
+        pretrained_lr_mult: float | dict[str, float] = 1.0,
         freeze: str | Sequence[str] | None = None,
+        unfreeze_at: int | dict[int, str | Sequence[str]] | None = None,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         verbose: Any = 0,
@@ -712,12 +725,7 @@ def check_settings(net: Any) -> None:
         )
     if isinstance(net.image_size, (tuple, list)):
         size_of(net.image_size)  # Raises where it is none.
-    for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
-        if not isinstance(pattern, str):
-            raise TypeError(
-                f"freeze={net.freeze!r} should be 'encoder', 'backbone' or patterns of "
-                "parameter names."
-            )
+    _check_transfer(net)
     for name in ("augment", "noise"):
         if (transforms := getattr(net, name, None)) is not None:
             check_transforms(transforms, name)
@@ -730,6 +738,42 @@ def check_settings(net: Any) -> None:
                 "methods of skorch.callbacks.Callback."
             )
         _check_policy(one)
+
+
+def _check_transfer(net: Any) -> None:
+    """Check what is frozen, until when, and the rates of pretrained weights."""
+    for pattern in () if net.freeze is None else np.atleast_1d(net.freeze).tolist():
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"freeze={net.freeze!r} should be 'encoder', 'backbone' or patterns of "
+                "parameter names."
+            )
+    at, mult = net.unfreeze_at, net.pretrained_lr_mult
+    if at is not None and net.freeze is None:
+        raise ValueError(
+            f"unfreeze_at={at!r} tells from when on what freeze names is trained, but "
+            "freeze=None. Set freeze, such as freeze='backbone', or unfreeze_at=None."
+        )
+    for epoch, patterns in at.items() if isinstance(at, dict) else ():
+        texts = [patterns] if isinstance(patterns, str) else patterns
+        if (
+            not isinstance(epoch, Integral)
+            or epoch < 2
+            or not isinstance(texts, (list, tuple))
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise ValueError(
+                f"unfreeze_at={at!r} should have epochs, from 2 on, and a pattern of "
+                "parameter names or a list of them for each; got "
+                f"{epoch!r}: {patterns!r}."
+            )
+    for pattern, factor in mult.items() if isinstance(mult, dict) else ():
+        is_number = isinstance(factor, Real) and 0 <= float(factor) < math.inf
+        if not isinstance(pattern, str) or not is_number:
+            raise ValueError(
+                f"pretrained_lr_mult={mult!r} should have patterns of parameter names "
+                f"and a number >= 0 for each; got {pattern!r}: {factor!r}."
+            )
 
 
 def _check_policy(callback: Any) -> None:

@@ -76,6 +76,8 @@ def reason_not_stackable(net: Any, fit_params: dict[str, Any]) -> str | None:
         return reason
     if net.compile:
         return "compile=True"
+    if net.unfreeze_at is not None:
+        return f"unfreeze_at={net.unfreeze_at!r} trains other weights later on"
     criterion = resolve(net.criterion, CRITERIA)
     kind = criterion if isinstance(criterion, type) else type(criterion)
     if issubclass(kind, nn.GaussianNLLLoss):

@@ -103,14 +103,10 @@ def frozen_names(
     ValueError
         If nothing matches, or nothing would be left to train.
     """
-    patterns = [freeze] if isinstance(freeze, str) else list(freeze)
-    before_head = encoder_names(network)
     parameters = dict(network.named_parameters())
     frozen: set[str] = set()
-    for pattern in patterns:
-        matched = set(fnmatch.filter(parameters, pattern))
-        if pattern in ("encoder", "backbone"):
-            matched = before_head & parameters.keys()
+    for pattern in [freeze] if isinstance(freeze, str) else freeze:
+        matched = _matching(network, pattern)
         if not matched:
             raise ValueError(
                 f"freeze={pattern!r} matches no parameter of the network "
@@ -124,6 +120,53 @@ def frozen_names(
             "parameters to train."
         )
     return frozen
+
+
+def _matching(network: nn.Module, pattern: str) -> set[str]:
+    """Return the names of parameters that a pattern, or "encoder", stands for."""
+    parameters = dict(network.named_parameters())
+    if pattern in ("encoder", "backbone"):
+        return encoder_names(network) & parameters.keys()
+    return set(fnmatch.filter(parameters, pattern))
+
+
+def released_names(
+    network: nn.Module,
+    frozen: Collection[str],
+    unfreeze_at: int | Mapping[int, str | Iterable[str]] | None,
+) -> dict[int, set[str]]:
+    """Return which frozen parameters are trained from which epochs on.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    frozen : collection of str
+        Names of parameters that are excluded from training.
+    unfreeze_at : int, dict or None
+        The epoch from which on all are trained, or a dict of epochs and patterns.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches none of them.
+    """
+    if unfreeze_at is None:
+        return {}
+    if not isinstance(unfreeze_at, Mapping):
+        return {unfreeze_at: {*frozen}}
+    found: dict[int, set[str]] = {}
+    for epoch, patterns in unfreeze_at.items():
+        found[epoch] = set()
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            matched = _matching(network, pattern) & {*frozen}
+            if not matched:
+                raise ValueError(
+                    f"unfreeze_at={unfreeze_at!r}: {pattern!r} matches none of the "
+                    f"parameters that freeze= excludes from training: "
+                    f"{', '.join(sorted(frozen))}."
+                )
+            found[epoch] |= matched
+    return found
 
 
 def train_unfrozen(network: nn.Module) -> None:
@@ -148,38 +191,63 @@ def train_unfrozen(network: nn.Module) -> None:
         module.training = mode  # Some are in a frozen part and elsewhere, too.
 
 
+def rate_mults(
+    network: nn.Module,
+    pretrained: Collection[str],
+    pretrained_lr_mult: float | Mapping[str, float],
+) -> dict[int, float]:
+    """Return what rates of pretrained weights are multiplied by, by the weights' ids.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches no pretrained weight.
+    """
+    by_pattern = pretrained_lr_mult
+    if not isinstance(by_pattern, Mapping):
+        by_pattern = {"*": by_pattern} if pretrained else {}
+    parameters = dict(network.named_parameters())
+    found: dict[int, float] = {}
+    for pattern, mult in by_pattern.items():
+        matched = _matching(network, pattern) & {*pretrained}
+        if not matched:
+            names = [name for name in parameters if name in pretrained]
+            raise ValueError(
+                f"pretrained_lr_mult={pretrained_lr_mult!r}: {pattern!r} matches no "
+                f"pretrained weight; there are: {', '.join(names) or 'none'}."
+            )
+        for name in matched:
+            found.setdefault(id(parameters[name]), mult)
+    return found
+
+
 def split_groups(
-    groups: list[dict[str, Any]],
-    pretrained: Iterable[nn.Parameter],
-    lr: float,
-    mult: float,
+    groups: list[dict[str, Any]], mults: Mapping[int, float], lr: float
 ) -> list[dict[str, Any]]:
-    """Return an optimizer's groups, those of pretrained weights apart.
+    """Return an optimizer's groups, those apart whose rates are other ones.
 
     Parameters
     ----------
     groups : list of dict
         As an optimizer takes them.
-    pretrained : iterable of torch.nn.Parameter
+    mults : dict
+        What the rate is multiplied by, by the weights' ids; others have 1. Groups keep
+        it as "lr_mult", for those who change the rate later.
     lr : float
         Of the groups that have none of their own.
-    mult : float
-        What it is multiplied by for pretrained weights. Their groups keep it as
-        "lr_mult", for those who change the rate later.
     """
-    ids = {id(parameter) for parameter in pretrained}
-    own, slower = [], []
+    own, others = [], []
     for group in groups:
-        parts: tuple[list[Any], list[Any]] = ([], [])
+        parts: dict[float, list[Any]] = {}
         for parameter in group["params"]:
-            parts[id(parameter) in ids].append(parameter)
+            parts.setdefault(mults.get(id(parameter), 1), []).append(parameter)
         rate = group.get("lr", lr)
-        if parts[0]:
-            own.append(group | {"params": parts[0]})
-        if parts[1]:
-            changes = {"params": parts[1], "lr": rate * mult, "lr_mult": mult}
-            slower.append(group | changes)
-    return own + slower
+        if 1 in parts:
+            own.append(group | {"params": parts.pop(1)})
+        for mult, params in parts.items():
+            changes = {"params": params, "lr": rate * mult, "lr_mult": mult}
+            others.append(group | changes)
+    return own + others
 
 
 def _state_of(pretrained: Any) -> Mapping[str, torch.Tensor]:

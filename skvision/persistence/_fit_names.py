@@ -143,7 +143,10 @@ def _told_of_files(callback: LoadInitState) -> Any:
 
 
 #: Parameters that older releases did not have, which fitted as these values say.
-_NEW = {"image_size": None, "resize": "squash", "color_mode": "auto"}
+_NEW = {
+    **{"image_size": None, "resize": "squash", "color_mode": "auto"},
+    "unfreeze_at": None,
+}
 
 #: How objects among the parameters are told from others.
 _TOLD = {Dataset: _told_of_data_set, LoadInitState: _told_of_files}

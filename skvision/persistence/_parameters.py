@@ -258,6 +258,15 @@ def _dict_of(kind: type) -> _Check:
     )
 
 
+def _dict(keys: _Check, values: _Check) -> _Check:
+    """Accept a small dict of such keys and values."""
+    return lambda value, trusted: (
+        isinstance(value, Mapping)
+        and len(value) <= 100
+        and all(keys(k, trusted) and values(v, trusted) for k, v in value.items())
+    )
+
+
 def _each(check: _Check, n: int) -> _Check:
     """Accept a list of n values."""
     return lambda value, trusted: (
@@ -350,7 +359,9 @@ def _is_array(value: Any, trusted: Collection[str]) -> bool:
 
 
 _FRACTION = _number(0, 1)
+_FACTOR = _number(0, 1e9)
 _POSITIVE = _integer(1, 2**31)
+_PATTERNS = _some(_is_text, 100)
 _is_scorer = _any_of(
     *(_is_none, _is_text, _is_trusted),
     _made_by(lambda name: name.startswith("skvision.metrics.")),
@@ -371,7 +382,7 @@ ACCEPTED: dict[str, _Check] = {
     "optimizer": _any_of(
         _name_of(OPTIMIZERS), _class_of(torch.optim.Optimizer), _is_trusted
     ),
-    "lr": _number(0, 1e9),
+    "lr": _FACTOR,
     "max_epochs": _integer(0, 2**31),
     "batch_size": _integer(-1, 2**31),
     "normalize": _any_of(
@@ -393,8 +404,9 @@ ACCEPTED: dict[str, _Check] = {
     "epoch_scoring": _is_scoring,
     "pretrained": _any_of(_is_none, _dict_of(torch.Tensor), _stands_for(ESTIMATOR)),
     "pretrained_mix": _FRACTION,
-    "pretrained_lr_mult": _number(0, 1e9),
-    "freeze": _any_of(_is_none, _some(_is_text, 100)),
+    "pretrained_lr_mult": _any_of(_FACTOR, _dict(_is_text, _FACTOR)),
+    "freeze": _any_of(_is_none, _PATTERNS),
+    "unfreeze_at": _any_of(_is_none, _POSITIVE, _dict(_POSITIVE, _PATTERNS)),
     "dtype": _one_of("float32", "float64"),
     "amp": _is_bool,
     "memory_format": _one_of("auto", "channels_last", "contiguous"),

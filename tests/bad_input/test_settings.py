@@ -278,6 +278,32 @@ CONTRADICTIONS = {
             lambda b: b.refit("classifier", freeze="decoder.*"),
             "freeze='decoder.*' ... matches no parameter ... it has: layers.0.weight",
         ),
+        "ImageClassifier.fit: unfrozen without being frozen": (
+            lambda b: b.refit("classifier", unfreeze_at=3),
+            "unfreeze_at=3 ... freeze=None. Set freeze",
+        ),
+        "ImageRegressor.fit: unfrozen before it is frozen": (
+            lambda b: b.refit("regressor", freeze="encoder", unfreeze_at={1: "*"}),
+            r"unfreeze_at=\{1: '\*'\} ... from 2 on ... got 1: '\*'",
+        ),
+        "ImageRegressor.fit: a number is unfrozen": (
+            lambda b: b.refit("regressor", freeze="encoder", unfreeze_at={3: [4]}),
+            r"unfreeze_at= ... a pattern .* or a list ... got 3: \[4\]",
+        ),
+        "ImageClassifier.fit: what is unfrozen was not frozen": (
+            lambda b: b.refit(
+                "classifier", freeze="layers.0.*", unfreeze_at={2: "layers.2.*"}
+            ),
+            r"unfreeze_at= ... 'layers\.2\.\*' matches none ... layers.0.weight",
+        ),
+        "ImageClassifier.fit: a rate for no pretrained weight": (
+            lambda b: b.refit("classifier", pretrained_lr_mult={"layers.*": 0.1}),
+            r"pretrained_lr_mult= ... 'layers\.\*' matches no ... there are: none",
+        ),
+        "ImageClassifier.fit: a rate that is none": (
+            lambda b: b.refit("classifier", pretrained_lr_mult={"*": -0.1}),
+            r"pretrained_lr_mult= ... number >= 0 ... got '\*': -0.1",
+        ),
         "ImageRegressor.fit: everything is frozen": (
             lambda b: b.refit("regressor", freeze=["*"]),
             r"freeze=\['\*'\] ... without parameters to train",

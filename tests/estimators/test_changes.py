@@ -190,6 +190,7 @@ CHANGES = {
     "pretrained_mix": (0.5, lambda net, old: not differs(net, old)),
     "pretrained_lr_mult": (0.5, lambda net, old: not differs(net, old)),
     "freeze": (None, lambda net, old: differs(net, old, "encoder.0.weight")),
+    "unfreeze_at": (2, lambda net, old: differs(net, old, "encoder.0.weight")),
     "dtype": ("float64", ERROR),
     "device": ("cuda:99", "CUDA"),
     "amp": (True, lambda net, old: differs(net, old)),

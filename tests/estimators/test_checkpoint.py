@@ -156,21 +156,27 @@ def test_full_disk_does_not_end_the_training(data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_goes_on_with_what_callbacks_have_frozen(data, tmp_path):
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"callbacks": [Freezer("layers*"), Unfreezer("layers*", at=4)]},
+        {"freeze": "layers*", "unfreeze_at": 4},
+        {"freeze": "layers*", "unfreeze_at": {2: "layers.0*", 4: "layers.2*"}},
+    ],
+    ids=["callbacks", "int", "dict"],
+)
+@pytest.mark.filterwarnings("ignore:freeze=")
+def test_goes_on_with_what_was_frozen(params, data, tmp_path):
     class Killed(Callback):
         def on_epoch_begin(self, net, **kwargs):
             if net.killed and len(net.history) == 3:
                 raise RuntimeError("killed")
 
     def build(folder, *, killed):
-        callbacks = [Freezer("layers*"), Unfreezer("layers*", at=4), Killed()]
-        net = ImageClassifier(
-            "mlp",
-            max_epochs=4,
-            random_state=0,
-            checkpoint=tmp_path / folder,
-            callbacks=callbacks,
-        )
+        callbacks = [*params.get("callbacks", []), Killed()]
+        net = ImageClassifier("mlp", max_epochs=4, random_state=0)
+        net.set_params(**params | {"callbacks": callbacks})
+        net.set_params(checkpoint=tmp_path / folder)
         net.killed = killed
         return net
 

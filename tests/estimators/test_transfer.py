@@ -1,5 +1,6 @@
 """Pretrained weights and frozen parameters."""
 
+import copy
 import math
 import pickle
 import re
@@ -9,10 +10,10 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
-from skorch.callbacks import Freezer, Unfreezer
+from skorch.callbacks import Callback, Freezer, Unfreezer
 from torch import nn
 
-from skvision import ImageClassifier
+from skvision import ImageClassifier, load
 from skvision.networks import ConvNet
 
 SMALL = {"module__channels": (4, 8), "module__hidden": (16,)}
@@ -272,6 +273,121 @@ def test_encoder_of_a_network_without_one(data):
         "3.weight": True,
         "3.bias": True,
     }
+
+
+class Changes(Callback):
+    """Notes which weights each epoch has changed."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.changed_, self.before = [], copy.deepcopy(weights(net))
+
+    def on_epoch_end(self, net, **kwargs):
+        now = copy.deepcopy(weights(net))
+        changed = {k for k, v in now.items() if not torch.equal(v, self.before[k])}
+        self.changed_.append({name.rpartition(".")[0] for name in changed})
+        self.before = now
+
+
+HEAD, ALL = {"head"}, {"layers.0", "layers.2", "head"}
+
+
+@pytest.mark.parametrize(
+    ("unfreeze_at", "changed"),
+    [
+        (None, [HEAD, HEAD, HEAD]),
+        (2, [HEAD, ALL, ALL]),
+        ({2: ["layers.2*"]}, [HEAD, HEAD | {"layers.2"}, HEAD | {"layers.2"}]),
+        ({3: "backbone", 2: "layers.2*"}, [HEAD, HEAD | {"layers.2"}, ALL]),
+    ],
+)
+@pytest.mark.parametrize("way", ["fit", "partial_fit", "warm_start", "saved"])
+@pytest.mark.filterwarnings("ignore:freeze=", "ignore:unfreeze_at=")
+def test_unfreezing_in_the_course_of_a_training(
+    unfreeze_at, changed, way, data, tmp_path
+):
+    params = {"freeze": "backbone", "unfreeze_at": unfreeze_at, "random_state": 0}
+    changes = Changes()
+    net = ImageClassifier("mlp", module__hidden=(8, 8), **params, callbacks=[changes])
+    if way == "fit":
+        net.set_params(max_epochs=3).fit(*data)
+        assert dict(net.callbacks_)["Changes"].changed_ == changed
+        return
+    net.set_params(max_epochs=1, warm_start=way == "warm_start").fit(*data)
+    found = [*dict(net.callbacks_)["Changes"].changed_]
+    for _ in range(2):
+        if way == "saved":
+            net.set_params(callbacks=None).save(tmp_path / "net")
+            net = load(tmp_path / "net").set_params(callbacks=[changes])
+        go_on = net.fit if way == "warm_start" else net.partial_fit
+        found += dict(go_on(*data).callbacks_)["Changes"].changed_
+    assert found == changed
+
+
+@pytest.mark.filterwarnings("ignore:freeze=")
+def test_unfreezing_is_what_skorchs_callbacks_and_set_params_do(data):
+    # With a fixed order of rows, trainings that follow each other are one.
+    params = {"batch_size": 50, "iterator_train__shuffle": False, "random_state": 0}
+    params |= {"optimizer": "sgd", "optimizer__momentum": 0.5}
+    net = ImageClassifier("mlp", **params, max_epochs=3)
+    one = clone(net).set_params(freeze="encoder", unfreeze_at=3).fit(*data)
+    callbacks = [Freezer("layers.[02]*"), Unfreezer("layers.[02]*", at=3)]
+    by_callbacks = clone(net).set_params(callbacks=callbacks).fit(*data)
+    by_hand = clone(net).set_params(freeze="encoder", max_epochs=2).fit(*data)
+    by_hand.set_params(freeze=None, max_epochs=1).partial_fit(*data)
+    assert all(p.requires_grad for p in one.module_.parameters())
+    assert_equal(weights(one), weights(by_callbacks))
+    assert_equal(weights(one), weights(by_hand))
+
+
+@pytest.mark.filterwarnings("ignore:freeze=")
+def test_batch_normalisation_and_dropout_after_unfreezing(data):
+    class Modes(Callback):
+        def on_batch_begin(self, net, training, **kwargs):
+            if training:
+                net.history.record("training", net.module_.encoder.training)
+
+    net = ImageClassifier(
+        "convnet", freeze="encoder", unfreeze_at=2, callbacks=[Modes()], max_epochs=2
+    )
+    net.set_params(**SMALL, module__conv_dropout=0.5).fit(*data)
+    assert net.history[:, "training"] == [False, True]
+    state = net.module_.state_dict()
+    counts = [value.item() for name, value in state.items() if "num_batches" in name]
+    assert counts == [2, 2]  # Those of the second epoch.
+
+
+@pytest.mark.parametrize(
+    ("given", "max_epochs", "warm_start", "n"),
+    [
+        *[(3, 2, False, 1), (3, 3, False, 0), (3, 2, True, 0), (3, 0, False, 0)],
+        ({2: "layers.0*", 5: "layers.2*"}, 4, False, 1),
+    ],
+)
+def test_unfreezing_that_does_not_come(given, max_epochs, warm_start, n, data, recwarn):
+    net = ImageClassifier("mlp", freeze="encoder", max_epochs=max_epochs)
+    net.set_params(unfreeze_at=given, warm_start=warm_start).fit(*data)
+    told = [str(w.message) for w in recwarn if "unfreeze_at" in str(w.message)]
+    assert len(told) == n
+    assert all(re.search("epoch [35], but max_epochs=[24]: .* Set", t) for t in told)
+
+
+def test_rates_of_layers(trained, data):
+    mult = {"encoder.0.*": 0.25, "encoder.*": 0.5}
+    net = untouched(pretrained=trained, pretrained_lr_mult=mult).fit(*data)
+    net.set_params(lr=0.5)
+    names = {p: name for name, p in net.module_.named_parameters()}
+    found = {
+        names[p]: g["lr"] for g in net.optimizer_.param_groups for p in g["params"]
+    }
+    assert found == {
+        name: 0.125 if name.startswith("encoder.0.") else 0.25 if "enc" in name else 0.5
+        for name in names.values()
+    }
+    # The whole network has one rate less than the others.
+    one = untouched(pretrained=trained, pretrained_lr_mult={"*": 0.5}).fit(*data)
+    other = untouched(pretrained=trained, pretrained_lr_mult=0.5).fit(*data)
+    groups = [net.optimizer_.state_dict()["param_groups"] for net in (one, other)]
+    assert groups[0] == groups[1]
 
 
 @pytest.mark.parametrize("by", ["set_params", "callbacks"])

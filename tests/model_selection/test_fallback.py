@@ -72,6 +72,7 @@ REASONS = {
     "the callback Freezer": small(callbacks=[Freezer("*")]),
     "the callback Named": small(callbacks=[("a", type("Named", (EpochScoring,), {}))]),
     "compile=True": small(compile=True),
+    "unfreeze_at=2 trains other weights": small(freeze="*0*", unfreeze_at=2),
     "the optimizer LBFGS": small(optimizer=torch.optim.LBFGS),
     "the optimizer OwnSGD": small(optimizer=OwnSGD),
     "Clipping has its own on_grad_computed": small(Clipping),
