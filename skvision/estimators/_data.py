@@ -602,10 +602,15 @@ def _rows_in(part, data):
     return None
 
 
-def read_files(*parts):
-    """Read the images of data sets once, where they are files of the user's."""
+def read_files(*parts, kept):
+    """Read images of data sets, where they are files of the user's.
+
+    Either those whose pixels are kept for the next time, or those that are not.
+    """
     for part in parts:
-        if part is not None and isinstance(part.images.reader, PathReader):
+        if part is None or (part.images.reading == "once") != kept:
+            continue
+        if isinstance(part.images.reader, PathReader):
             for start in range(0, len(part), _FILES_AT_ONCE):
                 part.images.read_stored(slice(start, start + _FILES_AT_ONCE))
 
