@@ -133,6 +133,7 @@ class ImageAutoencoder(
         y: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         X_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
@@ -146,6 +147,9 @@ class ImageAutoencoder(
             For scikit-learn's pipelines.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
+        groups : array-like of shape (n,), default=None
+            What each row belongs to, such as a patient: `early_stopping` holds out
+            whole groups, `validation_fraction` of them, and `train_split` gets them.
         X_val : images, default=None
             Images to validate on, in the place of those that `early_stopping` would cut
             off X, or beside all of X without it. Nothing is learnt of them.
@@ -162,6 +166,7 @@ class ImageAutoencoder(
             None,
             sample_weight,
             partial=False,
+            groups=groups,
             X_val=X_val,
             sample_weight_val=sample_weight_val,
         )
@@ -173,6 +178,7 @@ class ImageAutoencoder(
         y: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         X_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
@@ -186,7 +192,7 @@ class ImageAutoencoder(
             For scikit-learn's pipelines.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
-        X_val, sample_weight_val : optional
+        groups, X_val, sample_weight_val : optional
             As in ``fit``, for this call alone.
 
         Returns
@@ -199,6 +205,7 @@ class ImageAutoencoder(
             None,
             sample_weight,
             partial=True,
+            groups=groups,
             X_val=X_val,
             sample_weight_val=sample_weight_val,
         )

@@ -165,6 +165,7 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
         y: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
@@ -184,6 +185,9 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             Labels of any kind; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
+        groups : array-like of shape (n,), default=None
+            What each row belongs to, such as a patient: `early_stopping` holds out
+            whole groups, `validation_fraction` of them, and `train_split` gets them.
         X_val : images, default=None
             Rows to validate on, in the place of those that `early_stopping` would cut
             off X, or beside all of X without it. They are encoded, resized and
@@ -210,6 +214,7 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             y,
             sample_weight,
             partial=False,
+            groups=groups,
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,
@@ -223,6 +228,7 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
         classes: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
@@ -239,7 +245,7 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             All labels that may come; at the first call None takes those in y.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
-        X_val, y_val, sample_weight_val : optional
+        groups, X_val, y_val, sample_weight_val : optional
             As in ``fit``, for this call alone.
 
         Returns
@@ -253,6 +259,7 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             sample_weight,
             partial=True,
             classes=classes,
+            groups=groups,
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from skvision.preprocessing._pixel_range import (
 )
 from skvision.preprocessing._scaling import InputSpec, channel_statistics
 from skvision.training._batches import ImageDataset, RowsReader, ShownDataset
+from skvision.training._groups import check_groups, rows_of_groups
 from skvision.training._targets import NoTarget
 
 _FILES_AT_ONCE = 64
@@ -59,11 +61,14 @@ class Given(NamedTuple):
     ----------
     classes : array-like or None
         All labels that may come.
+    groups : array-like or None
+        What each row belongs to.
     X_val, y_val, sample_weight_val : object
         Rows to validate on, as X, y and `sample_weight` are those to train on.
     """
 
     classes: Any = None
+    groups: Any = None
     X_val: Any = None
     y_val: Any = None
     sample_weight_val: Any = None
@@ -227,27 +232,33 @@ class DataMixin:
         """Return what weights want of images that parameters name, or None."""
         return weights_spec(self.module, **self.get_params_for("module"))
 
-    def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
+    def _check_training_data(
+        self, X, y, sample_weight, *, reset, classes=None, groups=None
+    ):
         """Return checked images, encoded targets and weights; learn or compare them."""
         source, given = source_of(X), y is not None
         y = self._labels_of(source, y)
         names = source.names_for(y, given=given) if is_classifier(self) else None
         y = self._codec.check(y if reset else renamed(y, names, self))
         images = self._opened(source, reset=reset).images
-        check_consistent_length(images, y)
+        if groups is not None:
+            groups = check_groups(groups)
+        check_consistent_length(images, y, groups)
         weight = None
         if sample_weight is not None:
             weight = as_numpy(sample_weight, "sample_weight")
             weight = check_sample_weight(
                 weight, images, dtype=np.float64, ensure_non_negative=True
             )
-            images, y, weight = _without_zeros(images, y, weight, "sample_weight")
+        rows = _without_zeros((images, y, groups), weight, "sample_weight")
+        images, y, groups, weight = rows
         y, weight = self._encode_target(
             y, weight, reset=reset, classes=classes, names=names
         )
         # Classes may have a weight of zero as well.
-        images, y, weight = _without_zeros(images, y, weight, "class_weight")
-        return ImageDataset(images, y, _unit_mean(weight, self._dtype))
+        rows = _without_zeros((images, y, groups), weight, "class_weight")
+        images, y, groups, weight = rows
+        return ImageDataset(images, y, _unit_mean(weight, self._dtype), groups)
 
     def _check_held_out(self, given):
         """Return checked rows that the user gave to validate on, None without any."""
@@ -330,7 +341,7 @@ class DataMixin:
             shown = self._shown_dataset(data)
             shown.X = ImageSequence(RowsReader(data))
             targets = () if shown.y is None else (shown.y,)
-            parts = self.train_split(shown, *targets)
+            parts = self.train_split(shown, *targets, **self._groups_for_split(data))
             pair = () if isinstance(parts, Dataset) else tuple(parts)
             if len(pair) != 2:
                 raise TypeError(
@@ -348,8 +359,27 @@ class DataMixin:
             return Split(train, valid)
         return Split(data, None)
 
+    def _groups_for_split(self, data):
+        """Return the keywords by which a train_split gets the groups of rows."""
+        if data.groups is None:
+            return {}
+        parameters = inspect.signature(self.train_split).parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if "groups" not in parameters and not takes_any:
+            raise ValueError(
+                f"train_split={self.train_split!r} takes no argument groups, so that "
+                "rows of one group might be on both sides. Let it take groups, as "
+                "skorch's ValidSplit(GroupKFold()) does, or leave groups out."
+            )
+        return {"groups": data.groups}
+
     def _hold_out(self, data):
         """Return the rows to train on and those to validate on, by early stopping."""
+        if data.groups is not None:
+            strata = self._targets.strata(data.y)
+            seed = next_seed(self._generator)
+            rows = rows_of_groups(data.groups, strata, self.validation_fraction, seed)
+            return (data.subset(part) for part in rows)
         n = len(data)
         n_valid = math.ceil(self.validation_fraction * n)
         strata = self._targets.strata(data.y)
@@ -615,18 +645,18 @@ def read_files(*parts, kept):
                 part.images.read_stored(slice(start, start + _FILES_AT_ONCE))
 
 
-def _without_zeros(images, y, weight, name):
-    """Leave out rows of weight zero.
+def _without_zeros(parts, weight, name):
+    """Return what belongs to rows, and their weights, without rows of weight zero.
 
     That is to be as good as the row's absence, also for batch statistics, so that these
     rows take no part at all.
     """
     if weight is None or weight.all():
-        return images, y, weight
+        return *parts, weight
     if not weight.any():
         raise ValueError(f"{name} is zero for every row of X.")
     kept = np.flatnonzero(weight)
-    return images[kept], None if y is None else y[kept], weight[kept]
+    return *(None if part is None else part[kept] for part in parts), weight[kept]
 
 
 def _unit_mean(weight, dtype):

@@ -228,7 +228,10 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
             # They may have come with weights, before any data.
             given = given._replace(classes=vars(self).get("classes_inferred_"))
         data = self._check_training_data(
-            X, y, sample_weight, reset=reset, classes=given.classes
+            *(X, y, sample_weight),
+            reset=reset,
+            classes=given.classes,
+            groups=given.groups,
         )
         held_out = self._check_held_out(given)
         if self._flat and check_transforms(self.augment):

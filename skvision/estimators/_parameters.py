@@ -505,9 +505,11 @@ class RoutingMixin:
     Stands right of a skorch net among an estimator's bases.
     """
 
+    # Searches hand groups to their splitter alone, unless fits request them, too.
+    __metadata_request__fit = {"groups": False}
     # skorch's nets take `classes` back from what partial_fit requests, which is an
     # error where its signature never had it.
-    __metadata_request__partial_fit = {"classes": None}
+    __metadata_request__partial_fit = {"classes": None, "groups": False}
 
 
 def _constructors(cls: type) -> Iterator[Callable[..., None]]:

@@ -120,6 +120,7 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
@@ -140,6 +141,9 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
             Targets; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
+        groups : array-like of shape (n,), default=None
+            What each row belongs to, such as a patient: `early_stopping` holds out
+            whole groups, `validation_fraction` of them, and `train_split` gets them.
         X_val : images, default=None
             Rows to validate on, in the place of those that `early_stopping` would cut
             off X, or beside all of X without it. They are encoded, resized and
@@ -166,6 +170,7 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
             y,
             sample_weight,
             partial=False,
+            groups=groups,
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,
@@ -178,6 +183,7 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
@@ -192,7 +198,7 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
             Targets; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
-        X_val, y_val, sample_weight_val : optional
+        groups, X_val, y_val, sample_weight_val : optional
             As in ``fit``, for this call alone.
 
         Returns
@@ -205,6 +211,7 @@ class ImageRegressor(FeaturesMixin, ImageNet, NeuralNetRegressor, RoutingMixin):
             y,
             sample_weight,
             partial=True,
+            groups=groups,
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,

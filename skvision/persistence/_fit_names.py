@@ -95,6 +95,8 @@ def name_of_fit(net: Any, data: Any, held_out: Any, facts: Any) -> FitName:
         "sample_weight": data.sample_weight,
         "facts": facts,
     }
+    if data.groups is not None:
+        everything["groups"] = data.groups
     if held_out is not None:
         rows = held_out.images, held_out.y, held_out.sample_weight
         everything["held_out"] = rows

@@ -48,6 +48,8 @@ class ImageDataset(Dataset):
         Class numbers or regression targets.
     sample_weight : torch.Tensor of shape (n,), default=None
         Not negative.
+    groups : ndarray of shape (n,), default=None
+        What the rows belong to; a hold-out keeps those of one group together.
 
     Notes
     -----
@@ -61,11 +63,13 @@ class ImageDataset(Dataset):
         images: ImageSequence,
         y: torch.Tensor | None = None,
         sample_weight: torch.Tensor | None = None,
+        groups: np.ndarray | None = None,
     ) -> None:
-        check_consistent_length(images, y, sample_weight)
+        check_consistent_length(images, y, sample_weight, groups)
         self.images = images
         self.y = y
         self.sample_weight = sample_weight
+        self.groups = groups
         self._resident: ResidentDataset | None = None
 
     def __len__(self) -> int:
@@ -102,6 +106,7 @@ class ImageDataset(Dataset):
             self.images[rows],
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
+            None if self.groups is None else self.groups[rows],
         )
 
     def on_gpu(self, device: torch.device) -> Dataset:

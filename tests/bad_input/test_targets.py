@@ -88,6 +88,30 @@ VALIDATION = {
         "X_val, y_val, sample_weight_val: Negative values",
     ),
 }
+#: What is wrong with groups, and what the error says.
+GROUPS = {
+    "one group": (
+        lambda b: np.ones(60),
+        "cannot hold out whole groups ... all rows belong to 1.0 ... X_val and y_val",
+    ),
+    "classes as groups": (
+        lambda b: b.y,
+        "each of the 10 groups is the only one of some class ... leave groups out",
+    ),
+    "a group too few": (lambda b: np.arange(59), r"inconsistent ... \[60, 60, 59\]"),
+    "a row without group": (
+        lambda b: with_value(b.y, np.nan),
+        r"groups contains NaN, at 1 place\(s\) ... Give each row its group",
+    ),
+    "no group for some": (
+        lambda b: ["a", None] * 30,
+        r"groups has no label at 30 place\(s\)",
+    ),
+    "groups of two columns": (
+        lambda b: np.zeros((60, 2)),
+        r"groups has shape \(60, 2\) ... one for each row",
+    ),
+}
 CLASSIFIER_LABELS = {
     ValueError: {
         "numbers that are no labels": (
@@ -247,6 +271,21 @@ LATER = {
             )
             for name, (valid, *parts) in VALIDATION.items()
         },
+        **{
+            f"ImageClassifier.fit: {name}": (
+                lambda b, g=groups: b.classifier.set_params(early_stopping=True).fit(
+                    b.X, b.y, groups=g(b)
+                ),
+                *parts,
+            )
+            for name, (groups, *parts) in GROUPS.items()
+        },
+        "ImageRegressor.fit: groups for a split that takes none": (
+            lambda b: b.regressor.set_params(train_split=lambda data, y: None).fit(
+                b.X, b.t, groups=b.y
+            ),
+            "train_split=.*lambda ... takes no argument groups ... leave groups out",
+        ),
         "ImageRegressor.fit: two columns to validate on": (
             lambda b: b.regressor.fit(
                 b.X, b.t, X_val=b.X, y_val=np.stack([b.t] * 2, 1)

@@ -297,6 +297,21 @@ KINDS_OF_DATA = {
 }
 
 
+def test_groups_for_splits_and_for_hold_outs(compare):
+    net, groups = small(early_stopping=True), np.arange(120) % 9
+    with config_context(enable_metadata_routing=True):
+        net.set_fit_request(groups=True)
+        stacked, _ = compare(
+            net, RATES, cv=lambda: GroupKFold(3), fit={"groups": groups}
+        )
+    assert n_validated(stacked.best_estimator_) == 13  # One group.
+
+
+def n_validated(net):
+    """Return the number of rows that an epoch was validated on."""
+    return sum(b.get("valid_batch_size", 0) for b in net.history[0, "batches"])
+
+
 @pytest.mark.parametrize("n", [30, 120])  # scikit-learn takes as many as X for rows.
 @pytest.mark.parametrize("kind", [ImageClassifier, ImageAutoencoder])
 def test_rows_to_validate_on(kind, n, small_digits, compare):
@@ -308,9 +323,9 @@ def test_rows_to_validate_on(kind, n, small_digits, compare):
         valid |= {"y_val": y[:n], "sample_weight_val": np.arange(n)}
     stacked, ordinary = compare(net, RATES, X, y, fit=valid)
     for search in (stacked, ordinary):
-        history = search.best_estimator_.history
-        assert sum(history[0, "batches", :8, "train_batch_size"]) == 120
-        assert sum(history[0, "batches", :, "valid_batch_size"][:1]) > 0
+        net = search.best_estimator_
+        assert sum(net.history[0, "batches", :8, "train_batch_size"]) == 120
+        assert n_validated(net) == n - (kind is ImageClassifier)  # One has weight 0.
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_DATA)
