@@ -244,8 +244,8 @@ def _pretrained(source: str, net: Any, X: Any, y: Any, folder: Path) -> Any:
         shape, channels = net.image_shape, net.channels
         whole = ImageAutoencoder(image_shape=shape, channels=channels, max_epochs=1)
         return whole.fit(X)
-    fitted = clone(net).set_params(checkpoint=None, callbacks=None, freeze=None)
-    fitted.fit(X, y)
+    fitted = clone(net).set_params(checkpoint=None, callbacks=None)
+    fitted.set_params(freeze=None, unfreeze_at=None).fit(X, y)
     if source == "estimator":
         return fitted
     if source == "module":

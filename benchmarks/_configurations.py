@@ -414,3 +414,5 @@ def _transfer(draw: Any, kind: str, params: dict, later: dict) -> None:
         params |= draw(some(freeze=["*bias"]))  # There is a head alone.
     else:
         params |= draw(some(freeze=["encoder", "backbone", ["*bias", "*bias"]]))
+    if "freeze" in params:
+        params |= draw(some(unfreeze_at=[2, {2: "*bias"}]))

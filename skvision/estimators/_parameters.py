@@ -161,7 +161,9 @@ class ParametersMixin:
     pretrained : estimator, module, dict, str or os.PathLike, default=None
         Initial weights: of a fitted estimator, a network, a ``state_dict``, or a file
         of one (as `torch.save` writes it, or safetensors). They fit the whole network
-        or its encoder; else an error lists the names that do not. Beside
+        or its encoder; else an error lists the names that do not. Prefixes such as
+        ``module.`` and ``model.`` of a file's names are left out, and so is a head for
+        another number of outputs: a warning says so. Beside
         ``module__weights``, a file holds those weights and nothing is downloaded. With
         ``module="auto"``, a fitted `ImageAutoencoder` gives its encoder, followed by a
         new head. Clones share it.

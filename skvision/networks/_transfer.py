@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from skvision._warnings import warn
 from skvision.exceptions import FormatError
-from skvision.networks._weights import check_weights, read_weights
+from skvision.networks._weights import check_weights, read_weights, unwrapped
+
+#: Under what names others keep a network: for several GPUs, compiled, or in trainings.
+_WRAPPERS = ("module", "_orig_mod", "model", "backbone")
 
 
 def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]:
@@ -21,14 +25,17 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
 
     Tried in this order: the whole network; the encoder of both; the source as the
     network's encoder. The encoder is the submodule of that name or, where there is
-    none, all layers but the last one that has parameters.
+    none, all layers but the last one that has parameters. The names may have prefixes
+    that wrappers give them. A warning tells what a file or a dict has that was left
+    out, and what prefix was.
 
     Parameters
     ----------
     network : torch.nn.Module
     pretrained : fitted estimator, torch.nn.Module, dict, str or os.PathLike
         Where the weights come from; a file is one that ``torch.save`` made of a
-        ``state_dict`` or, with the suffix .safetensors, a safetensors file.
+        ``state_dict``, or of a dict that has one, or, with the suffix .safetensors, a
+        safetensors file.
     mix : float
         In [0, 1]: weights become ``mix * pretrained + (1 - mix) * own``.
 
@@ -37,17 +44,25 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
     ValueError
         If the weights do not fit, or are no finite numbers; the message has the names.
     """
-    source = _state_of(pretrained)
+    source, said = _state_of(pretrained)
     target = network.state_dict()
     before_head = encoder_names(network)
     ours = [name for name in target if name in before_head]
-    candidates = [
-        (source, list(target)),
-        ({name: source[name] for name in ours if name in source}, ours),
-        ({f"encoder.{name}": value for name, value in source.items()}, ours),
-    ]
-    tried = [(_misfits(one, target, names), one) for one, names in candidates if names]
-    problems, candidate = min(tried, key=lambda found: len(found[0]))
+    tried = []
+    for prefix in _prefixes(source):
+        names = [name for name in source if name.startswith(prefix)]
+        plain = {name.removeprefix(prefix): source[name] for name in names}
+        candidates = [
+            (plain, list(target)),
+            ({name: plain[name] for name in ours if name in plain}, ours),
+            ({f"encoder.{name}": value for name, value in plain.items()}, ours),
+        ]
+        tried += [
+            (_misfits(one, target, names), one, prefix)
+            for one, names in candidates
+            if names
+        ]
+    problems, candidate, prefix = min(tried, key=lambda found: len(found[0]))
     if problems:
         raise ValueError(
             f"The pretrained weights do not fit the network {type(network).__name__}: "
@@ -57,6 +72,8 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
     shown = f"={os.fspath(pretrained)!r}" if is_file else ""
     error = FormatError if is_file else ValueError
     check_weights(candidate, target, f"pretrained{shown}", error)
+    if is_file or isinstance(pretrained, Mapping):
+        _warn_of_others(f"pretrained{shown}", said, source, candidate, target, prefix)
     with torch.no_grad():
         for name, value in candidate.items():
             own = target[name]
@@ -67,6 +84,47 @@ def load_pretrained(network: nn.Module, pretrained: Any, mix: float) -> set[str]
                 value = torch.where(own == value, own, own.lerp(value, mix))
             own.copy_(value)
     return set(candidate)
+
+
+def _prefixes(source: Mapping[str, Any]) -> list[str]:
+    """Return what wrappers may have put before the names of weights, nothing first."""
+    found = {"": None}
+    for name in source:
+        prefix = ""
+        for part in name.split(".")[:-1][:3]:
+            if part not in _WRAPPERS:
+                break
+            prefix += part + "."
+            found[prefix] = None
+    return [*found]
+
+
+def _warn_of_others(
+    title: str,
+    said: str,
+    source: Mapping[str, torch.Tensor],
+    taken: Mapping[str, torch.Tensor],
+    target: Mapping[str, torch.Tensor],
+    prefix: str,
+) -> None:
+    """Warn of weights that were left out, and of names that were changed."""
+    parts = [said] if said else []
+    if prefix:
+        parts.append(f"the prefix {prefix!r} of its names was left out")
+    ids = {id(value) for value in taken.values()}
+    if left := {k: v for k, v in source.items() if id(v) not in ids}:
+        parts.append(f"of its weights, these were not taken: {_listed(left)}")
+    if own := {k: v for k, v in target.items() if k not in taken}:
+        parts.append(f"the network has new ones in its head: {_listed(own)}")
+    if said or prefix or left:
+        warn(f"{title}: {'; '.join(parts)}.")
+
+
+def _listed(weights: Mapping[str, torch.Tensor]) -> str:
+    """Return the names and shapes of a few weights."""
+    shown = [f"{name} {tuple(value.shape)}" for name, value in weights.items()]
+    more = f" and {len(shown) - 4} others" if len(shown) > 4 else ""
+    return ", ".join(shown[:4]) + more
 
 
 def encoder_names(network: nn.Module) -> set[str]:
@@ -250,19 +308,20 @@ def split_groups(
     return own + others
 
 
-def _state_of(pretrained: Any) -> Mapping[str, torch.Tensor]:
-    """Return the weights that `pretrained` stands for."""
+def _state_of(pretrained: Any) -> tuple[Mapping[str, torch.Tensor], str]:
+    """Return the weights that `pretrained` stands for, and what to say of them."""
     network = getattr(pretrained, "module_", pretrained)
     if isinstance(network, nn.Module):
-        return network.state_dict()
+        return network.state_dict(), ""
     if isinstance(pretrained, dict):
+        pretrained, said = unwrapped(pretrained)
         for name, value in pretrained.items():
             if not isinstance(value, torch.Tensor):
                 raise TypeError(
                     f"pretrained={{{name!r}: ...}} should hold tensors; got "
                     f"{type(value).__name__}."
                 )
-        return pretrained
+        return pretrained, said
     if not isinstance(pretrained, (str, os.PathLike)):
         raise TypeError(
             "pretrained expects a fitted estimator, a module, a state_dict or a file; "

@@ -20,16 +20,20 @@ from skvision.exceptions import FormatError
 
 # Tensors of a small file, and bytes for each one more: to make one takes a while.
 _ENTRIES, _BYTES_PER_ENTRY = 10_000, 1000
+#: What trainings that keep more than weights call these in their files.
+_ENTRY_NAMES = ("state_dict", "model_state_dict", "model", "module", "network", "net")
 
 
-def read_weights(path: str | os.PathLike[str], title: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file; nothing in it is run.
+def read_weights(
+    path: str | os.PathLike[str], title: str
+) -> tuple[dict[str, torch.Tensor], str]:
+    """Return the tensors of a file, and what to say of them; nothing in it is run.
 
     Parameters
     ----------
     path : str or path-like
-        What ``torch.save`` made of a ``state_dict`` or, with the suffix .safetensors,
-        a safetensors file.
+        What ``torch.save`` made of a ``state_dict``, or of a dict that has one, or,
+        with the suffix .safetensors, a safetensors file.
     title : str
         What errors call it.
 
@@ -46,11 +50,37 @@ def read_weights(path: str | os.PathLike[str], title: str) -> dict[str, torch.Te
     except FileNotFoundError:
         raise FileNotFoundError(f"{title}: there is no such file.") from None
     if path.endswith(".safetensors"):
-        return read_safetensors(path, title)[0]
-    state = state_of(read_torch(path, title), title)
+        return read_safetensors(path, title)[0], ""
+    found, said = unwrapped(read_torch(path, title))
+    state = state_of(found, title)
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise FormatError(f"{title} holds no state_dict of tensors.")
-    return state
+    return state, said
+
+
+def unwrapped(found: Any) -> tuple[Any, str]:
+    """Return the weights among what a training has kept, and what to say of them."""
+    said = ""
+    while isinstance(found, dict) and not _are_weights(found):
+        entries = {key: value for key, value in found.items() if _is_entry(value)}
+        key = next((name for name in _ENTRY_NAMES if name in entries), None)
+        if key is None:
+            break
+        if others := [k for k, v in entries.items() if k != key and _are_weights(v)]:
+            said = f"its entry {key!r} was taken, not {', '.join(map(repr, others))}"
+        found = entries[key]
+    return found, said
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) > 0
+
+
+def _are_weights(value: Any) -> bool:
+    return _is_entry(value) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in value.items()
+    )
 
 
 def check_file(source: Any, title: str) -> None:

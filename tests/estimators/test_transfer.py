@@ -86,6 +86,67 @@ def test_the_encoder_where_the_heads_differ(trained, data):
     assert weights(net)["head.1.weight"].shape == (16, trained.module_.n_features)
 
 
+def prefixed(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+OWN_HEAD = r"head.4.weight \(10, 16\), .*; the network has new ones .* \(4, 16\)"
+
+
+@pytest.mark.parametrize(
+    ("change", "n_classes", "said"),
+    [
+        (lambda state: state, 10, None),
+        (lambda state: state, 4, f"not taken: head.1.weight .*, {OWN_HEAD}"),
+        (lambda state: {"epoch": 3, "state_dict": state, "optimizer": {}}, 10, None),
+        (lambda state: {"model": {"state_dict": state}}, 10, None),
+        (
+            lambda state: {"ema": prefixed("x.", state), "model": state},
+            10,
+            "its entry 'model' was taken, not 'ema'",
+        ),
+        (lambda state: prefixed("module.", state), 10, "prefix 'module.' of its names"),
+        (
+            lambda state: (
+                prefixed("model._orig_mod.", state) | {"loss.weight": torch.ones(4)}
+            ),
+            10,
+            r"prefix 'model._orig_mod.' .*; .* not taken: loss.weight \(4,\)\.",
+        ),
+        (
+            lambda state: {"state_dict": prefixed("model.", state)},
+            4,
+            f"'model.'.*{OWN_HEAD}",
+        ),
+        (
+            lambda state: prefixed("backbone.", only("encoder.", state)),
+            10,
+            "prefix 'backbone.' .*; the network has new ones in its head: head",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "dict"])
+def test_what_is_left_out_of_a_file(
+    change, n_classes, said, kind, trained, data, tmp_path, recwarn
+):
+    X, y = data
+    source = change(trained.module_.state_dict())
+    if kind == "file":
+        torch.save(source, tmp_path / "weights.pt")
+        source = tmp_path / "weights.pt"
+    net = untouched(pretrained=source, random_state=1).fit(X, y % n_classes)
+    is_whole = n_classes == 10 and "head" not in (said or "")
+    part = "" if is_whole else "encoder."
+    assert_equal(weights(net, part), weights(trained, part))
+    told = [str(w.message) for w in recwarn if "pretrained" in str(w.message)]
+    assert len(told) == (said is not None)
+    assert all(re.search(f"^pretrained.*: .*{said}", message) for message in told)
+
+
+def only(prefix, state):
+    return {name: value for name, value in state.items() if name.startswith(prefix)}
+
+
 def test_an_encoder_by_itself(trained, data):
     net = untouched(pretrained=trained.module_.encoder).fit(*data)
     assert_equal(weights(net, "encoder."), weights(trained, "encoder."))
