@@ -302,7 +302,7 @@ def build_criterion(net: Any) -> Any:
         If it takes no such argument, or is a layer instead of a loss.
     """
     given, kwargs = net.criterion, net.get_params_for("criterion")
-    criterion = resolve(given, CRITERIA)
+    criterion = resolve(given, net._named_criteria)
     if isinstance(criterion, nn.Module):
         criterion = type(criterion) if kwargs else copied(criterion)
     else:

@@ -296,7 +296,8 @@ class DataMixin:
         targets = None if reset else self._targets
         if targets is None:
             targets = self._codec.learnt(y, classes, names, type(self).__name__)
-            vars(self).pop("class_names_", None)
+            for name in ("class_names_", "thresholds_"):
+                vars(self).pop(name, None)
         else:
             targets.check_same(y, classes)
         vars(self).update(targets.facts())
@@ -480,9 +481,12 @@ class DataMixin:
             all_read = all_read and images.reader.stored != np.uint8
         else:
             weight = data.sample_weight
+            if weight is not None:
+                # Those of the labels of a row count together.
+                weight = weight.numpy().reshape(len(weight), -1).mean(axis=1)
             statistics = channel_statistics(
                 images,
-                sample_weight=None if weight is None else weight.numpy(),
+                sample_weight=weight,
                 dtype=self._dtype,
             )
             all_read, limits = True, (statistics.low, statistics.high)
@@ -653,9 +657,10 @@ def _without_zeros(parts, weight, name):
     """
     if weight is None or weight.all():
         return *parts, weight
-    if not weight.any():
+    # It may be one for each label of a row.
+    kept = np.flatnonzero(weight.reshape(len(weight), -1).any(axis=1))
+    if not len(kept):
         raise ValueError(f"{name} is zero for every row of X.")
-    kept = np.flatnonzero(weight)
     return *(None if part is None else part[kept] for part in parts), weight[kept]
 
 

@@ -405,6 +405,13 @@ class FilesMixin:
                 f"{type(self).__name__} has {own.tolist()}. Load them into a new "
                 "estimator, or give them by pretrained= to train on."
             )
+        if own is not None and (self._is_multilabel != ("thresholds_" in facts)):
+            kinds = "one label per image", "several labels per image"
+            raise ValueError(
+                f"The weights are for {kinds['thresholds_' in facts]}, and this "
+                f"{type(self).__name__} for {kinds[self._is_multilabel]}. Load them "
+                "into a new estimator, or give them by pretrained= to train on."
+            )
         resize = facts.get("_resize")
         own_resize = self._resize if self._has_facts() else None
         if None not in (resize, own_resize) and resize != own_resize:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -77,6 +77,7 @@ from skvision.training._batches import (
     ShownDataset,
 )
 from skvision.training._losses import (
+    CRITERIA,
     NONLINEARITIES,
     constant_loss,
     identity,
@@ -145,6 +146,10 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     _n_channels = None
     _scaling_known = False
     _output_kind: str | None = None
+    #: What names of criteria stand for.
+    _named_criteria: Mapping[str, Any] = CRITERIA
+    #: Whether an image may have several labels.
+    _is_multilabel = False
     _channels_last = False
     _n_values = 0
     #: The training that is going on.
@@ -193,6 +198,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
             return self
         run = self._begin_fit(X, y, sample_weight, partial=partial, **given)
         run.train()
+        self._after_training(run.split)
         if not partial:
             run.warn_if_constant()
         return self
@@ -268,6 +274,9 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         else:
             self._initialize_for(split)
         return self._run
+
+    def _after_training(self, split):
+        """Learn what is learnt of a trained network and the rows held out."""
 
     def _check_parts(self, split, *, new=False, anew=True):
         """Check that parts, of which some may be new, can be trained on these rows.

@@ -40,7 +40,10 @@ from skvision.training._users_callbacks import is_callback
 #: Parameters in the order in which people need them, by what they are about.
 GROUPS = {
     "Network": ("module", "criterion", "reduction", "predict_nonlinearity"),
-    "Training": ("optimizer", "lr", "max_epochs", "batch_size", "class_weight"),
+    "Training": (
+        *("optimizer", "lr", "max_epochs", "batch_size"),
+        *("class_weight", "threshold"),
+    ),
     "Images and targets": (
         *("image_size", "resize", "color_mode", "normalize", "normalize_target"),
         *("channels", "image_shape", "augment", "noise"),
@@ -147,7 +150,7 @@ class ParametersMixin:
         out otherwise, nor where ``fit`` gets `X_val`, which takes their place.
     validation_fraction : float, default=0.1
         Part of the rows that `early_stopping` holds out; of a classifier, the same part
-        of each class.
+        of each class, unless images may have several labels.
     n_iter_no_change : int, default=5
         Epochs without improvement before `early_stopping` ends the training.
     train_split : callable or False, default=None

@@ -329,6 +329,7 @@ class TrainingRun:
             self._tell_of_the_end()
         vars(self.net).pop("_run", None)
         self.net._enter_mode(training=False)
+        self.net._after_training(self.split)
         self.warn_if_constant()
         return self.net
 
@@ -633,14 +634,18 @@ def _check_divergence(net: Any) -> None:
     losses = net.history[-1, "batches", :, "train_loss"]
     if not hasattr(net, "_untrained_loss") or len(net.history) == 1:
         net._untrained_loss = losses[0]
-    if isinstance(net.criterion_, nn.CrossEntropyLoss):
+    # Of labels of which an image may have several, each has its own.
+    several = hasattr(net, "thresholds_")
+    kind = nn.BCEWithLogitsLoss if several else nn.CrossEntropyLoss
+    if isinstance(net.criterion_, kind):
         sizes = net.history[-1, "batches", :, "train_batch_size"]
         mean = np.average(losses, weights=sizes)
         # A network that goes on from elsewhere may begin with a loss near zero, and is
         # not lost where it is no worse than one that knows nothing.
-        chance = math.log(getattr(net, "n_outputs_", 1))
+        n_outputs = getattr(net, "n_outputs_", 1)
+        chance = math.log(2 if several else n_outputs)
         if net.criterion_.reduction == "sum":
-            chance *= max(sizes)
+            chance *= max(sizes) * (n_outputs if several else 1)
         if mean > _DIVERGED * max(net._untrained_loss, chance):
             _raise_diverged(net, f"the mean training loss rose to {mean:.4g}")
     parameters = [p for p in net.module_.parameters() if p.is_floating_point()]

@@ -97,14 +97,15 @@ def export_onnx(
 
     - of a classifier, ``probabilities``, as of ``predict_proba``, and
       ``class_index``, the position of the most probable class in ``classes_``; where
-      it has no ``predict_proba``, ``scores``, one per class, in their place;
+      it has no ``predict_proba``, ``scores``, one per class, in their place; where y
+      had several columns, ``labels``, as of ``predict``, in the place of the latter;
     - of a regressor, ``predictions``, as of ``predict``;
     - of an autoencoder, ``codes``, as of ``transform``, and ``images``, as of
       ``reconstruct``.
 
     Metadata of the file, as JSON: ``image_shape`` (channels, height, width),
-    ``estimator``, the name of its class, and ``classes``, if they are numbers or
-    strings.
+    ``estimator``, the name of its class, ``classes``, if they are numbers or strings,
+    and ``thresholds``, if the classifier has ``thresholds_``.
 
     The network computes in float32, also where the estimator has ``dtype="float64"``
     or ``amp=True``, since runtimes have no convolution of other types on the CPU. Real
@@ -321,9 +322,15 @@ class _Classifier(_Model):
         self.nonlinearity: Callable = answers_of(estimator)[0]
         known = hasattr(estimator, "predict_proba")
         self.output_names = ("probabilities" if known else "scores", "class_index")
+        self.thresholds: torch.Tensor | None = None
+        if (thresholds := getattr(estimator, "thresholds_", None)) is not None:
+            self.thresholds = torch.tensor(thresholds, dtype=torch.float32)
+            self.output_names = ("probabilities", "labels")
 
     def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found = self.nonlinearity(self.outputs(X))
+        if self.thresholds is not None:
+            return found, (found > self.thresholds).long()
         return found, found.argmax(1)
 
 
@@ -436,4 +443,6 @@ def _metadata(estimator: Any) -> dict[str, str]:
     classes = getattr(estimator, "classes_", np.empty(0)).tolist()
     if classes and all(isinstance(label, (bool, int, float, str)) for label in classes):
         facts["classes"] = classes
+    if hasattr(estimator, "thresholds_"):
+        facts["thresholds"] = estimator.thresholds_.tolist()
     return {name: json.dumps(value) for name, value in facts.items()}

@@ -54,7 +54,8 @@ class AccuracyDisplay:
     Notes
     -----
     The accuracy of a class is the part of its images that is given its label, its
-    recall.
+    recall. Where images have several labels, the overall accuracy is the part of those
+    whose labels are all right.
 
     Examples
     --------
@@ -95,7 +96,7 @@ class AccuracyDisplay:
             Fitted.
         X : images
             As in ``fit``.
-        y : array-like of shape (n,), default=None
+        y : array-like of shape (n,) or (n, k), default=None
             True labels; None takes those that X carries. Classes without images have
             no bar.
         target_names : array-like of str, default=None
@@ -124,7 +125,7 @@ class AccuracyDisplay:
         X, y = given_or_carried(X, y, estimator)
         y_pred = estimator.predict(X)
         unique_labels(y, y_pred)  # Raises an error for strings beside numbers.
-        labels = np.unique(y)
+        labels = np.unique(y) if y.ndim == 1 else np.flatnonzero(y.any(axis=0))
         names = names_of(labels, target_names, estimator)
         shown = [names[label] for label in labels.tolist()]
         recalls = recall_score(y, y_pred, labels=labels, average=None).tolist()

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from skvision.images._names import class_names_of
 from skvision.images._open import labels_by_name
+from skvision.training._multilabel import MultilabelCodec, has_columns
 
 
 def check_classifier(found: Any) -> None:
@@ -26,9 +28,28 @@ def given_or_carried(X: Any, y: Any, estimator: Any = None) -> tuple[Any, np.nda
     X, y = labels_by_name(estimator, X, y)
     if y is None:
         raise ValueError("y is None, and X carries no labels. Give the true labels.")
-    y = column_or_1d(y, warn=True)
+    y = as_labels(y)
     check_consistent_length(X, y)
     return X, y
+
+
+def as_labels(y: Any) -> np.ndarray:
+    """Return labels, or columns of 0 and 1 that say which labels images have."""
+    if has_columns(y):
+        return MultilabelCodec.check(y).astype(np.int64)
+    return column_or_1d(y, warn=True)
+
+
+def all_labels(*parts: np.ndarray) -> np.ndarray:
+    """Return all labels that occur, sorted, or the numbers of columns of labels."""
+    columns = [part for part in parts if part.ndim == 2]
+    return unique_labels(*(columns or parts))
+
+
+def joined_names(y: np.ndarray, names: dict[Any, str]) -> np.ndarray:
+    """Return the names of the labels of each image, by columns of 0 and 1."""
+    named = np.array([names[label] for label in range(y.shape[1])], dtype=object)
+    return np.array([", ".join(named[row == 1]) or "none" for row in y])
 
 
 def names_of(

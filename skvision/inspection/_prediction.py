@@ -20,7 +20,14 @@ from skvision.inspection._images import (
     take_rows,
     unit_images,
 )
-from skvision.inspection._labels import check_classifier, given_or_carried, names_of
+from skvision.inspection._labels import (
+    all_labels,
+    as_labels,
+    check_classifier,
+    given_or_carried,
+    joined_names,
+    names_of,
+)
 from skvision.inspection._plotting import grid_axes, n_letters, require_matplotlib
 from skvision.inspection._source import net_of
 
@@ -123,11 +130,12 @@ class PredictionDisplay:
         ----------
         estimator : classifier
             Fitted. Where it has ``predict_proba``, the probability of the predicted
-            label is written below.
+            label is written below, unless images have several.
         X : images
             As in ``fit``.
-        y : array-like of shape (n,), default=None
-            True labels; None takes those that X carries.
+        y : array-like of shape (n,) or (n, k), default=None
+            True labels; None takes those that X carries. Columns of 0 and 1 are those
+            of k labels, whose names stand beside each other.
         n_images : int, default=16
             Number of images, if there are as many.
         errors_only : bool, default=False
@@ -166,9 +174,12 @@ class PredictionDisplay:
         net = _net_or_none(estimator)
         X, y = take_rows(X, rows, net), y[rows]
         y_pred = np.asarray(estimator.predict(X))
-        names = names_of(unique_labels(known, y, y_pred), target_names, estimator)
+        names: Any = names_of(all_labels(known, y, y_pred), target_names, estimator)
         confidence = None
-        if hasattr(estimator, "predict_proba"):
+        if y.ndim == 2:
+            y, y_pred = joined_names(y, names), joined_names(y_pred, names)
+            names = None
+        elif hasattr(estimator, "predict_proba"):
             confidence = np.asarray(estimator.predict_proba(X)).max(axis=1)
         images = as_drawn(unit_images(X, net, image_shape))
         return cls(images, y, y_pred, confidence, target_names=names).plot(ax=ax)
@@ -195,9 +206,9 @@ class PredictionDisplay:
         ----------
         X : images
             As in an estimator's ``fit``.
-        y_true : array-like of shape (n,)
+        y_true : array-like of shape (n,) or (n, k)
             True labels; None takes those that X carries.
-        y_pred : array-like of shape (n,)
+        y_pred : array-like of shape (n,) or (n, k)
             Predicted labels.
         confidence : array-like of shape (n,), default=None
             Probability of each predicted label.
@@ -224,15 +235,18 @@ class PredictionDisplay:
         """
         require_matplotlib(cls)
         X, y_true = given_or_carried(X, y_true)
-        y_pred = column_or_1d(y_pred)
+        y_pred = as_labels(y_pred)
         check_consistent_length(X, y_true, y_pred, confidence)
-        names = names_of(unique_labels(y_true, y_pred), target_names)
+        names: Any = names_of(all_labels(y_true, y_pred), target_names)
         rows: Any = _wrong_rows(y_true, y_pred) if errors_only else num_samples(X)
         rows = choose_rows(rows, n_images, random_state)
         images = as_drawn(unit_images(take_rows(X, rows), image_shape=image_shape))
         if confidence is not None:
             confidence = column_or_1d(confidence)[rows]
         y_true, y_pred = y_true[rows], y_pred[rows]
+        if y_true.ndim == 2:
+            y_true, y_pred = joined_names(y_true, names), joined_names(y_pred, names)
+            names = None
         return cls(images, y_true, y_pred, confidence, target_names=names).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> PredictionDisplay:
@@ -292,7 +306,8 @@ class PredictionDisplay:
 
 def _wrong_rows(y_true: np.ndarray, y_pred: Any) -> np.ndarray:
     unique_labels(y_true, y_pred)  # Raises an error for strings beside numbers.
-    wrong = np.flatnonzero(y_true != np.asarray(y_pred))
+    differ = y_true != np.asarray(y_pred)
+    wrong = np.flatnonzero(differ.reshape(len(differ), -1).any(axis=1))
     if not len(wrong):
         raise ValueError(
             f"errors_only=True leaves no image: all {len(y_true)} predictions are "

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from scipy.special import xlogy
 from sklearn.metrics import log_loss, top_k_accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import unique_labels
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvision._compat import BaseScorer, Interval, check_sample_weight, validated
 from skvision.images._open import labels_by_name
 from skvision.persistence._objects import register
+from skvision.training._multilabel import MultilabelCodec, has_columns
 
 _TOP_K = "skvision.metrics.top_k_scorer"
 _CROSS_ENTROPY = "skvision.metrics.cross_entropy_scorer"
@@ -47,7 +49,7 @@ def top_k_scorer(k: int) -> Callable[..., float]:
     -----
     scikit-learn's own "top_k_accuracy" fails where a fold lacks one of the classes,
     since it does not know them. A label that the classifier has not been trained on
-    counts as a miss.
+    counts as a miss. Where images may have several labels, it is an error.
 
     Examples
     --------
@@ -69,6 +71,9 @@ def top_k_scorer(k: int) -> Callable[..., float]:
 
 def cross_entropy_scorer() -> Callable[..., float]:
     """Make a scorer of minus the mean cross-entropy.
+
+    Where y has a column of 0 and 1 for each label, this is the mean of the binary
+    cross-entropies of all labels.
 
     Returns
     -------
@@ -163,17 +168,30 @@ class _ProbabilityScorer(BaseScorer):
         if y_true is None:
             raise ValueError(f"{self!r} needs y, since X carries no labels.")
         classes = estimator.classes_
-        if len(classes) == 2:
+        of_several = hasattr(estimator, "thresholds_")
+        if len(classes) == 2 and not of_several:
             # Scorers share one column alone, from which a small probability of the
             # other class cannot be told, and which may be that of either class.
             proba = estimator.predict_proba(X)
         else:
             proba = method_caller(estimator, self._response_method, X)
-        y_true = column_or_1d(y_true)
+        if several := has_columns(y_true):
+            y_true = MultilabelCodec.check(y_true)
+        else:
+            y_true = column_or_1d(y_true)
+        if (several or of_several) and y_true.shape != np.shape(proba):
+            raise ValueError(
+                f"y has shape {y_true.shape}, but the classifier has probabilities of "
+                f"shape {np.shape(proba)}. Give a column of 0 and 1 for each label if "
+                "it is one of which images may have several, else one label per image."
+            )
         check_consistent_length(y_true, proba)
         if (weight := kwargs.get("sample_weight")) is not None:
             kwargs["sample_weight"] = check_sample_weight(weight, proba)
-        unique_labels(y_true, classes)  # Numbers are not to be compared with strings.
+        if not several:
+            unique_labels(
+                y_true, classes
+            )  # Numbers are not to be compared with strings.
         return self._sign * self._score_func(y_true, proba, labels=classes, **kwargs)
 
 
@@ -186,6 +204,13 @@ def _top_k_accuracy(
     sample_weight: Any = None,
 ) -> float:
     """Return the top-k accuracy, labels that are none of the classes being misses."""
+    if y_true.ndim == 2:
+        raise ValueError(
+            f"top_k_scorer({k}) is for one label per image, but y has a column for "
+            "each label, of which an image may have several. Use "
+            "cross_entropy_scorer(), or scikit-learn's 'average_precision' or "
+            "'f1_macro'."
+        )
     if k >= len(labels):
         raise ValueError(
             f"k={k} of the top-k accuracy must be less than the number of classes, "
@@ -211,7 +236,15 @@ def _cross_entropy(
     labels: np.ndarray,
     sample_weight: Any = None,
 ) -> float:
-    """Return the mean cross-entropy, with the precision of float64."""
+    """Return the mean cross-entropy, with the precision of float64.
+
+    Of columns of 0 and 1 it is the mean of all labels' binary cross-entropies.
+    """
+    if y_true.ndim == 2:
+        least = np.finfo(np.float64).eps
+        proba = y_proba.astype(np.float64).clip(least, 1 - least)
+        losses = -xlogy(y_true, proba) - xlogy(1.0 - y_true, 1 - proba)
+        return float(np.average(losses.mean(axis=1), weights=sample_weight))
     unknown = np.setdiff1d(y_true, labels)
     if len(unknown):
         raise ValueError(

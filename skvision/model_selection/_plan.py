@@ -56,7 +56,10 @@ _LARGEST = 256
 # wide operations gain; the first networks gain most. In bytes, and networks.
 _IN_CACHE, _GAIN_MOST = 2**24, 8
 # What differs between members of a stack.
-_FREE = ("lr", "max_epochs", "random_state", "augment", "noise", "class_weight")
+_FREE = (
+    *("lr", "max_epochs", "random_state", "augment", "noise"),
+    *("class_weight", "threshold"),
+)
 _FREE_PREFIXES = (
     "optimizer",
     "callbacks__",

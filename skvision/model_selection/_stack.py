@@ -36,6 +36,7 @@ from skvision.model_selection._purity import (
     side_effect,
 )
 from skvision.model_selection._structure import criterion_key
+from skvision.training._losses import weighted_values
 
 
 class Stack:
@@ -312,7 +313,10 @@ def _row_losses(
     finished = member.finished(outputs.flatten(0, 1))
     losses = member.row_losses(finished, targets.flatten(0, 1))
     losses = losses.reshape(*outputs.shape[:2], -1)
+    weights = torch.stack([batch[2] for batch in batches]) if batches[0][2:] else None
+    if weights is not None and weights.ndim == 3:
+        losses, weights = weighted_values(losses, weights), None
     losses = losses.sum(2) if reduction == "sum" else losses.mean(2)
-    if len(batches[0]) > 2:
-        losses = losses * torch.stack([batch[2] for batch in batches]).to(losses)
+    if weights is not None:
+        losses = losses * weights.to(losses)
     return losses.sum(1) if reduction == "sum" else losses.mean(1)

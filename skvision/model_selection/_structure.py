@@ -12,6 +12,7 @@ from skvision.model_selection._purity import attributes_of, state_of
 
 # Losses whose values for rows do not depend on other rows.
 _ROW_LOSSES = (
+    nn.BCEWithLogitsLoss,
     nn.CrossEntropyLoss,
     nn.NLLLoss,
     nn.MSELoss,
@@ -45,7 +46,7 @@ def structure(member: TrainingRun) -> str:
         scaler.mean is None,
         scaler.divisors,
         scaler.spec,
-        member.data.sample_weight is None,
+        getattr(member.data.sample_weight, "ndim", None),
         member.data.images.dtype,
         member.channels_last,
         net.amp,

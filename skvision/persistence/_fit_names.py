@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from skorch.callbacks import LoadInitState
 from torch.utils.data import Dataset
@@ -76,7 +77,7 @@ def name_of_fit(net: Any, data: Any, held_out: Any, facts: Any) -> FitName:
     params = {
         key: value
         for key, value in params.items()
-        if key not in IRRELEVANT and _NEW.get(key, ...) != value
+        if key not in IRRELEVANT and not _is_as_before(key, value)
     }
     for key, value in params.items():
         may_be_file = key == "pretrained" or key.startswith("module__")
@@ -148,10 +149,17 @@ def _told_of_files(callback: LoadInitState) -> Any:
 _NEW = {
     **{"image_size": None, "resize": "squash", "color_mode": "auto"},
     "unfreeze_at": None,
+    "threshold": None,
 }
 
 #: How objects among the parameters are told from others.
 _TOLD = {Dataset: _told_of_data_set, LoadInitState: _told_of_files}
+
+
+def _is_as_before(key: str, value: Any) -> bool:
+    """Whether a parameter is new, and has the value that changes nothing."""
+    # Comparing an array gives one.
+    return key in _NEW and not np.ndim(value) and bool(_NEW[key] == value)
 
 
 def _without_lengths(

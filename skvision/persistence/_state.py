@@ -166,6 +166,12 @@ def check_facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     names = facts.get("class_names_")
     if names is not None and len(names) != len(facts.get("classes_inferred_", ())):
         raise FormatError("it has not a name for each class")
+    thresholds = facts.get("thresholds_")
+    classes = facts.get("classes_inferred_", np.empty(0))
+    if thresholds is not None and not np.array_equal(
+        classes, np.arange(len(thresholds))
+    ):
+        raise FormatError("it has not a threshold for each label")
     if facts["_flat"] and facts["image_shape_"][:2] != (1, 1):
         raise FormatError("its rows are flat, but have the shape of images")
     return facts
@@ -201,6 +207,11 @@ def _is_classes(value: Any) -> bool:
     return is_vector and bool((value[1:] > value[:-1]).all())
 
 
+def _is_thresholds(value: Any) -> bool:
+    is_vector = _is_vector(value, "f") and len(value) > 1
+    return is_vector and bool(((value > 0) & (value < 1)).all())
+
+
 def _is_target_shape(value: Any) -> bool:
     return isinstance(value, Sequence) and len(value) < 2 and all(map(_is_size, value))
 
@@ -224,6 +235,8 @@ FACTS = (
     Fact("feature_names_in_", lambda value: _is_vector(value, "O")),
     Fact("classes_inferred_", _is_classes, ("classifier",)),
     Fact("class_names_", lambda value: _is_vector(value, "U")),
+    # Of classifiers of labels of which an image may have several.
+    Fact("thresholds_", _is_thresholds),
     Fact("n_outputs_", _is_size, ("regressor",)),
     Fact("pixel_range_", _is_range),
     Fact("_flat", _is_a(bool), _ALL),

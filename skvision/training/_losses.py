@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import xlogy
 from torch import nn
 
 from skvision._compat import StrOptions
@@ -32,6 +33,10 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 #: Losses over classes, under which it is known what outputs are.
 OVER_CLASSES = (nn.CrossEntropyLoss, nn.MultiMarginLoss, nn.NLLLoss)
+#: Losses that compare each output with a 0 or 1 of its own.
+OVER_LABELS = (nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss)
+#: Losses that compare an output with a sign.
+OF_SIGNS = (nn.HingeEmbeddingLoss, nn.SoftMarginLoss)
 #: Losses of differences, whose targets may be of any scale. It is exactly these
 #: classes: a subclass may do anything with its arguments.
 OF_DIFFERENCES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -99,7 +104,8 @@ def reduce_loss(
     ----------
     losses : torch.Tensor of shape (b,) or (b, k)
         A criterion's values, not reduced.
-    sample_weight : torch.Tensor of shape (b,)
+    sample_weight : torch.Tensor of shape (b,) or (b, k)
+        Of rows, or of each value in them.
     reduction : {"mean", "sum", "batchmean"}, default="mean"
         The last is `torch.nn.KLDivLoss`'s mean over rows of sums over columns.
 
@@ -108,9 +114,29 @@ def reduce_loss(
     loss : torch.Tensor of shape ()
     """
     rows = losses.reshape(len(losses), -1)
+    of_values = sample_weight.ndim == 2
+    if of_values:
+        rows = weighted_values(rows, sample_weight)
     rows = rows.sum(1) if reduction in ("sum", "batchmean") else rows.mean(1)
-    weighted = rows * sample_weight.to(losses)
+    weighted = rows if of_values else rows * sample_weight.to(losses)
     return weighted.sum() if reduction == "sum" else weighted.mean()
+
+
+def weighted_values(losses: torch.Tensor, sample_weight: torch.Tensor) -> torch.Tensor:
+    """Return losses of shape (..., k) times the weight of each.
+
+    Raises
+    ------
+    ValueError
+        If the criterion has no loss for each label.
+    """
+    if losses.shape != sample_weight.shape:
+        raise ValueError(
+            "class_weight weighs each label of a row, but the criterion gives "
+            f"{losses.shape[-1]} value(s) for the {sample_weight.shape[-1]} labels of "
+            "a row. Set criterion='cross_entropy', or leave class_weight out."
+        )
+    return losses * sample_weight.to(losses)
 
 
 def output_kind(y_pred: torch.Tensor) -> str:
@@ -166,6 +192,22 @@ def class_response(criterion: Any, kind: str | None) -> Response | None:
     return identity if isinstance(criterion, nn.NLLLoss) and kind is None else None
 
 
+def multilabel_response(criterion: Any) -> Response | None:
+    """Return what turns outputs into the probability of each label, if it is known.
+
+    Returns
+    -------
+    response : callable or None
+        For a loss of differences from 0 and 1, outputs as far as they are between. None
+        for a loss that is not torch's, which may read anything into outputs.
+    """
+    if isinstance(criterion, (nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss)):
+        return NONLINEARITIES["sigmoid"]
+    if type(criterion) in OF_DIFFERENCES:
+        return partial(torch.clamp, min=0, max=1)
+    return identity if isinstance(criterion, nn.BCELoss) else None
+
+
 def regression_response(criterion: Any) -> Response | None:
     """Return what brings outputs onto the scale of targets, by the loss.
 
@@ -202,19 +244,25 @@ def constant_loss(
     ----------
     criterion : torch.nn.Module
     y : torch.Tensor of shape (n,) or (n, k)
-        Class numbers or regression targets of the training rows.
-    sample_weight : torch.Tensor of shape (n,), default=None
+        Class numbers, labels (as uint8) or regression targets of the training rows.
+    sample_weight : torch.Tensor of shape (n,) or (n, k), default=None
 
     Returns
     -------
     loss : float or None
-        The entropy of the class frequencies for cross-entropy, the variance for
-        squared error; None for criteria that it is not known for.
+        The entropy of the class frequencies for cross-entropy, the mean of those of
+        all labels for binary cross-entropy, the variance for squared error; None for
+        criteria that it is not known for.
     """
     if getattr(criterion, "reduction", None) != "mean":
         return None
     values = y.detach().cpu().numpy()
     weight = None if sample_weight is None else sample_weight.cpu().numpy()
+    if values.dtype == np.uint8 and type(criterion) in OVER_LABELS:
+        given = criterion.weight, getattr(criterion, "pos_weight", None)
+        return _constant_entropy(values, weight) if given == (None, None) else None
+    if weight is not None and weight.ndim > 1:
+        return None
     if type(criterion) is nn.CrossEntropyLoss and criterion.weight is None:
         if values.ndim == 2:  # Probabilities of classes.
             frequency = np.average(values, axis=0, weights=weight)
@@ -228,3 +276,14 @@ def constant_loss(
         mean = np.average(values, axis=0, weights=weight)
         return float(np.average((values - mean) ** 2, axis=0, weights=weight).mean())
     return None
+
+
+def _constant_entropy(y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the mean entropy of columns of 0 and 1, whose weights have a mean of 1."""
+    weights = np.ones(y.shape) if weight is None else weight.reshape(len(y), -1)
+    weights = np.broadcast_to(weights, y.shape)
+    total = weights.sum(axis=0)
+    found = (weights * y).sum(axis=0)
+    lost = -xlogy(found, found / np.maximum(total, 1e-300))
+    lost -= xlogy(total - found, (total - found) / np.maximum(total, 1e-300))
+    return float(lost.mean() / len(y))

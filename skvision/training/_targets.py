@@ -163,6 +163,11 @@ class LabelCodec(NoTarget):
         return facts if self.names is None else {**facts, "class_names_": self.names}
 
     def check_same(self, y: Any, classes: Any) -> None:
+        if y.ndim != 1:
+            raise ValueError(
+                f"y has shape {y.shape}, but that of the first fit had one label per "
+                f"image, of the classes {self.classes.tolist()}."
+            )
         if classes is None:
             return
         if not np.array_equal(np.unique(_checked_classes(classes)), self.classes):
@@ -449,6 +454,11 @@ def class_weights(
     ValueError
         If a weight of the dict is not valid.
     """
+    if not isinstance(given, (Mapping, str)):
+        raise ValueError(
+            f"class_weight={given!r} is for a y of several columns, but there is one "
+            "label per image: give 'balanced' or a dict of labels and weights."
+        )
     if isinstance(given, Mapping):
         _check_class_weight(given, classes)
         return np.array([float(given.get(label, 1)) for label in classes.tolist()])

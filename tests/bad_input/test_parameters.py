@@ -76,7 +76,9 @@ COMMON = [
 OWN = [
     ("ImageClassifier", "class_weight", "equal", "a str among {'balanced'}"),
     ("ImageClassifier", "class_weight", 5, "an instance of 'dict'"),
-    ("ImageClassifier", "predict_nonlinearity", "sigmoid", "a str among .*'softmax'"),
+    ("ImageClassifier", "threshold", 1.5, r"a float in the range \(0.0, 1.0\)"),
+    ("ImageClassifier", "threshold", "best", "a str among {'tuned'}"),
+    ("ImageClassifier", "predict_nonlinearity", "tanh", "a str among .*'softmax'"),
     ("ImageRegressor", "predict_nonlinearity", 5, "a callable"),
     ("ImageRegressor", "normalize_target", "yes", "a str among {'auto'}"),
     ("ImageAutoencoder", "noise", 0.1, "a callable, an instance of 'list'"),

@@ -39,10 +39,6 @@ LABELS = {
             "requires y to be passed ... y is None ... X carries no labels",
         ),
         "a number": (lambda b: 5, r"y should be a 1d array ... shape \(\)"),
-        "one-hot labels": (
-            lambda b: np.eye(10)[b.y],
-            r"y should be a 1d array ... shape \(60, 10\)",
-        ),
         "no label": (lambda b: b.y[:0], r"inconsistent ... \[60, 0\]|0"),
         "a label too few": (
             lambda b: b.y[:-1],

@@ -168,6 +168,7 @@ CHANGES = {
     "image_shape": ((1, 4, 16), r"image_shape=\(1, 4, 16\)"),
     "augment": ([RandomShift(2)], lambda net, old: differs(net, old)),
     "class_weight": ({0: 5.0}, lambda net, old: differs(net, old)),
+    "threshold": (0.3, "FixedThresholdClassifier"),
     "early_stopping": (True, lambda net, old: "valid_loss" in net.history[-1]),
     "validation_fraction": (
         0.5,

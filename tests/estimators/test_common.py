@@ -41,6 +41,7 @@ class BinaryClassifier(ImageClassifier):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
+        tags.classifier_tags.multi_label = False
         return tags
 
     def fit(self, X, y=None, sample_weight=None):
@@ -213,7 +214,8 @@ def test_parameters_stand_in_groups(estimator):
 def test_documented_attributes_exist(estimator):
     X = pd.DataFrame(np.random.default_rng(0).random((30, 4)), columns=list("abcd"))
     fitted = estimator(early_stopping=True, max_epochs=1, module__hidden=(4,))
-    fitted.fit(X, np.arange(30) % 2)
+    rows = np.arange(30)
+    fitted.fit(X, np.column_stack([rows % 2, rows % 3 == 0]))
     entries = section(estimator.__doc__, "Attributes")
     assert "module_" in entries
     for name in entries:

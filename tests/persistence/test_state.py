@@ -31,6 +31,9 @@ SMALL = {"max_epochs": 1, "random_state": 0}
 FITS = {
     "classifier": lambda X, y, tmp: ImageClassifier("mlp", **SMALL).fit(X, y),
     "convolutions": lambda X, y, tmp: ImageClassifier(**SMALL).fit(X, y),
+    "several labels": lambda X, y, tmp: ImageClassifier("mlp", **SMALL).fit(
+        X, np.c_[y % 2, y > 4]
+    ),
     "regressor": lambda X, y, tmp: ImageRegressor("mlp", **SMALL).fit(X, np.c_[y, y]),
     "autoencoder": lambda X, y, tmp: ImageAutoencoder(**SMALL).fit(X),
     "frame": lambda X, y, tmp: ImageClassifier(**SMALL).fit(
