@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from numbers import Integral
 from typing import Any, Self
 
@@ -20,6 +22,7 @@ from skvision.estimators._builder import twin_of
 from skvision.estimators._regressor import ImageRegressor
 from skvision.images._sources import source_of
 from skvision.networks._layers import unknown_network
+from skvision.networks._timm import PREFIX, check_timm_name
 from skvision.networks._torchvision import torchvision_names
 
 
@@ -32,11 +35,14 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     Parameters
     ----------
     module : str, default="resnet18"
-        The name of one of torchvision's classification networks.
-    weights : bool or str, default=True
-        The weights, such as "IMAGENET1K_V1"; True takes torchvision's best, "DEFAULT".
-        torchvision downloads them unless it has them. They bring the size and the
-        normalisation of images. False draws random weights, with a warning.
+        The name of one of torchvision's classification networks or, after "timm/", of
+        timm's, such as "timm/convnext_tiny".
+    weights : bool, str or os.PathLike, default=True
+        The weights, such as "IMAGENET1K_V1" or a tag of timm's; True takes the best of
+        torchvision's, timm's first. They are downloaded unless they are on disk, and
+        bring the size and the normalisation of images. A path to a file of weights
+        (.pt, .pth, .bin or .safetensors) takes the place of those of True. False draws
+        random weights, with a warning.
     layer : str, default=None
         Name of the layer whose output is taken. None takes what the network's head
         gets, as ``ImageClassifier.transform`` does.
@@ -81,7 +87,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     _parameter_constraints: dict[str, Any] = {
         "module": [str],
-        "weights": ["boolean", str],
+        "weights": ["boolean", str, os.PathLike],
         "layer": [str, None],
         "pooling": [StrOptions({"mean", "max"}), None],
         **{
@@ -99,7 +105,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self,
         module: str = "resnet18",
         *,
-        weights: bool | str = True,
+        weights: bool | str | os.PathLike[str] = True,
         layer: str | None = None,
         pooling: str | None = "mean",
         image_size: int | tuple[int, int] | None = None,
@@ -146,22 +152,28 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ------
         OSError
             If the weights are not on disk and cannot be downloaded; the message says
-            where to put the file.
+            where to put the file, or that its path may be `weights`.
         ValueError
             If X or a parameter is not valid, or if there is no such layer.
         """
-        if self.module not in (names := torchvision_names()):
+        if self.module.startswith(PREFIX):
+            check_timm_name(self.module)
+        elif self.module not in (names := torchvision_names()):
             raise unknown_network(self.module, names)
-        if self.module.startswith("swin") and self.layer and self.pooling:
+        source = source_of(_column(X))
+        # What has no length is no images, of which the network's fit tells.
+        n = len(source.X) if hasattr(source.X, "__len__") else 1
+        with warnings.catch_warnings():
+            # The head of a file's weights is not needed.
+            warnings.filterwarnings("ignore", "pretrained=")
+            net = self._network().fit(source, np.zeros(n))
+        last = getattr(net.module_, "output_fmt", "") == "NHWC"  # As timm says it.
+        if (last or self.module.startswith("swin")) and self.layer and self.pooling:
             raise ValueError(
                 f"pooling={self.pooling!r} is for maps of shape (n, channels, height, "
                 f"width), but layers of {self.module} have their channels last. Set "
                 "pooling=None, or layer=None."
             )
-        source = source_of(_column(X))
-        # What has no length is no images, of which the network's fit tells.
-        n = len(source.X) if hasattr(source.X, "__len__") else 1
-        net = self._network().fit(source, np.zeros(n))
         n_features = self._reading(net)._n_features_out  # Checks the layer, too.
         if self.weights is False:
             warn(
@@ -199,7 +211,9 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _network(self) -> ImageRegressor:
         """Return what makes the features, before it has seen images."""
         options: dict[str, Any] = {}
-        if self.weights is not False:
+        if _is_file(self.weights):
+            options |= {"module__weights": True, "pretrained": self.weights}
+        elif self.weights is not False:
             options["module__weights"] = self.weights
         else:
             options["normalize"] = None
@@ -219,6 +233,13 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _reading(self, net: ImageRegressor) -> Any:
         """Return an estimator that gives the features of the layer."""
         return twin_of(net, _layer=self.layer, _pooling=self.pooling)
+
+
+def _is_file(weights: Any) -> bool:
+    suffixes = (".pt", ".pth", ".bin", ".safetensors")
+    return isinstance(weights, os.PathLike) or (
+        isinstance(weights, str) and weights.endswith(suffixes)
+    )
 
 
 def _column(X: Any) -> Any:

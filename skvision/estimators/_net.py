@@ -288,14 +288,16 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
             warn_of_freezing(self)
         check_scorers(self)
         check_monitors(self, holds_out=split.valid is not None)
+        # Nothing is lost where nothing is trained, nor learnt of pixels.
+        files = split if self.max_epochs or not self._scaling_known else ()
         # By threads, before scales are learnt of images one after the other.
-        read_files(*split, kept=True)
+        read_files(*files, kept=True)
         all_read = self._fit_scaling(*split, anew=anew)
         checkpoint = self._run.checkpoint
         if new and checkpoint is not None:
             checkpoint.check(self)  # The scaling is compared with that of these rows.
         # A damaged file is to show before anything is trained, or lost.
-        read_files(*split if not all_read else split[1:], kept=False)
+        read_files(*files[1:] if all_read else files, kept=False)
         try_loss(self, split.train)
         if self.augment is not None:
             warn_of_transforms(

@@ -156,7 +156,8 @@ def timm_model(
         raise OSError(
             f"The weights of {name} could not be downloaded: {error} Fetch the file "
             f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors "
-            "and give its path to the estimator by pretrained=, beside module__weights."
+            "and give its path to the estimator by pretrained=, beside "
+            "module__weights, or to an ImageEmbedder by weights=."
         ) from error
     except (AssertionError, IndexError, RuntimeError) as error:
         raise ValueError(

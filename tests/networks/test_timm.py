@@ -1,6 +1,7 @@
 """timm's networks, with files of weights on disk."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
 
-from skvision import ImageClassifier, load
+from skvision import ImageClassifier, ImageEmbedder, load
 from skvision.networks import get_network, timm_model
 
 timm = pytest.importorskip("timm")
@@ -73,6 +74,52 @@ def test_weights_of_a_file_bring_their_size_and_normalisation(photos, theirs, fi
         expected = net.module_.fc(features).softmax(1).numpy()
     # Pillow's filter rounds between its two directions.
     assert_allclose(net.predict_proba(photos), expected, atol=0.01)
+
+
+def test_features_of_a_file_of_weights(photos, theirs, file, monkeypatch, tmp_path):
+    paths = [str(tmp_path / f"{i}.png") for i in range(6)]
+    for path, image in zip(paths, photos, strict=True):
+        Image.fromarray(image).save(path)
+    opened, read = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda f: opened.append(f.name) or read(f))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embedder = ImageEmbedder(NET, weights=file).fit(paths)
+    # Nothing is learnt of the others.
+    assert {*opened} <= {*paths[:3]}
+    found = embedder.transform(paths)
+    config = timm.get_pretrained_cfg("test_resnet").to_dict()
+    transform = timm.data.create_transform(
+        **timm.data.resolve_data_config({}, pretrained_cfg=config)
+    )
+    X = torch.stack([transform(Image.fromarray(image)) for image in photos])
+    with torch.no_grad():
+        expected = theirs.forward_head(theirs.forward_features(X), pre_logits=True)
+    # Pillow's filter rounds between its two directions.
+    assert_allclose(found, expected, atol=0.01 * expected.max())
+    assert_array_equal(clone(embedder).fit(photos[:2]).transform(photos), found)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"module": "timm/test_resent"}, "Did you mean 'timm/test_resnet'"),
+        ({"weights": "r160"}, "weights must be .* 'r160_in1k'"),
+        (
+            {"module": "timm/test_resnet", "weights": False, "layer": "blocks.9"},
+            "layer='blocks.9' is no layer",
+        ),
+        (
+            {"module": "timm/mambaout_femto", "weights": False, "layer": "stages.0"},
+            "channels last",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:weights=False")
+def test_errors_of_embedders(photos, options, message):
+    options = {"module": NET, "image_size": 64, **options}
+    with pytest.raises(ValueError, match=message):
+        ImageEmbedder(**options).fit(photos)
 
 
 def test_copies_and_files(photos, file, tmp_path):
