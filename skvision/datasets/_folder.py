@@ -13,13 +13,8 @@ from sklearn.utils import Bunch
 from skvision._compat import StrOptions, validated
 from skvision._warnings import warn
 from skvision.datasets._base import CHOICE_CONSTRAINTS, choose
-from skvision.datasets._image_files import (
-    READING_CONSTRAINTS,
-    named,
-    read_images,
-    unreadable,
-)
-from skvision.images._files import is_hidden
+from skvision.datasets._image_files import READING_CONSTRAINTS, read_images
+from skvision.images._files import is_hidden, named, unreadable
 from skvision.images._resize import size_of
 
 # Names of folders that hold parts of a data set, in lower case.

@@ -23,10 +23,12 @@ from skvision._warnings import warn
 from skvision.images._files import (
     OtherSize,
     is_grey_file,
+    is_missing,
     is_path,
     is_shortage,
     other_depth,
     read_image,
+    unreadable,
 )
 from skvision.images._resize import fit_size, size_of, size_to_decode
 from skvision.images._sources import Paths, source_of
@@ -38,8 +40,6 @@ READING_CONSTRAINTS = {
     "on_error": [StrOptions({"raise", "skip"})],
 }
 _EXPECTED = "paths should be a list or a column of paths of image files"
-# Skipped files that a warning names.
-_N_NAMED = 3
 # Types of pixels that torch resizes only as wider ones.
 _WIDENED = {"uint16": np.int32, "uint32": np.int64}
 
@@ -191,7 +191,7 @@ def _column(paths: Any, on_error: str) -> list[str | os.PathLike[str] | None]:
     for i, value in enumerate(values):
         if is_path(value):
             continue
-        if not _is_missing(value):
+        if not is_missing(value):
             raise TypeError(f"{_EXPECTED}; item {i} is {value!r}.")
         if on_error == "raise":
             raise TypeError(
@@ -225,12 +225,6 @@ def _values(paths: Any) -> list[Any]:
     if np.shape(paths) == (0,):
         return []
     raise TypeError(f"{got} {type(paths).__name__} without any path.")
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a table's cell is empty."""
-    is_nan = isinstance(value, float) and value != value
-    return value is None or is_nan or type(value).__name__ == "NAType"
 
 
 # ------------------------------------------------------------ what all loaders share
@@ -324,19 +318,3 @@ def _difference(one: Any, size: Any, other: Any, expected: Any) -> ValueError:
         f"{os.fspath(other)} has {tuple(expected)}. Pass image_size=(height, width) to "
         "resize all images."
     )
-
-
-def unreadable(names: Sequence[str], errors: dict[int, str], where: str) -> str:
-    """Return what a warning says of files that cannot be read."""
-    return (
-        f"{len(errors)} of {len(names)} images of {where} cannot be read and are left "
-        f"out: {named([names[row] for row in errors])}. The first error: "
-        f"{next(iter(errors.values()))}"
-    )
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first of some names, and how many more there are."""
-    text = ", ".join(repr(name) for name in names[:_N_NAMED])
-    more = len(names) - _N_NAMED
-    return f"{text} and {more} more" if more > 0 else text

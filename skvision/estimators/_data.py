@@ -14,19 +14,20 @@ from sklearn.utils.validation import check_consistent_length
 from skorch.utils import to_device
 from torch.utils.data import Dataset
 
-from skvision._compat import check_sample_weight
+from skvision._compat import check_sample_weight, safe_indexing
 from skvision._random import next_seed
 from skvision._warnings import warn
 from skvision.estimators._parameters import wrong_order
 from skvision.images._arrays import as_numpy
+from skvision.images._files import is_missing, name_of, unreadable
 from skvision.images._layout import Form
 from skvision.images._names import renamed
 from skvision.images._open import OpenedImages, labels_by_name, open_images
-from skvision.images._readers import PathReader
+from skvision.images._readers import PathReader, unreadable_files
 from skvision.images._resize import size_of
 from skvision.images._schema import ImageSchema
 from skvision.images._sequence import ImageSequence
-from skvision.images._sources import source_of
+from skvision.images._sources import Paths, source_of
 from skvision.images._unwrap import unwrap
 from skvision.networks._registry import weights_spec
 from skvision.preprocessing._pixel_range import (
@@ -233,12 +234,16 @@ class DataMixin:
         return weights_spec(self.module, **self.get_params_for("module"))
 
     def _check_training_data(
-        self, X, y, sample_weight, *, reset, classes=None, groups=None
+        self, X, y, sample_weight, *, reset, classes=None, groups=None, title="X"
     ):
         """Return checked images, encoded targets and weights; learn or compare them."""
         source, given = source_of(X), y is not None
         y = self._labels_of(source, y)
         names = source.names_for(y, given=given) if is_classifier(self) else None
+        if self.on_error == "skip" and isinstance(source, Paths):
+            rows = (source.X, y, sample_weight, groups)
+            paths, y, sample_weight, groups = self._readable(rows, reset, title)
+            source = Paths(paths)
         y = self._codec.check(y if reset else renamed(y, names, self))
         images = self._opened(source, reset=reset).images
         if groups is not None:
@@ -260,6 +265,31 @@ class DataMixin:
         images, y, groups, weight = rows
         return ImageDataset(images, y, _unit_mean(weight, self._dtype), groups)
 
+    def _readable(self, rows, reset, title):
+        """Return paths, and what goes with them, without files that cannot be read."""
+        paths, *_ = rows
+        check_consistent_length(*rows)
+        reasons = unreadable_files(paths, self._form(reset=reset), title)
+        names = ["None" if is_missing(path) else name_of(path) for path in paths]
+        skipped = {
+            "skipped_": [names[row] for row in reasons],
+            "skipped_reasons_": [*reasons.values()],
+        }
+        for name, values in skipped.items():
+            # Those of X come before those of X_val.
+            values = [*vars(self).get(name, ()), *values]
+            setattr(self, name, np.array(values, dtype=str))
+        if not reasons:
+            return rows
+        if len(reasons) == len(paths):
+            raise OSError(
+                f"on_error='skip' leaves nothing: none of the {len(paths)} images of "
+                f"{title} can be read. The first error: {reasons[0]}"
+            )
+        warn(unreadable(names, reasons, title))
+        kept = np.delete(np.arange(len(paths)), [*reasons])
+        return [None if part is None else safe_indexing(part, kept) for part in rows]
+
     def _check_held_out(self, given):
         """Return checked rows that the user gave to validate on, None without any."""
         names = ("X_val", "y_val", "sample_weight_val")
@@ -278,7 +308,7 @@ class DataMixin:
             )
         rows = given.X_val, given.y_val, given.sample_weight_val
         try:
-            return self._check_training_data(*rows, reset=False)
+            return self._check_training_data(*rows, reset=False, title="X_val")
         except (TypeError, ValueError) as error:
             title = ", ".join(names)
             if given.y_val is None and self._codec is not NoTarget:

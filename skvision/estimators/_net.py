@@ -229,6 +229,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         goes_on = changed is not None
         if not goes_on:
             vars(self).pop("scaler_", None)  # Of a network that is given up.
+        for name in ("skipped_", "skipped_reasons_"):
+            vars(self).pop(name, None)  # They are those of the last call.
         reset = not goes_on or not self._has_facts()
         if goes_on and given.classes is None:
             # They may have come with weights, before any data.

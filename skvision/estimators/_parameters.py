@@ -46,7 +46,7 @@ GROUPS = {
     ),
     "Images and targets": (
         *("image_size", "resize", "color_mode", "normalize", "normalize_target"),
-        *("channels", "image_shape", "augment", "noise"),
+        *("channels", "image_shape", "on_error", "augment", "noise"),
     ),
     "Validation": (
         *("early_stopping", "validation_fraction", "n_iter_no_change"),
@@ -140,6 +140,14 @@ class ParametersMixin:
         (channels, height, width) of flat rows that are images, so that a scaler of a
         pipeline can stand before a convolutional network. None infers it. `image_size`
         and `color_mode` come after it.
+    on_error : {"raise", "skip"}, default="raise"
+        What ``fit`` does where X or `X_val` are paths of images and one cannot be read:
+        its file is missing or damaged, or its row has no path. "raise" ends with an
+        error that names the file. "skip" leaves the row out, with its target, weight
+        and group, and a warning says how many there were; each file is decoded once
+        more for it. ``predict``, ``score`` and the like owe a result for each image and
+        always raise, so that in cross-validation scores of folds that have such a row
+        are missing: leave `skipped_` out of X before.
     augment : transform or list of transforms, default=None
         Applied to training batches only, see `skvision.preprocessing`. What is not one
         of those is called image by image. As a value of scikit-learn's searches, one
@@ -248,6 +256,9 @@ class ParametersMixin:
         first training rows. uint8 is divided by 255, or by 1 where the others are.
     pixel_range_ : tuple of float
         The least and the greatest value of those rows, before any scaling.
+    skipped_, skipped_reasons_ : ndarray of str, shape (n_skipped,)
+        Paths that ``on_error="skip"`` left out in the last call of ``fit``, those of X
+        before those of `X_val`, and why; only where these are paths.
     criterion_, optimizer_ : object
         The loss and the optimizer in their last state.
     callbacks_ : list of (str, callback)
@@ -280,6 +291,7 @@ class ParametersMixin:
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "resize": [StrOptions({"squash", "crop", "pad"})],
         "color_mode": [StrOptions({"auto", "grey", "rgb"})],
+        "on_error": [StrOptions({"raise", "skip"})],
         "normalize": [StrOptions({"channel"}), tuple, list, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "image_shape": [tuple, list, None],
@@ -333,6 +345,7 @@ class ParametersMixin:
         normalize: Any = "channel",
         channels: str = "auto",
         image_shape: tuple[int, int, int] | None = None,
+        on_error: str = "raise",
         augment: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any, NoReturn
 
 import numpy as np
@@ -29,6 +29,10 @@ _NOT_THE_USERS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
 _DRAWINGS = ("EPS", "WMF")
 # Pixels of an image that may be decoded only to tell whether its file is damaged.
 _MODERATE = 1 << 22
+
+
+# Skipped files that a warning names.
+_N_NAMED = 3
 
 
 class OtherSize(Exception):
@@ -213,8 +217,30 @@ def is_file(x: Any) -> bool:
     return isinstance(x, (str, os.PathLike, bytes))
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a table's cell is empty."""
+    is_nan = isinstance(value, float) and value != value
+    return value is None or is_nan or type(value).__name__ == "NAType"
+
+
 def name_of(path: File) -> str:
     """Return what errors call a file."""
     if isinstance(path, bytes):
         return f"<{len(path)} bytes that begin with {path[:8]!r}>"
     return os.fspath(path)
+
+
+def unreadable(names: Sequence[str], errors: dict[int, str], where: str) -> str:
+    """Return what a warning says of files that cannot be read."""
+    return (
+        f"{len(errors)} of {len(names)} images of {where} cannot be read and are left "
+        f"out: {named([names[row] for row in errors])}. The first error: "
+        f"{next(iter(errors.values()))}"
+    )
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    text = ", ".join(repr(name) for name in names[:_N_NAMED])
+    more = len(names) - _N_NAMED
+    return f"{text} and {more} more" if more > 0 else text

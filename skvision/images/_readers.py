@@ -17,6 +17,8 @@ from skvision.images._files import (
     OtherSize,
     is_file,
     is_grey_file,
+    is_missing,
+    is_shortage,
     name_of,
     other_depth,
     read_image,
@@ -448,6 +450,42 @@ class PathReader(ItemReader):
         if not self._known:
             self._first = tensor
         return tensor
+
+
+def unreadable_files(paths: Any, form: Form, title: str = "X") -> dict[int, str]:
+    """Return why files cannot be read, by their positions; each is decoded for it.
+
+    Parameters
+    ----------
+    paths : ndarray of shape (n,), dtype=object
+        Of str, os.PathLike or bytes. A cell that is empty cannot be read.
+    form : Form
+        What is to be made of the images.
+    title : str, default="X"
+        What the paths are called.
+    """
+    mode = "L" if form.mode == "L" else None
+
+    def reason(row: int) -> str | None:
+        path = paths[row]
+        if is_missing(path):
+            return f"Item {row} of {title} is missing."
+        if not is_file(path):
+            return None  # Of which the reader tells.
+        try:
+            read_image(path, mode, spec=form.spec)
+        except (OSError, ValueError) as error:
+            if is_shortage(error):
+                raise
+            return str(error)
+        return None
+
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        reasons = dict(enumerate(pool.map(reason, range(len(paths)))))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return {row: text for row, text in reasons.items() if text is not None}
 
 
 def to_chw(

@@ -24,7 +24,7 @@ from skvision.images._arrays import (
     stacked,
 )
 from skvision.images._decode import is_grey, is_pil
-from skvision.images._files import is_file, is_path, name_of
+from skvision.images._files import is_file, is_missing, is_path, name_of
 from skvision.images._labels import labels_at_hand, labels_of
 from skvision.images._layout import AUTO, Form, layout_of
 from skvision.images._names import may_have_names, names_of
@@ -399,7 +399,8 @@ def _(X: Sequence[Any]) -> Source:
         if getattr(pairs.X[0], "ndim", 0) == 1:
             return Rows(stacked(pairs.X), pairs.y)
         return pairs
-    if len(X) and is_file(X[0]):
+    # Of paths, some may be missing, the first among them.
+    if is_file(next((item for item in X if not is_missing(item)), None)):
         return Paths(_objects(X))
     if (error := _refusal(X)) is not None:
         return NoImages(X, error)

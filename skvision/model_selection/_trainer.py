@@ -16,7 +16,7 @@ from skvision._warnings import warn
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
 from skvision.images._layout import Form, form_of
-from skvision.images._sources import Rows, source_of
+from skvision.images._sources import Paths, Rows, source_of
 from skvision.model_selection._callbacks import reason_against_callbacks
 from skvision.model_selection._memory import is_out_of_memory
 from skvision.model_selection._proof import NotStackable, find_engine
@@ -87,17 +87,19 @@ class Trainer:
     def fold(self, request: Request, net: Any) -> tuple[Any, Any, dict[str, Any]]:
         """Return X, y and metadata of the rows of a request, as scikit-learn does."""
         rows = request.rows
-        # Parameters tell which axis holds the channels.
-        key = str(net.channels).encode() + rows.tobytes()
+        # Parameters tell which axis holds the channels, and if files are left out.
+        key = f"{net.channels} {net.on_error}".encode() + rows.tobytes()
         if key not in self._folds:
             y = None if self.y is None else safe_indexing(self.y, rows)
             self._folds[key] = self._rows_of_X(rows, net), y
         return *self._folds[key], check_method_params(self.X, self.fit_params, rows)
 
     def _rows_of_X(self, rows: np.ndarray, net: Any) -> Any:
+        """Return images of a fold, which share the memory of others where they can."""
         source = source_of(self.X)
         is_table = hasattr(self.X, "columns") or isinstance(source, Rows)
-        if is_table or self.y is None:
+        skips = net.on_error == "skip" and isinstance(source, Paths)
+        if is_table or skips or self.y is None:
             return safe_indexing(self.X, rows)
         # Folds share the images instead of copying them.
         form = form_of(net)

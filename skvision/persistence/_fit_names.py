@@ -24,7 +24,10 @@ from skvision.images._labels import labels_of
 from skvision.training._schedules import policy_name
 
 #: What has no influence on the weights that a fit ends with.
-IRRELEVANT = ("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device")
+IRRELEVANT = (
+    *("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device"),
+    "on_error",  # What is left out is not in the data.
+)
 #: Schedules that are made for a number of steps, and what their lengths are called.
 _OF_A_LENGTH = ("OneCycleLR", "CosineAnnealingLR", "PolynomialLR")
 _LENGTHS = ("T_max", "total_steps", "total_iters", "epochs", "steps_per_epoch")

@@ -392,6 +392,7 @@ ACCEPTED: dict[str, _Check] = {
     "image_size": _any_of(_is_none, _POSITIVE, _each(_POSITIVE, 2)),
     "resize": _one_of("squash", "crop", "pad"),
     "color_mode": _one_of("auto", "grey", "rgb"),
+    "on_error": _one_of("raise", "skip"),
     "channels": _one_of("auto", "first", "last"),
     "image_shape": _any_of(_is_none, _each(_POSITIVE, 3)),
     "augment": _TRANSFORMS,

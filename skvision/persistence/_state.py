@@ -238,6 +238,8 @@ FACTS = (
     # Of classifiers of labels of which an image may have several.
     Fact("thresholds_", _is_thresholds),
     Fact("n_outputs_", _is_size, ("regressor",)),
+    Fact("skipped_", lambda value: _is_vector(value, "U"), with_weights=False),
+    Fact("skipped_reasons_", lambda value: _is_vector(value, "U"), with_weights=False),
     Fact("pixel_range_", _is_range),
     Fact("_flat", _is_a(bool), _ALL),
     Fact("_scaling_known", _is_a(bool), _ALL),

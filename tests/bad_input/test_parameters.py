@@ -36,6 +36,7 @@ COMMON = [
     ("image_size", "64", "an instance of 'tuple'"),
     ("resize", "stretch", "a str among .*'squash'"),
     ("color_mode", "gray", "a str among .*'grey'"),
+    ("on_error", "ignore", "a str among .*'skip'"),
     ("channels", "middle", "'auto'"),
     ("channels", 3, "a str among"),
     ("image_shape", 64, "an instance of 'tuple'"),

@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
-from PIL import Image
+from PIL import Image, ImageFile
 from skvision_tests import as_images
 
 from skvision.datasets import load_image_folder, load_images
@@ -147,15 +147,15 @@ def test_image_size_of_one_number(paths):
 def test_only_a_part_of_large_jpegs_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / "0.jpg"
     Image.new("RGB", (1600, 800), "red").save(path)
-    sizes, convert = [], Image.Image.convert
+    sizes, load = [], ImageFile.ImageFile.load
 
-    def spy(image, *args, **kwargs):
+    def spy(image):
         sizes.append(image.size)
-        return convert(image, *args, **kwargs)
+        return load(image)
 
-    monkeypatch.setattr(Image.Image, "convert", spy)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", spy)
     data = load_images([path], image_size=(50, 100)).data
-    assert sizes == [(200, 100)]
+    assert {*sizes} == {(200, 100)}
     assert data[0, 20, 30].tolist() == [254, 0, 0]
 
 

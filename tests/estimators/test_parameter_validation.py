@@ -74,7 +74,8 @@ def test_parameters_of_one_kind_of_estimator():
     with pytest.raises(TypeError, match="ImageClassifier has no parameter"):
         ImageClassifier(normalize_target=True)
     common = [n for n in own_names(ImageRegressor) if n != "normalize_target"]
-    assert common == [n for n in own_names(ImageClassifier) if n != "class_weight"]
+    of_labels = ("class_weight", "threshold")
+    assert common == [n for n in own_names(ImageClassifier) if n not in of_labels]
 
 
 def test_parameters_but_module_are_keyword_only():
