@@ -33,6 +33,7 @@ from skvision.training._multilabel import (
     given_thresholds,
     has_columns,
     label_weights,
+    names_of_columns,
     tuned_thresholds,
 )
 from skvision.training._targets import LabelCodec, class_weights
@@ -155,7 +156,8 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
     Data sets as torchvision's, and what `~skvision.datasets.as_Xy` makes of them, carry
     names of their classes. Then ``class_names_`` holds those of ``classes_``, and other
     data with names are scored, validated with and trained on by name, whatever their
-    labels: an `ImageFolder` that lacks a class numbers the others anew.
+    labels: an `ImageFolder` that lacks a class numbers the others anew. Where y is a
+    frame of several columns, ``class_names_`` holds their names.
 
     Ctrl-C ends ``fit`` by a ``KeyboardInterrupt``; `history`, of the epochs that had
     ended, and the weights reached are kept, and ``partial_fit`` goes on from them.
@@ -235,8 +237,8 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
             from 0 to 255 or 65535 are scaled to [0, 1]; floats are taken as they are.
             Photos keep their full bit depth, and are turned as their EXIF data say.
         y : array-like of shape (n,) or (n, k), default=None
-            Labels of any kind, or a column of 0 and 1 for each of k labels; None takes
-            those that X carries.
+            Labels of any kind, or a column of 0 and 1 for each of k labels, whose names
+            are kept where y is a frame; None takes those that X carries.
         sample_weight : array-like of shape (n,), default=None
             Not negative; a row of weight 0 takes no part.
         groups : array-like of shape (n,), default=None
@@ -439,10 +441,26 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
         )
         if not self._is_multilabel:
             _check_single_label(self)
-        elif reset or not isinstance(self.threshold, str):
+            return data
+        self._compare_columns(names_of_columns(y), reset=reset)
+        if reset or not isinstance(self.threshold, str):
             # What has been tuned stays until it is tuned again.
             self.thresholds_ = given_thresholds(self.threshold, self.n_outputs_)
         return data
+
+    def _compare_columns(self, names, *, reset):
+        """Learn the names of labels, or check that they come in the same order."""
+        if names is None:
+            return
+        known = vars(self).get("class_names_")
+        if reset:
+            self.class_names_ = names
+        elif known is not None and not np.array_equal(names, known):
+            raise ValueError(
+                f"y has the columns {names.tolist()}, but those of the first fit were "
+                f"{known.tolist()}. Give the same ones in the same order, "
+                "y[net.class_names_]."
+            )
 
     def _labels_of(self, source, y):
         y = super()._labels_of(source, y)

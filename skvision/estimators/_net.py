@@ -867,6 +867,9 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     def score(self, X, y=None, sample_weight=None):
         """Return accuracy of a classifier, R² of a regressor.
 
+        Where images may have several labels, accuracy is the part of those whose labels
+        are all right.
+
         Parameters
         ----------
         X : images

@@ -122,8 +122,8 @@ def class_names_of(net: Any) -> Any:
 def names_of_fitted(net: Any) -> dict[str, Any]:
     """Return the labels of a classifier by the names of their classes."""
     classes = getattr(net, "classes_", None)
-    if classes is None:
-        return {}
+    if classes is None or hasattr(net, "thresholds_"):
+        return {}  # Of several labels per image, none is that of a class of X.
     names = class_names_of(net)
     if names is None:
         # Labels that are strings are names themselves.

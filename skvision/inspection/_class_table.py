@@ -80,7 +80,7 @@ def class_table(
     X, y = given_or_carried(X, y, estimator)
     y_pred = estimator.predict(X)
     classes = getattr(estimator, "classes_", None)
-    labels = all_labels(y, y_pred, *([] if classes is None else [classes]))
+    labels = all_labels(y, y_pred, classes)
     names = names_of(labels, target_names, estimator)
     shown = [names[label] for label in labels.tolist()]
     if y.ndim == 2:

@@ -40,10 +40,11 @@ def as_labels(y: Any) -> np.ndarray:
     return column_or_1d(y, warn=True)
 
 
-def all_labels(*parts: np.ndarray) -> np.ndarray:
+def all_labels(y: np.ndarray, y_pred: Any, known: Any = None) -> np.ndarray:
     """Return all labels that occur, sorted, or the numbers of columns of labels."""
-    columns = [part for part in parts if part.ndim == 2]
-    return unique_labels(*(columns or parts))
+    if known is None or y.ndim == 2:
+        return unique_labels(y, y_pred)
+    return unique_labels(y, y_pred, known)
 
 
 def joined_names(y: np.ndarray, names: dict[Any, str]) -> np.ndarray:
@@ -69,6 +70,8 @@ def names_of(
     """
     names = {label: str(label) for label in labels.tolist()}
     classes = getattr(estimator, "classes_", None)
+    if isinstance(classes, list):
+        classes = None  # Of each column; scikit-learn's forests have such.
     if target_names is None and classes is not None:
         target_names = class_names_of(estimator)
     if target_names is None:

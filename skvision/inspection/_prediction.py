@@ -168,13 +168,13 @@ class PredictionDisplay:
         require_matplotlib(cls)
         check_classifier(estimator)
         X, y = given_or_carried(X, y, estimator)
-        known = getattr(estimator, "classes_", y)
+        known = getattr(estimator, "classes_", None)
         rows: Any = _wrong_rows(y, estimator.predict(X)) if errors_only else len(y)
         rows = choose_rows(rows, n_images, random_state)
         net = _net_or_none(estimator)
         X, y = take_rows(X, rows, net), y[rows]
         y_pred = np.asarray(estimator.predict(X))
-        names: Any = names_of(all_labels(known, y, y_pred), target_names, estimator)
+        names: Any = names_of(all_labels(y, y_pred, known), target_names, estimator)
         confidence = None
         if y.ndim == 2:
             y, y_pred = joined_names(y, names), joined_names(y_pred, names)

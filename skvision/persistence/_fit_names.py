@@ -161,8 +161,9 @@ _TOLD = {Dataset: _told_of_data_set, LoadInitState: _told_of_files}
 
 def _is_as_before(key: str, value: Any) -> bool:
     """Whether a parameter is new, and has the value that changes nothing."""
-    # Comparing an array gives one.
-    return key in _NEW and not np.ndim(value) and bool(_NEW[key] == value)
+    # To compare an array gives another one.
+    is_array = isinstance(value, np.ndarray)
+    return key in _NEW and not is_array and _NEW[key] == value
 
 
 def _without_lengths(

@@ -156,14 +156,22 @@ def has_columns(y: Any) -> bool:
     return np.ndim(rows) > 1 and np.shape(rows)[1] > 1
 
 
+def names_of_columns(y: Any) -> np.ndarray | None:
+    """Return the names of labels, if y is a frame that has such."""
+    names = list(getattr(y, "columns", ()))
+    strings = len(names) > 1 and all(isinstance(name, str) for name in names)
+    return np.array(names) if strings else None
+
+
 def _warn_of_columns(y: np.ndarray) -> None:
     """Warn of labels of which nothing can be learnt, and of a single one per image."""
     constant = np.flatnonzero((y == y[0]).all(axis=0))
     if len(constant):
         warn(
-            f"Column(s) {constant.tolist()} of y have the same value in all "
-            f"{len(y)} rows, {y[0, constant].tolist()}: nothing can be learnt of these "
-            "labels. Leave them out, or give images with and without them."
+            f"{len(constant)} column(s) of y, such as {constant[:10].tolist()}, have "
+            f"the same value in all {len(y)} rows, {y[0, constant[:10]].tolist()}: "
+            "nothing can be learnt of these labels. Leave them out, or give images "
+            "with and without them."
         )
     if y.shape[1] > 2 and (y.sum(axis=1) == 1).all():
         warn(

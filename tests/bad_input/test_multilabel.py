@@ -13,6 +13,10 @@ def columns(b):
     return np.column_stack([b.y % 2 == 0, b.y > 4, b.y > 6]).astype(int)
 
 
+def frame(b):
+    return pd.DataFrame(columns(b), columns=["a", "b", "c"])
+
+
 def fit(b, y=None, **params):
     net = ImageClassifier("mlp", module__hidden=(8,), max_epochs=1, **params)
     return net.fit(b.X, columns(b) if y is None else y)
@@ -141,6 +145,10 @@ CASES = [
             "ImageClassifier.partial_fit: fewer columns": (
                 lambda b: fit(b).partial_fit(b.X, columns(b)[:, :2]),
                 r"y has shape \(60, 2\) ... each of 3 labels",
+            ),
+            "ImageClassifier.partial_fit: columns in another order": (
+                lambda b: fit(b, frame(b)).partial_fit(b.X, frame(b)[["a", "c", "b"]]),
+                r"columns \['a', 'c', 'b'\] ... first fit were \['a', 'b', 'c'\]",
             ),
             "ImageClassifier.partial_fit: classes of columns": (
                 lambda b: ImageClassifier("mlp").partial_fit(

@@ -21,6 +21,7 @@ from torch.utils.data import TensorDataset
 import skvision
 from skvision import ImageClassifier
 from skvision.exceptions import DivergedError
+from skvision.inspection import class_table
 from skvision.metrics import cross_entropy_scorer
 from skvision.model_selection import StackedGridSearchCV
 
@@ -166,6 +167,18 @@ def test_kinds_of_y(kind, data):
     assert net.score(X, kind(y)) == expected.score(X, y)
 
 
+def test_names_of_columns(data, tmp_path):
+    X, y = data
+    frame = pd.DataFrame(y, columns=["even", "large", "loop"])
+    net = mlp(max_epochs=1).fit(X, frame)
+    assert_array_equal(net.class_names_, frame.columns)
+    assert_array_equal(saved_and_loaded(net, tmp_path).class_names_, frame.columns)
+    table = class_table(net, X, frame)
+    assert [row[0] for row in table.rows] == [*frame.columns, "all"]
+    net.partial_fit(X, y).fit(X, y)
+    assert not hasattr(net, "class_names_")
+
+
 def test_labels_that_a_data_set_carries(data):
     X, y = data
     dataset = TensorDataset(torch.from_numpy(X[:, None]), torch.from_numpy(y))
@@ -294,6 +307,17 @@ def test_files(how, tuned, data, tmp_path):
     assert other.partial_fit(X, y).predict(X).shape == y.shape
 
 
+def test_settings_in_files(data, tmp_path):
+    X, y = data
+    params = {"class_weight": WEIGHTS, "threshold": np.array([0.2, 0.3, 0.4])}
+    net = mlp(predict_nonlinearity="sigmoid", **params).fit(X, y)
+    other = saved_and_loaded(net, tmp_path)
+    assert other.class_weight == WEIGHTS
+    assert_array_equal(other.threshold, params["threshold"])
+    expected = net.partial_fit(X, y).predict_proba(X)
+    assert_array_equal(other.partial_fit(X, y).predict_proba(X), expected)
+
+
 def test_checkpoints(tuned, data, tmp_path):
     nets = [clone(tuned).set_params(checkpoint=tmp_path).fit(*data) for _ in range(2)]
     assert len([*tmp_path.iterdir()]) == 1
@@ -356,7 +380,7 @@ WARNINGS = {
     ),
     "constant columns": (
         lambda X, y: mlp().fit(X, np.c_[y * 0, y, y[:, :1] * 0 + 1]),
-        r"Column\(s\) \[0, 1, 2, 6\] of y .* 120 rows, \[0, 0, 0, 1\]",
+        r"4 column\(s\) of y, such as \[0, 1, 2, 6\], .* 120 rows, \[0, 0, 0, 1\]",
     ),
     "sigmoid": (
         lambda X, y: ImageClassifier(Sigmoid, max_epochs=1).fit(X, y),

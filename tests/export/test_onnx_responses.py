@@ -40,6 +40,23 @@ def test_regressors(
     assert np.ptp(expected) > 0
 
 
+def test_several_labels(path, make_data, fitted, outputs_of, exported):
+    X, y = make_data()
+    labels = np.column_stack([y == 0, y > 0, y < 2]).astype(int)
+    params = {"module": "mlp", "threshold": [0.3, 0.6, 0.5]}
+    net = fitted(ImageClassifier, (X, labels), **params)
+    session = exported(net, path, X)
+    outputs = outputs_of(session, X)
+    assert list(outputs) == ["probabilities", "labels"]
+    proba = net.predict_proba(X)
+    np.testing.assert_allclose(outputs["probabilities"], proba, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(outputs["labels"], net.predict(X))
+    assert outputs["labels"].dtype == np.int64
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["classes"] == "[0, 1, 2]"
+    assert metadata["thresholds"] == "[0.3, 0.6, 0.5]"
+
+
 @pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_outputs_that_are_no_probabilities(
     path, n_classes, make_data, fitted, outputs_of, exported, assert_probabilities
