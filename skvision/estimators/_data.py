@@ -227,7 +227,8 @@ class DataMixin:
             brings = True
         else:
             spec = self._named_spec()
-        return Form(self.channels, shape, spec, self.color_mode, brings)
+        folder = self.image_cache
+        return Form(self.channels, shape, spec, self.color_mode, brings, folder)
 
     def _named_spec(self):
         """Return what weights want of images that parameters name, or None."""

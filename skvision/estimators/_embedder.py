@@ -50,7 +50,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         What is taken of each map, where the layer gives maps of shape (n, channels,
         height, width). None takes all values. What the head gets is most often one row
         for each image already, of which pooling changes nothing.
-    image_size, resize, color_mode, channels, image_shape : optional
+    image_size, resize, color_mode, channels, image_shape, image_cache : optional
         As in `ImageClassifier`.
     batch_size : int, default=None
         Images that go through the network at once. None takes 64 to 1024, by the size
@@ -92,7 +92,13 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "pooling": [StrOptions({"mean", "max"}), None],
         **{
             name: ImageRegressor._parameter_constraints[name]
-            for name in ("image_size", "resize", "color_mode", "channels")
+            for name in (
+                "image_size",
+                "resize",
+                "color_mode",
+                "channels",
+                "image_cache",
+            )
         },
         "image_shape": [tuple, list, None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -113,6 +119,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         color_mode: str = "auto",
         channels: str = "auto",
         image_shape: tuple[int, int, int] | None = None,
+        image_cache: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
         device: str | torch.device | None = "auto",
         dtype: str = "float32",
@@ -127,6 +134,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.color_mode = color_mode
         self.channels = channels
         self.image_shape = image_shape
+        self.image_cache = image_cache
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
@@ -220,7 +228,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.batch_size is not None:
             options["iterator_valid__batch_size"] = self.batch_size
         names = ("image_size", "resize", "color_mode", "channels", "image_shape")
-        for name in (*names, "device", "dtype", "random_state"):
+        for name in (*names, "image_cache", "device", "dtype", "random_state"):
             options[name] = getattr(self, name)
         return ImageRegressor(
             self.module,

@@ -114,9 +114,10 @@ class FilesMixin:
 
         What belongs to a machine or a session is not kept, and has its default after
         `skvision.load`, which may be given it: ``device``, ``compile``, ``checkpoint``,
-        ``checkpoint_steps``, ``verbose``, ``callbacks``, ``iterator_train`` and
-        ``iterator_valid``, all names that begin with these, and a path as
-        ``pretrained``. There is a warning where a later fit would depend on it.
+        ``checkpoint_steps``, ``image_cache``, ``verbose``, ``callbacks``,
+        ``iterator_train`` and ``iterator_valid``, all names that begin with these, and
+        a path as ``pretrained``. There is a warning where a later fit would depend on
+        it.
 
         Parameters
         ----------
@@ -601,9 +602,9 @@ def load(
         a network's class, a criterion, a function. To import is to run code.
     **settings : dict
         Parameters that no file may set, since they belong to a machine or a session:
-        ``device``, ``compile``, ``checkpoint``, ``checkpoint_steps``, ``verbose``,
-        ``callbacks``, ``iterator_train`` and ``iterator_valid``, all names that begin
-        with these, and ``pretrained``. They have their defaults otherwise.
+        ``device``, ``compile``, ``checkpoint``, ``checkpoint_steps``, ``image_cache``,
+        ``verbose``, ``callbacks``, ``iterator_train`` and ``iterator_valid``, all names
+        that begin with these, and ``pretrained``. They have their defaults otherwise.
 
     Returns
     -------

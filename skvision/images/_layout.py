@@ -85,6 +85,8 @@ class Form(NamedTuple):
     of_arrays : bool
         Whether images that lie in one array are brought to the size as well; else who
         scales batches of them does it, on their device.
+    folder : str, path-like or None
+        Where decoded images of files are kept, see `ImageFolder`.
     """
 
     where: str = "auto"
@@ -92,6 +94,7 @@ class Form(NamedTuple):
     spec: Any = None
     color_mode: str = "auto"
     of_arrays: bool = True
+    folder: Any = None
 
     @property
     def size(self) -> tuple[int, int] | None:

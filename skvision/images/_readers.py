@@ -6,13 +6,14 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 
 from skvision.images._cache import PixelCache
 from skvision.images._decode import check_grey, is_pil, pixels_of
+from skvision.images._disk import ImageFolder
 from skvision.images._files import (
     OtherSize,
     is_file,
@@ -395,10 +396,25 @@ class PathReader(ItemReader):
         self._mode = form.mode or ("L" if all(map(is_grey_file, self.paths)) else "RGB")
         self._depth: np.dtype | None = None
         self._known = False
+        self._folder: ImageFolder | None = None
+        if form.folder is not None:
+            how = () if form.size is None else form.spec.decisive
+            colours = self._mode, self._only_grey(form)
+            self._folder = ImageFolder(form.folder, *colours, *how)
         super()._begin(form, cache)
         self._known = True
+        if self._folder is not None:
+            self._cache.enabled = False  # Once is enough.
         if not self._cache.enabled:
             self._first = None
+
+    def _only_grey(self, form: Form) -> bool:
+        """Whether images in colours are errors."""
+        return self._mode == "L" and form.color_mode == "auto"
+
+    @property
+    def reading(self) -> str:
+        return "once" if self._folder is not None else super().reading
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -434,15 +450,12 @@ class PathReader(ItemReader):
                 None if self._mode == "RGB" else self._mode,
                 size=self.image_shape[1:] if one_size else None,
                 spec=form.spec,
-                only_grey=self._mode == "L" and form.color_mode == "auto",
+                only_grey=self._only_grey(form),
             )
         except OtherSize as error:
             shape = (self.image_shape[0], *error.args[0])
             raise self._wrong_shape(self._where(row), shape) from None
-        if self._depth is None:
-            self._depth = pixels.dtype
-        elif pixels.dtype != self._depth:
-            raise other_depth(path, pixels.dtype, self.paths[0], self._depth)
+        self._check_depth(row, pixels.dtype)
         tensor = _to_tensor(pixels)
         tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
         if self._mode == "RGB":
@@ -450,6 +463,26 @@ class PathReader(ItemReader):
         if not self._known:
             self._first = tensor
         return tensor
+
+    def _check_depth(self, row: int, dtype: np.dtype) -> np.dtype:
+        """Return the type of all files' pixels, which that of the first one decides."""
+        if self._depth is None:
+            self._depth = dtype
+        elif dtype != self._depth:
+            raise other_depth(self.paths[row], dtype, self.paths[0], self._depth)
+        return self._depth
+
+    def _brought(self, row: int) -> torch.Tensor:
+        folder = self._folder
+        place = None if folder is None else folder.place_of(self.paths[row])
+        if folder is None or place is None:
+            return super()._brought(row)
+        if (kept := folder.read(place)) is not None:
+            self._check_depth(row, kept[1])
+            return kept[0]
+        image = super()._brought(row)
+        folder.keep(place, image, cast(np.dtype, self._depth))
+        return image
 
 
 def unreadable_files(paths: Any, form: Form, title: str = "X") -> dict[int, str]:

@@ -25,7 +25,8 @@ from skvision.training._schedules import policy_name
 
 #: What has no influence on the weights that a fit ends with.
 IRRELEVANT = (
-    *("checkpoint", "checkpoint_steps", "verbose", "warm_start", "device"),
+    *("checkpoint", "checkpoint_steps", "image_cache"),
+    *("verbose", "warm_start", "device"),
     "on_error",  # What is left out is not in the data.
 )
 #: Schedules that are made for a number of steps, and what their lengths are called.

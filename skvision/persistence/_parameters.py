@@ -52,6 +52,7 @@ RUN_TIME = frozenset(
         "checkpoint_steps",
         "compile",
         "device",
+        "image_cache",
         "iterator_train",
         "iterator_valid",
         "verbose",

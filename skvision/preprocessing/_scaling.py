@@ -125,6 +125,11 @@ class InputSpec:
         return size_to_decode(shape, self.size or (height, width), self._how)
 
     @property
+    def decisive(self) -> tuple[Any, ...]:
+        """What decides about the pixels of an image that gets the size."""
+        return type(self).__qualname__, self.size, self._how, self.interpolation
+
+    @property
     def _how(self) -> str | int:
         return self.resize or min(self.size or (1,))
 

@@ -56,6 +56,7 @@ COMMON = [
     ("unfreeze_at", "2", r"an int in the range \[2, inf\), an instance of 'dict'"),
     ("freeze", 5, "an instance of 'str', an instance of 'list'"),
     ("checkpoint", 5, "an instance of 'str', an instance of 'os.PathLike'"),
+    ("image_cache", 5, "an instance of 'str', an instance of 'os.PathLike'"),
     ("checkpoint_steps", 0, r"an int in the range \[1, inf\)"),
     ("dtype", "float16", "a str among .*'float64'"),
     ("dtype", np.float64, "a str among .*'float64'"),
