@@ -77,6 +77,11 @@ class ImageFolder:
         name = digest.hexdigest()
         return os.path.join(self.folder, name[:2], f"{name[2:]}.pixels")
 
+    def has(self, path: File) -> bool:
+        """Whether the image of a file is kept, damaged or not."""
+        place = self.place_of(path)
+        return place is not None and os.path.exists(place)
+
     def read(self, place: str) -> tuple[torch.Tensor, np.dtype] | None:
         """Return an image of shape (C, H, W) and the type of its file, if it is kept.
 

@@ -396,21 +396,13 @@ class PathReader(ItemReader):
         self._mode = form.mode or ("L" if all(map(is_grey_file, self.paths)) else "RGB")
         self._depth: np.dtype | None = None
         self._known = False
-        self._folder: ImageFolder | None = None
-        if form.folder is not None:
-            how = () if form.size is None else form.spec.decisive
-            colours = self._mode, self._only_grey(form)
-            self._folder = ImageFolder(form.folder, *colours, *how)
+        self._folder = _folder_of(form, self._mode)
         super()._begin(form, cache)
         self._known = True
         if self._folder is not None:
             self._cache.enabled = False  # Once is enough.
         if not self._cache.enabled:
             self._first = None
-
-    def _only_grey(self, form: Form) -> bool:
-        """Whether images in colours are errors."""
-        return self._mode == "L" and form.color_mode == "auto"
 
     @property
     def reading(self) -> str:
@@ -450,7 +442,7 @@ class PathReader(ItemReader):
                 None if self._mode == "RGB" else self._mode,
                 size=self.image_shape[1:] if one_size else None,
                 spec=form.spec,
-                only_grey=self._only_grey(form),
+                only_grey=_only_grey(form, self._mode),
             )
         except OtherSize as error:
             shape = (self.image_shape[0], *error.args[0])
@@ -485,8 +477,23 @@ class PathReader(ItemReader):
         return image
 
 
+def _only_grey(form: Form, mode: str) -> bool:
+    """Whether images in colours are errors."""
+    return mode == "L" and form.color_mode == "auto"
+
+
+def _folder_of(form: Form, mode: str) -> ImageFolder | None:
+    """Return where images in some colours are kept for others, None for nowhere."""
+    if form.folder is None:
+        return None
+    how = () if form.size is None else form.spec.decisive
+    return ImageFolder(form.folder, mode, _only_grey(form, mode), *how)
+
+
 def unreadable_files(paths: Any, form: Form, title: str = "X") -> dict[int, str]:
-    """Return why files cannot be read, by their positions; each is decoded for it.
+    """Return why files cannot be read, by their positions.
+
+    Each is decoded for it, unless its image is kept for others.
 
     Parameters
     ----------
@@ -498,6 +505,8 @@ def unreadable_files(paths: Any, form: Form, title: str = "X") -> dict[int, str]
         What the paths are called.
     """
     mode = "L" if form.mode == "L" else None
+    modes = ("L", "RGB") if form.mode is None else (form.mode,)
+    folders = [_folder_of(form, m) for m in modes if form.folder is not None]
 
     def reason(row: int) -> str | None:
         path = paths[row]
@@ -505,6 +514,8 @@ def unreadable_files(paths: Any, form: Form, title: str = "X") -> dict[int, str]
             return f"Item {row} of {title} is missing."
         if not is_file(path):
             return None  # Of which the reader tells.
+        if any(folder is not None and folder.has(path) for folder in folders):
+            return None
         try:
             read_image(path, mode, spec=form.spec)
         except (OSError, ValueError) as error:

@@ -200,6 +200,7 @@ CHANGES = {
     "random_state": (1, lambda net, old: differs(net, old)),
     "warm_start": (True, lambda net, old: not differs(net, old)),
     "verbose": (1, lambda net, old: not differs(net, old)),
+    "on_error": ("skip", lambda net, old: not differs(net, old)),
     "image_cache": ("not/made/for/arrays", lambda net, old: not differs(net, old)),
     "callbacks": (
         [GradientRecorder],

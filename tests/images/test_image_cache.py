@@ -96,6 +96,17 @@ def test_what_is_decoded_again(paths, tmp_path, decoded):
     assert decoded() == ["3.jpg", "5.jpg"]
 
 
+def test_files_that_are_skipped(paths, tmp_path, decoded):
+    net = make(tmp_path / "kept", on_error="skip")
+    (tmp_path / "4.jpg").write_text("broken")
+    for n_decoded in (16 + 15, 1):
+        decoded()
+        with pytest.warns(UserWarning, match=r"4\.jpg cannot be read"):
+            net.fit(paths, Y)
+        assert net.skipped_.tolist() == [paths[4]]
+        assert len(decoded()) == n_decoded
+
+
 def test_bytes_and_sixteen_bits(tmp_path, decoded):
     folder, deep = tmp_path / "kept", str(tmp_path / "deep.png")
     pixels = np.random.default_rng(0).integers(0, 2**16, (20, 16), dtype=np.uint16)
