@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ from skvision.images._files import (
     read_image,
     unreadable,
 )
-from skvision.images._resize import fit_size, size_of, size_to_decode
+from skvision.images._resize import fit_size, size_of, size_to_decode, warn_if_unused
 from skvision.images._sources import Paths, source_of
 
 #: Of the parameters that say what becomes of images, for scikit-learn's validated.
@@ -47,6 +48,7 @@ _WIDENED = {"uint16": np.int32, "uint32": np.int64}
 @validated(
     paths="no_validation",
     target=["array-like", None],
+    folder=[str, os.PathLike, None],
     color_mode=[StrOptions({"auto", "grey", "rgb"})],
     return_X_y=["boolean"],
     **READING_CONSTRAINTS,
@@ -55,6 +57,7 @@ def load_images(
     paths: Any,
     target: ArrayLike | None = None,
     *,
+    folder: str | os.PathLike[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
     resize: str = "squash",
     color_mode: str = "rgb",
@@ -74,6 +77,10 @@ def load_images(
 
     target : array-like of length n, default=None
         What is known of each image, such as its label or a number.
+
+    folder : str or path-like, default=None
+        Where relative paths begin, as those in a CSV file that lies beside the images.
+        None stands for the folder of the running program.
 
     image_size : int or tuple of int (height, width), default=None
         Size to which all images are resized; an int is both. Large JPEG files are then
@@ -125,7 +132,8 @@ def load_images(
     Raises
     ------
     OSError
-        If an image cannot be read or, with ``on_error="skip"``, no image at all.
+        If `folder` is none, if an image cannot be read or, with ``on_error="skip"``, no
+        image at all.
     TypeError
         If `paths` is no list or column, or holds what is no path.
     ValueError
@@ -165,6 +173,13 @@ def load_images(
             f"target has {num_samples(target)} entries, but paths has {len(column)}. "
             "Give one for each path, in the same order."
         )
+    if folder is not None:
+        if not os.path.isdir(folder):
+            raise NotADirectoryError(
+                f"folder={os.fspath(folder)!r} is no folder. Give the one in which "
+                "relative paths begin."
+            )
+        column = [None if path is None else Path(folder, path) for path in column]
     data, errors = read_images(column, size, resize, color_mode, on_error)
     names = ["None" if path is None else os.fspath(path) for path in column]
     if errors:
@@ -270,6 +285,7 @@ def read_images(
     errors : dict
         By the positions of the others in `paths`.
     """
+    warn_if_unused(resize, size)
     if color_mode == "auto":
         are_grey = all(is_grey_file(path) for path in paths if path is not None)
         color_mode = "grey" if are_grey else "rgb"

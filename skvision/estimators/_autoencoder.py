@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_array
 from skorch import NeuralNet
 from skorch.utils import to_tensor
@@ -14,7 +14,7 @@ from skorch.utils import to_tensor
 from skvision._compat import StrOptions, fit_context
 from skvision._random import isolated_random_state
 from skvision.estimators._builder import check_autoencoder
-from skvision.estimators._net import ImageNet
+from skvision.estimators._net import FeatureNames, ImageNet
 from skvision.estimators._parameters import RoutingMixin, completed
 from skvision.preprocessing._augment import apply_transforms, check_transforms
 from skvision.training._losses import (
@@ -26,7 +26,7 @@ from skvision.training._turns import looking
 
 @completed
 class ImageAutoencoder(
-    ClassNamePrefixFeaturesOutMixin,
+    FeatureNames,
     TransformerMixin,
     ImageNet,
     NeuralNet,

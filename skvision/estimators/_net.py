@@ -913,7 +913,31 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
                 callback.best_epoch_ = 0
 
 
-class _NamedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+class FeatureNames(ClassNamePrefixFeaturesOutMixin):
+    """Names columns after the estimator, also where it got a column of paths."""
+
+    _flat: bool
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return names of the columns that ``transform`` makes.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only compared with what was fitted: a name for each feature, or that of the
+            column in which images came. A ColumnTransformer gives them.
+
+        Returns
+        -------
+        names : ndarray of str
+            The estimator's name in lower case, followed by a number.
+        """
+        if not self._flat and np.shape(input_features) == (1,):
+            input_features = None
+        return super().get_feature_names_out(input_features)
+
+
+class _NamedFeatures(FeatureNames, TransformerMixin):
     """What a layer makes of images, in the container that was asked for."""
 
     #: The layer; None stands for the head's input.

@@ -29,7 +29,7 @@ from skvision._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
-from skvision.images._resize import size_of
+from skvision.images._resize import size_of, warn_if_unused
 from skvision.preprocessing._augment import check_transforms
 from skvision.training._batches import BatchLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, NameOptions
@@ -754,6 +754,7 @@ def check_settings(net: Any) -> None:
         )
     if isinstance(net.image_size, (tuple, list)):
         size_of(net.image_size)  # Raises where it is none.
+    warn_if_unused(net.resize, net.image_size)
     _check_transfer(net)
     for name in ("augment", "noise"):
         if (transforms := getattr(net, name, None)) is not None:

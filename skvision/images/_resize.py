@@ -10,11 +10,16 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate, pad
 
+from skvision._warnings import warn
+
 #: Ways to bring images of other proportions to a size.
 WAYS = ("squash", "crop", "pad")
 # A decoder that makes an image smaller leaves it at least so many times as large as it
 # is to become, for the filter to do the rest: as Pillow's thumbnails have it.
 _GAP = 2.0
+# Pixels of a whole image, in the size of which the middle is to be cut out, beyond
+# which it is cut out first. Only images hundreds of times as long as wide have so many.
+_MOST_OF_WHOLE = 2**24
 
 
 def size_of(image_size: Any) -> tuple[int, int] | None:
@@ -28,6 +33,16 @@ def size_of(image_size: Any) -> tuple[int, int] | None:
             "(height, width)."
         )
     return int(size[0]), int(size[1])
+
+
+def warn_if_unused(resize: str, image_size: Any) -> None:
+    """Warn of a way to resize where no size is given."""
+    if resize != WAYS[0] and image_size is None:
+        warn(
+            f"resize={resize!r} has no effect, since image_size=None: it is how images "
+            "are brought to that size. Set image_size=(height, width), or leave resize "
+            "out."
+        )
 
 
 def fit_size(
@@ -73,8 +88,14 @@ def fit_size(
     else:
         length, shorter = int(resize), torch.sym_min(height, width)
         whole = height * length // shorter, width * length // shorter
+    is_small = is_known and (whole[0] < h or whole[1] < w)
+    is_long = is_known and math.prod(whole) > max(_MOST_OF_WHOLE, height * width)
+    if is_long and not is_small:
+        # To whole pixels of the image itself.
+        images = _middle(images, [height * h / whole[0], width * w / whole[1]])
+        return _resized(images, size, interpolation)
     resized = _resized(images, whole, interpolation)
-    if is_known and (whole[0] < h or whole[1] < w):
+    if is_small:
         return _padded(resized, size)
     top, left = (_half(n - wanted) for n, wanted in zip(whole, size, strict=True))
     return resized.narrow(-2, top, h).narrow(-1, left, w)
@@ -103,6 +124,14 @@ def size_to_decode(
         math.ceil(_GAP * scale * own) for scale, own in zip(scales, shape, strict=True)
     )
     return height, width
+
+
+def _middle(images: torch.Tensor, shape: Sequence[Any]) -> torch.Tensor:
+    """Return the middle part of images, of about this (height, width)."""
+    for axis, length in zip((-2, -1), shape, strict=True):
+        n = min(max(1, round(length)), images.shape[axis])
+        images = images.narrow(axis, (images.shape[axis] - n) // 2, n)
+    return images
 
 
 def _at_most(limit: int, length: Any) -> Any:

@@ -62,6 +62,21 @@ def test_content(paths, pixels, kind):
     assert bunch.DESCR == "4 images of a list of paths."
 
 
+def test_paths_of_a_folder(paths, pixels):
+    folder, absolute = paths[0].parent, str(paths[1])
+    names = [paths[0].name, absolute, f"./{paths[2].name}"]
+    bunch = load_images(names, folder=folder)
+    assert_array_equal(bunch.data, pixels[:3])
+    assert bunch.filenames.tolist() == texts(paths[:3])
+    with pytest.raises(NotADirectoryError, match="folder='nowhere' is no folder"):
+        load_images(names, folder="nowhere", on_error="skip")
+
+
+def test_a_way_to_resize_to_no_size(paths):
+    with pytest.warns(UserWarning, match="resize='pad' has no effect.*Set image_size="):
+        load_images(paths, resize="pad")
+
+
 TARGETS = {
     "list": ["d", "b", "c", "a"],
     "array": np.array([4.5, 2.5, 3.5, 1.5]),

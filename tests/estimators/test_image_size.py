@@ -27,6 +27,7 @@ from torchvision.transforms.v2 import functional
 from skvision import ImageAutoencoder, ImageClassifier, ImageRegressor, load
 from skvision.datasets import as_Xy
 from skvision.images._layout import Form
+from skvision.images._resize import fit_size
 from skvision.inspection import PredictionDisplay
 from skvision.model_selection import StackedGridSearchCV
 from skvision.preprocessing import InputSpec
@@ -181,6 +182,24 @@ def test_any_size_becomes_any_other(shape, size, resize, dtype):
     values = set(np.unique(found.round(3)).tolist())
     # Nothing but black is added, and that by "pad" alone.
     assert values <= {200.0} | ({0.0} if resize == "pad" else set())
+
+
+@pytest.mark.parametrize("resize", ["crop", 70])
+def test_very_long_images_are_cut_first(resize):
+    # 64 x 1.9 million pixels otherwise.
+    image = torch.randint(256, (1, 3, 2, 60_000), dtype=torch.uint8)
+    found = fit_size(image, (64, 64), resize)
+    assert_array_equal(found, fit_size(image[..., 29_999:30_001], (64, 64)))
+    ordinary = fit_size(image[..., :2000], (64, 64), resize)
+    assert ordinary.shape == found.shape == (1, 3, 64, 64)
+
+
+def test_a_way_to_resize_to_no_size():
+    X, y = np.random.default_rng(0).random((20, 8, 8)), np.arange(20) % 2
+    for net in (ImageClassifier(**SIZED), ImageAutoencoder(max_epochs=1)):
+        net.set_params(image_size=None, resize="crop")
+        with pytest.warns(UserWarning, match="resize='crop' has no effect"):
+            net.fit(X, y)
 
 
 def test_a_weight_sets_resize_is_that_of_torchvision(photos):

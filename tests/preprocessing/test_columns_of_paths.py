@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
+from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import cross_val_score
 from skvision_tests import SMALL, as_images
 
-from skvision import ImageClassifier
+from skvision import ImageAutoencoder, ImageClassifier
 from skvision.datasets import as_Xy
 from skvision.images._sources import Rows, source_of
 from skvision.inspection import class_table
@@ -72,6 +73,25 @@ def test_columns(files, kind):
     assert_array_equal(as_images(X), pixels[:, None])
     assert_array_equal(as_Xy(X, range(20))[0], pixels[:, None])
     assert_array_equal(as_images(take_rows(X, np.array([7, 3]))), pixels[[7, 3], None])
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageAutoencoder])
+def test_beside_numeric_columns(files, kind):
+    table = pd.DataFrame({"path": files[0], "age": np.arange(20.0)})
+    net = kind(max_epochs=1, random_state=0, module__hidden=(8, 4))
+    net.set_params(module="mlp" if kind is ImageClassifier else "dense_autoencoder")
+    columns = ColumnTransformer(
+        [("image", net, "path"), ("age", "passthrough", ["age"])]
+    )
+    found = columns.set_output(transform="pandas").fit_transform(table, [0, 1] * 10)
+    prefix = f"image__{kind.__name__.lower()}"
+    assert [*found] == [*(f"{prefix}{i}" for i in range(4)), "age__age"]
+    fitted = columns.named_transformers_["image"]
+    assert [*fitted.get_feature_names_out(["path"])] == [
+        *fitted.get_feature_names_out()
+    ]
+    with pytest.raises(ValueError, match="input_features should have length"):
+        fitted.get_feature_names_out(["path", "age"])
 
 
 @pytest.mark.parametrize("kind", ["Series", "frame", "values", "polars", "arrow"])
