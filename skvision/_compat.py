@@ -62,6 +62,12 @@ def forward_pre_hooks(layer: nn.Module) -> list[Any]:
     return [*layer._forward_pre_hooks.values()]
 
 
+def forget_forward_hooks(layer: nn.Module) -> None:
+    """Let nothing of the user's be called before or after a layer."""
+    layer._forward_hooks.clear()
+    layer._forward_pre_hooks.clear()
+
+
 def layer_gradient_hooks(layer: nn.Module) -> list[Any]:
     """Return the hooks that may change the gradients that go through a layer."""
     return [*layer._backward_pre_hooks.values(), *layer._backward_hooks.values()]

@@ -22,6 +22,14 @@ GENERATORS = (
     np.random.BitGenerator,
 )
 
+# What the global generators are called in messages.
+_GENERATORS = {
+    "python": "Python's random",
+    "numpy": "numpy.random",
+    "torch": "torch",
+    "cuda": "torch on a GPU",
+}
+
 # The global generators belong to all threads of a process, so that of those that draw
 # from them only one does at a time.
 _one_at_a_time = threading.RLock()
@@ -135,6 +143,26 @@ def global_states(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
     return states
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of the global generators, for comparison, by their names."""
+    on_gpu = torch.cuda.is_initialized()
+    found = global_states(torch.device("cuda" if on_gpu else "cpu"))
+    return {_GENERATORS[name]: _comparable(state) for name, state in found.items()}
+
+
+def _comparable(state: Any) -> Any:
+    if isinstance(state, tuple):
+        return tuple(map(_comparable, state))
+    is_array = isinstance(state, (torch.Tensor, np.ndarray))
+    return np.asarray(state).tobytes() if is_array else state
+
+
+def drawn_since(states: dict[str, Any]) -> str | None:
+    """Return which of the generators has moved on from its state, if any."""
+    now = generator_states()
+    return next((key for key in states if now[key] != states[key]), None)
 
 
 def set_global_states(states: Mapping[str, Any], device: torch.device) -> None:

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from skvision._compat import check_sample_weight, safe_indexing
 from skvision._random import next_seed
 from skvision._warnings import warn
+from skvision.estimators._frozen import Features, part_for_prediction
 from skvision.estimators._parameters import wrong_order
 from skvision.images._arrays import as_numpy
 from skvision.images._files import is_missing, name_of, unreadable
@@ -144,7 +145,12 @@ class DataMixin:
         ------
         outputs : torch.Tensor or tuple of them
         """
-        for batch in self._in_order(X):
+        data = self._to_predict(X)
+        part = None if training else part_for_prediction(self, data)
+        if part is not None:
+            data = part.made_of(self, data)
+        for images, *rest in self._in_order(data):
+            batch = (images if part is None else Features(images, part), *rest)
             yield to_device(self.evaluation_step(batch, training), device=device)
 
     def _in_order(self, X):

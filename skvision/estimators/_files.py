@@ -114,7 +114,8 @@ class FilesMixin:
 
         What belongs to a machine or a session is not kept, and has its default after
         `skvision.load`, which may be given it: ``device``, ``compile``, ``checkpoint``,
-        ``checkpoint_steps``, ``image_cache``, ``verbose``, ``callbacks``,
+        ``checkpoint_steps``, ``image_cache``, ``feature_cache``,
+        ``verbose``, ``callbacks``,
         ``iterator_train`` and ``iterator_valid``, all names that begin with these, and
         a path as ``pretrained``. There is a warning where a later fit would depend on
         it.
@@ -603,8 +604,9 @@ def load(
     **settings : dict
         Parameters that no file may set, since they belong to a machine or a session:
         ``device``, ``compile``, ``checkpoint``, ``checkpoint_steps``, ``image_cache``,
-        ``verbose``, ``callbacks``, ``iterator_train`` and ``iterator_valid``, all names
-        that begin with these, and ``pretrained``. They have their defaults otherwise.
+        ``feature_cache``, ``verbose``, ``callbacks``, ``iterator_train`` and
+        ``iterator_valid``, all names that begin with these, and ``pretrained``. They
+        have their defaults otherwise.
 
     Returns
     -------

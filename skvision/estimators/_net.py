@@ -46,6 +46,7 @@ from skvision.estimators._builder import (
 )
 from skvision.estimators._data import DataMixin, Given, knows_scaling, read_files
 from skvision.estimators._files import FilesMixin
+from skvision.estimators._frozen import Features
 from skvision.estimators._parameters import (
     ParametersMixin,
     check_names,
@@ -152,6 +153,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     _is_multilabel = False
     _channels_last = False
     _n_values = 0
+    #: The layer from which on it was trained on stored features; None if on images.
+    feature_layer_: str | None = None
     #: The training that is going on.
     _run: TrainingRun | None = None
     #: Of schedules that ran before this estimator came out of a file.
@@ -599,7 +602,7 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         batches = run.begin_pass(iterator, training=training, prefix=prefix)
         with noting_ctrl_c():
             while (batch := batches.next_batch()) is not None:
-                batches.after_step(**step_fn(batch, **fit_params))
+                batches.after_step(**step_fn(run.for_step(batch), **fit_params))
         batches.end()
 
     def _step_optimizer(self, step_fn):
@@ -782,14 +785,21 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         return arrange(x)
 
     def infer(self, x, **fit_params):
-        x = self._to_input(x)
+        network, x = self._network_and_input(x)
         if not self.amp:
-            return self._finished(self.module_(x, **fit_params))
+            return self._finished(network(x, **fit_params))
         with torch.autocast(self.device_.type, dtype=torch.bfloat16):
-            outputs = self.module_(x, **fit_params)
+            outputs = network(x, **fit_params)
         if isinstance(outputs, tuple):
             return self._finished(tuple(out.to(self._dtype) for out in outputs))
         return self._finished(outputs.to(self._dtype))
+
+    def _network_and_input(self, x):
+        """Return the network and its input, or its head where the rest has run."""
+        if isinstance(x, Features):
+            values = to_tensor(x.values, device=self.device_)
+            return x.part.head, x.part.to_input(values)
+        return self.module_, self._to_input(x)
 
     def _finished(self, outputs):
         """Return what a network gave as losses, callbacks and users get it."""
@@ -801,7 +811,8 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
     def evaluation_step(self, batch, training=False):
         X, n_rows = batch[0], len(batch[0])
         missing = -n_rows % _ROWS_AT_ONCE
-        if training or not self._flat or not missing:
+        is_whole = not self._flat or isinstance(X, Features)
+        if training or is_whole or not missing:
             return super().evaluation_step(batch, training=training)
         padded = nn.functional.pad(to_tensor(X, device="cpu"), (0, 0, 0, missing))
         outputs = super().evaluation_step((padded, None))

@@ -54,7 +54,7 @@ GROUPS = {
     ),
     "Transfer": (
         *("pretrained", "pretrained_mix", "pretrained_lr_mult"),
-        *("freeze", "unfreeze_at"),
+        *("freeze", "unfreeze_at", "feature_cache"),
     ),
     "Running": (
         *("random_state", "warm_start", "verbose", "callbacks"),
@@ -197,6 +197,19 @@ class ParametersMixin:
         and, for each, patterns of what is trained from then on, such as
         ``{3: "layer4.*", 5: ["layer3.*", "layer2.*"]}``; the rest stays frozen. Epochs
         count from 1, and on through ``partial_fit``.
+        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
+        evaluation mode. To train the head first and then all, call ``fit``,
+        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
+    feature_cache : str, os.PathLike or False, default=None
+        Where a part of the network that `freeze` names stands before all that is
+        trained, it runs once for each image instead of once in each epoch, and the
+        rest, its head, is trained on what it made: the result is the same, see
+        `feature_layer_`. It does so unless the images change (`augment`, or a data set
+        that is random), a callback or a method of yours looks at the images of
+        batches, or the network cannot be divided. A directory keeps what the part
+        made, for all fits and predictions whose part, pixels and scaling are the same,
+        of other processes too: those of a search or of a cross-validation. Stacked
+        searches do so by themselves. False lets the whole network run each time.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.
         An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
@@ -272,6 +285,10 @@ class ParametersMixin:
         The callbacks that ran.
     history : skorch.history.History
         Losses, scores and durations of each epoch and batch.
+    feature_layer_ : str or None
+        The first layer of the head, if that was trained on what the part before it,
+        which is frozen, made of each image once; None if the whole network ran in each
+        epoch.
     best_epoch_ : int
         The epoch, counted from 1, whose weights the network has: the one with the
         least validation loss in the last call of ``fit`` or ``partial_fit``. Only where
@@ -310,6 +327,7 @@ class ParametersMixin:
         "pretrained_lr_mult": [Interval(Real, 0, None, closed="left"), dict],
         "freeze": [str, list, tuple, None],
         "unfreeze_at": [Interval(Integral, 2, None, closed="left"), dict, None],
+        "feature_cache": [str, os.PathLike, Options(bool, {False}), None],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_steps": [Interval(Integral, 1, None, closed="left"), None],
         "image_cache": [str, os.PathLike, None],
@@ -365,6 +383,7 @@ class ParametersMixin:
         pretrained_lr_mult: float | dict[str, float] = 1.0,
         freeze: str | Sequence[str] | None = None,
         unfreeze_at: int | dict[int, str | Sequence[str]] | None = None,
+        feature_cache: str | os.PathLike[str] | bool | None = None,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         verbose: Any = 0,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback, EpochScoring, LRScheduler
+from skorch.callbacks import EpochScoring, LRScheduler
 from skorch.history import History
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -32,6 +32,8 @@ from skvision._random import (
 )
 from skvision._warnings import warn
 from skvision.estimators._builder import Beginning
+from skvision.estimators._frozen import Features, FrozenPart, part_for_training
+from skvision.estimators._own_steps import overrides
 from skvision.exceptions import DivergedError
 from skvision.networks._transfer import train_only, trained_names
 from skvision.persistence._checkpoints import Checkpoint
@@ -97,6 +99,9 @@ class TrainingRun:
         self.goes_on = goes_on
         self.n_left = 0
         self.has_begun = self.stopped = False
+        #: What need not run in each epoch, and rows with what it made of their images.
+        self.frozen: FrozenPart | None = None
+        self._rows = split
         #: Of the global generators, where this run has left them.
         self.states: dict[str, Any] | None = None
         #: A state within an epoch, of which callbacks have been told, until it goes on.
@@ -134,6 +139,7 @@ class TrainingRun:
         with run.turn():
             # Its steps are made with those of others, which begin an epoch together.
             run.begin(within_epoch=False)
+            run.run_frozen_part()
         note_step(net.optimizer_)  # Schedules would warn that it makes none.
         run.train_until(net.max_epochs)
         run.loader = net.get_iterator(run.split.train, training=True)
@@ -167,6 +173,7 @@ class TrainingRun:
         try:
             self.begin()
             if not self.stopped:
+                self.run_frozen_part()
                 net.fit_loop(self.split, epochs=self.n_left)
         except StopTraining:
             self.stopped = True
@@ -220,9 +227,29 @@ class TrainingRun:
             self.stopped = True
         self.has_begun = True
 
+    def run_frozen_part(self) -> None:
+        """Run the part of the network that is not trained once, if there is one.
+
+        From then on, batches hold what it made of images.
+        """
+        net = self.net
+        self.frozen = part_for_training(net, self.split, self.n_left)
+        vars(net).pop("feature_layer_", None)
+        if self.frozen is not None:
+            net.feature_layer_ = self.frozen.layer
+            rows = [self.frozen.made_of(net, part) for part in self.split]
+            self._rows = type(self.split)(*rows)
+
     def begin_pass(self, iterator: Any, *, training: bool, prefix: str) -> Pass:
         """Return a pass over the batches of an epoch that are left."""
-        self.net._enter_mode(training)
+        net = self.net
+        net._enter_mode(training)
+        if self.frozen is not None and not self.frozen.is_of(net.module_):
+            # A callback lets it be trained, or has changed it.
+            self.frozen, self._rows = None, self.split
+        if self.frozen is not None:
+            rows = self._rows.train if training else self._rows.valid
+            iterator = net.get_iterator(rows, training=training)
         return Pass(self, iterator, training=training, prefix=prefix)
 
     def heard(self, event: str, *, stopped: bool) -> None:
@@ -338,6 +365,8 @@ class TrainingRun:
         other = copy.copy(self)
         other.net = copy.deepcopy(self.net)
         other.net._run = other
+        if self.frozen is not None:
+            other.frozen = self.frozen.of_copy(other.net.module_)
         pairs = zip(other.net.callbacks_, self.net.callbacks_, strict=True)
         for (_, new), (_, old) in pairs:
             # skorch leaves the best weights so far out of copies of `EarlyStopping`.
@@ -348,8 +377,13 @@ class TrainingRun:
 
     @property
     def data(self) -> Any:
-        """Rows to train on."""
-        return self.split.train
+        """Rows to train on, with what the network that is trained gets."""
+        return self._rows.train
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained: the network, or its head where the rest runs once."""
+        return self.net.module_ if self.frozen is None else self.frozen.head
 
     @property
     def _datasets(self) -> dict[str, Any]:
@@ -368,9 +402,9 @@ class TrainingRun:
         return self.net._channels_last
 
     def copied_network(self, *, training: bool) -> nn.Module:
-        """Return a copy of the network as it is in training or evaluation."""
+        """Return a copy of what is trained as it is in training or evaluation."""
         other = object.__new__(type(self.net))
-        vars(other).update(vars(self.net), module_=copy.deepcopy(self.net.module_))
+        vars(other).update(vars(self.net), module_=copy.deepcopy(self.network))
         other._enter_mode(training)
         return other.module_
 
@@ -383,8 +417,16 @@ class TrainingRun:
         return self.net._prepared(batch, training)
 
     def to_input(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the network gets of a batch of images."""
+        """Return what the network that is trained gets of a batch of its rows."""
+        if self.frozen is not None:
+            return self.frozen.to_input(images.to(self.net.device_))
         return self.net._to_input(images)
+
+    def for_step(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a prepared batch as the estimator's steps get it."""
+        if self.frozen is None:
+            return batch
+        return Features(batch[0], self.frozen), *batch[1:]
 
     def finished(self, outputs: Any) -> Any:
         """Return what a network gave as losses, callbacks and users get it."""
@@ -648,7 +690,8 @@ def _check_divergence(net: Any) -> None:
             chance *= max(sizes) * (n_outputs if several else 1)
         if mean > _DIVERGED * max(net._untrained_loss, chance):
             _raise_diverged(net, f"the mean training loss rose to {mean:.4g}")
-    parameters = [p for p in net.module_.parameters() if p.is_floating_point()]
+    weights = [p for p in net.module_.parameters() if p.requires_grad]
+    parameters = [p for p in weights if p.is_floating_point()]
     lengths = norms(parameters)
     if not torch.isfinite(torch.stack([n.to(lengths[0]) for n in lengths])).all():
         _raise_diverged(net, "weights of the network became NaN or infinite")
@@ -677,7 +720,7 @@ def fetches_losses(net: Any) -> bool:
     return net.device_.type == "cpu" or any(
         not isinstance(callback, EpochScoring)
         and not _counts_steps(callback)
-        and _overrides(callback, "on_batch_end")
+        and overrides(callback, "on_batch_end")
         for _, callback in net.callbacks_
     )
 
@@ -689,17 +732,13 @@ def _counts_steps(callback: Any) -> bool:
     )
 
 
-def _overrides(callback: Any, hook: str) -> bool:
-    return getattr(type(callback), hook, None) is not getattr(Callback, hook)
-
-
 def _hears_batches(net: Any) -> bool:
     """Return whether a callback has something to do at batches of the training."""
     return any(
         callback.on_train
         if isinstance(callback, EpochScoring)
-        else _overrides(callback, "on_batch_begin")
-        or _overrides(callback, "on_batch_end")
+        else overrides(callback, "on_batch_begin")
+        or overrides(callback, "on_batch_end")
         for _, callback in net.callbacks_
     )
 

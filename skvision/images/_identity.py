@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from skvision._identity import examine
+from skvision._identity import examine, fingerprint
 from skvision._random import (
     generator_state,
     isolated_random_state,
@@ -70,6 +71,36 @@ def _values(images: ImageSequence) -> str:
     return digest.hexdigest()
 
 
+def row_names(images: ImageSequence) -> list[bytes]:
+    """Return what tells single images from others, 16 bytes for each.
+
+    Of files that is what they hold, so that they need not be decoded.
+    """
+    reader, rows = images.reader, images.rows
+    common = [images.image_shape, images.flat, str(images.dtype), images.steps]
+    if isinstance(reader, PathReader):
+        common += [reader.form._replace(folder=None), reader.mode]
+    start = hashlib.blake2b(fingerprint(*common).encode(), digest_size=16)
+    if isinstance(reader, PathReader):
+        paths = reader.paths if rows is None else reader.paths[rows]
+        return [_name_of(start, file_digest(path).encode()) for path in paths]
+    names: list[bytes] = []
+    n_values = max(1, math.prod(images.image_shape))
+    at_once = max(1, _BYTES_AT_ONCE // (8 * n_values))
+    for first in range(0, len(images), at_once):
+        part = images.read_stored(slice(first, first + at_once)).contiguous()
+        kind = str(part.dtype).encode()
+        names += [_name_of(start, kind, image.numpy().data) for image in part]
+    return names
+
+
+def _name_of(start: Any, *parts: Any) -> bytes:
+    digest = start.copy()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
 @contextlib.contextmanager
 def _put_back(generators: Iterable[Any]) -> Iterator[None]:
     """Leave generators of random numbers as they were found."""
@@ -81,8 +112,13 @@ def _put_back(generators: Iterable[Any]) -> Iterator[None]:
             set_generator_state(generator, state)
 
 
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return a digest of a file's contents; it is read anew only if it has changed."""
+def file_digest(path: str | os.PathLike[str] | bytes) -> str:
+    """Return a digest of a file's contents; it is read anew only if it has changed.
+
+    Bytes are the contents themselves.
+    """
+    if isinstance(path, bytes):
+        return hashlib.sha256(path).hexdigest()
     found = os.stat(path)
     key = (
         os.path.abspath(path),

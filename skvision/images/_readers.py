@@ -393,10 +393,10 @@ class PathReader(ItemReader):
         self._begin(form, cache)
 
     def _begin(self, form: Form, cache: Cache, steps: PixelSteps | None = None) -> None:
-        self._mode = form.mode or ("L" if all(map(is_grey_file, self.paths)) else "RGB")
+        self.mode = form.mode or ("L" if all(map(is_grey_file, self.paths)) else "RGB")
         self._depth: np.dtype | None = None
         self._known = False
-        self._folder = _folder_of(form, self._mode)
+        self._folder = _folder_of(form, self.mode)
         super()._begin(form, cache)
         self._known = True
         if self._folder is not None:
@@ -439,10 +439,10 @@ class PathReader(ItemReader):
             pixels = read_image(
                 path,
                 # Grey images of a large size need less memory as what they are.
-                None if self._mode == "RGB" else self._mode,
+                None if self.mode == "RGB" else self.mode,
                 size=self.image_shape[1:] if one_size else None,
                 spec=form.spec,
-                only_grey=_only_grey(form, self._mode),
+                only_grey=_only_grey(form, self.mode),
             )
         except OtherSize as error:
             shape = (self.image_shape[0], *error.args[0])
@@ -450,7 +450,7 @@ class PathReader(ItemReader):
         self._check_depth(row, pixels.dtype)
         tensor = _to_tensor(pixels)
         tensor = tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)
-        if self._mode == "RGB":
+        if self.mode == "RGB":
             tensor = tensor.expand(3, -1, -1)
         if not self._known:
             self._first = tensor

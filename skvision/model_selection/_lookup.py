@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from joblib import parallel_config
+from joblib.parallel import (
+    LokyBackend,
+    MultiprocessingBackend,
+    SequentialBackend,
+    ThreadingBackend,
+    get_active_backend,
+)
 
+from skvision.estimators._builder import twin_of
 from skvision.estimators._net import made_already
 from skvision.model_selection._fits import StackedFits
+
+_LOCAL = LokyBackend, MultiprocessingBackend, SequentialBackend, ThreadingBackend
 
 
 @contextmanager
@@ -27,6 +38,29 @@ def handing_out(fits: StackedFits) -> Iterator[None]:
             yield
     finally:
         made_already.reset(token)
+
+
+@contextmanager
+def sharing_features(estimator: Any) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+    """Yield the estimator with a folder where its fits share features meanwhile.
+
+    It has one already where the user says so; workers on other machines have none. With
+    it comes what takes the folder from an estimator that was fitted.
+    """
+    backend, _ = get_active_backend()
+    folder: str | None = None
+
+    def unshared(net: Any) -> None:
+        if folder is not None and getattr(net, "feature_cache", None) == folder:
+            net.feature_cache = None
+
+    if estimator.feature_cache is not None or not isinstance(backend, _LOCAL):
+        yield estimator, unshared
+        return
+    made = tempfile.TemporaryDirectory("-skvision", ignore_cleanup_errors=True)
+    folder = made.name
+    with made:
+        yield twin_of(estimator, feature_cache=folder), unshared
 
 
 class FixedSplits:

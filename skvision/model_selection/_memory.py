@@ -1,25 +1,9 @@
-"""How much memory there is, and what networks take of it."""
+"""What networks take of memory."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
-
-_MEMORY = Path("/proc/meminfo")
-
-
-def free_memory(device: torch.device) -> int:
-    """Return how many bytes of memory are free."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        # Linux gives away what only caches files, which sysconf does not count.
-        lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return 2**32  # Not told on this system.
 
 
 def saved_bytes(module: nn.Module, images: torch.Tensor) -> int:

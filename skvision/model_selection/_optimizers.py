@@ -208,7 +208,7 @@ def _is_elementwise(key: str, value: Any) -> bool:
 
 
 def _parameters(member: TrainingRun) -> dict[str, nn.Parameter]:
-    return dict(member.net.module_.named_parameters())
+    return dict(member.network.named_parameters())
 
 
 def _names(member: TrainingRun) -> dict[nn.Parameter, str]:

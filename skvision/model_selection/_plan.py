@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
 from torch import nn
 
 from skvision._identity import fingerprint
 from skvision._random import isolated_random_state
 from skvision.estimators._net import ImageNet
+from skvision.estimators._own_steps import own_step
 from skvision.estimators._run import TrainingRun
 from skvision.model_selection._callbacks import reason_against_callbacks
-from skvision.model_selection._memory import free_memory, saved_bytes
+from skvision.model_selection._memory import saved_bytes
 from skvision.model_selection._stack import Stack
 from skvision.training._batches import DeviceLoader
 from skvision.training._losses import CRITERIA, OPTIMIZERS, resolve
+from skvision.training._memory import free_memory
 
 # Optimizers that treat each number by itself.
 _ELEMENTWISE = (
@@ -39,9 +38,6 @@ _ELEMENTWISE = (
 _DRIVERS = ("fit", "fit_loop", "initialize_optimizer")
 # What it does for all members at once, as everything that these call.
 _STEPS = ("run_single_epoch", "_prepared", "train_step")
-_LIBRARIES = ("skvision", "skorch", "sklearn", "torch")
-# What only an ordinary fit tells estimators of.
-_HEARD = tuple(name for name in vars(Callback) if "batch" in name or "grad" in name)
 # A stack must be faster by this factor than ordinary fits.
 _WORTH_IT = 0.95
 # What may be measured of all the steps that there are, and networks at most; more would
@@ -72,7 +68,7 @@ def reason_not_stackable(net: Any, fit_params: dict[str, Any]) -> str | None:
     """Return why an estimator's fits cannot be stacked, None if they can."""
     if not isinstance(net, ImageNet):
         return f"{type(net).__name__} is no estimator of skvision"
-    if (name := _own_step(type(net))) is not None:
+    if (name := own_step(type(net), _STEPS, _DRIVERS)) is not None:
         return f"{type(net).__name__} has its own {name}"
     callbacks = [] if net.callbacks in (None, "disable") else net.callbacks
     if (reason := reason_against_callbacks(callbacks)) is not None:
@@ -93,42 +89,6 @@ def reason_not_stackable(net: Any, fit_params: dict[str, Any]) -> str | None:
     if others := fit_params.keys() - inspect.signature(net.fit).parameters.keys():
         return f"fit takes no {', '.join(sorted(others))}"
     return None
-
-
-def _own_step(kind: type) -> str | None:
-    """Return a method of a user's class that a stack would not call, if any."""
-    library = next(k for k in kind.__mro__ if k.__module__.startswith("skvision."))
-    steps = sorted({*_HEARD, *_called_from(library, _STEPS)})
-    for name in (*_DRIVERS, *steps):
-        method = getattr(kind, name)
-        if method is not getattr(library, name):
-            return name
-        # One may also have been put in the place of a library's.
-        if name in steps and method.__module__.split(".")[0] not in _LIBRARIES:
-            return name
-    return None
-
-
-@functools.cache
-def _called_from(kind: type, names: tuple[str, ...]) -> frozenset[str]:
-    """Return methods of a class, and all of its methods that their code names."""
-    found: set[str] = set()
-    left = [*names]
-    while left:
-        name = left.pop()
-        own = [vars(cls).get(name) for cls in kind.__mro__]
-        functions = [method for method in own if isinstance(method, FunctionType)]
-        if name not in found and functions:
-            found.add(name)
-            left += [used for f in functions for used in _names_in(f.__code__)]
-    return frozenset(found)
-
-
-def _names_in(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_in(constant)
 
 
 def plan_key(net: Any) -> str:
@@ -180,7 +140,7 @@ class Calibration:
         """Measure an ordinary step; tell if all take long beside a proof."""
         with self._undisturbed(member):
             self.alone = _seconds(_ordinary_step(member), self.n_times)
-        module = member.net.module_
+        module = member.network
         n_layers = sum(1 for _ in module.modules())
         n_weights = sum(p.numel() for p in module.parameters())
         proof = _PROOF + _PROOF_OF_LAYER * n_layers + _PROOF_OF_WEIGHT * n_weights
@@ -235,7 +195,7 @@ def _ordinary_step(member: TrainingRun) -> Callable[[], None]:
 
     def step() -> None:
         with isolated_random_state(net.device_, 0):
-            other.net.train_step(other.prepared(batch, training=True))
+            other.net.train_step(other.for_step(other.prepared(batch, training=True)))
         if net.device_.type == "cuda":
             torch.cuda.synchronize(net.device_)
 
@@ -275,7 +235,7 @@ def largest_stack(member: TrainingRun, max_stack: int | None, n_workers: int) ->
     """
     net = member.net
     X, *_ = _batch(member)
-    module = copy.deepcopy(net.module_).train()
+    module = copy.deepcopy(member.network).train()
     with isolated_random_state(net.device_, 0):
         saved = saved_bytes(module, member.to_input(X))
     weights = sum(p.nbytes for p in module.parameters())

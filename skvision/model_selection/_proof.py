@@ -17,13 +17,14 @@ from skvision.model_selection._engines import (
     dropout_calls,
     joined_buffers,
 )
-from skvision.model_selection._memory import free_memory, saved_bytes
+from skvision.model_selection._memory import saved_bytes
 from skvision.model_selection._purity import (
     goes_by_autocast,
     hooks_of,
     overlap_of,
     side_effect,
 )
+from skvision.training._memory import free_memory
 
 # Images with which networks are tried.
 _N_TRIED = 8
@@ -57,17 +58,17 @@ def find_engine(members: Sequence[TrainingRun]) -> Any:
     NotStackable
         If there is none; the message says why.
     """
-    net = members[0].net
+    net, network = members[0].net, members[0].network
     if any(True for _ in getattr(net.criterion_, "parameters", tuple)()):
         raise NotStackable("the criterion has weights of its own")
     with isolated_random_state(net.device_, alone=True), torch.enable_grad():
         if (reason := _impurity(members[0])) is not None:
-            raise NotStackable(f"{type(net.module_).__name__}: {reason}")
+            raise NotStackable(f"{type(network).__name__}: {reason}")
         parts, trial = _parts(members), None
         reasons = []
         for kind in ENGINES:
             try:
-                engine = kind(net.module_, channels_last=members[0].channels_last)
+                engine = kind(network, channels_last=members[0].channels_last)
                 for part in parts:
                     if trial is None or trial.members is not part:
                         trial = None  # There is no room for two of them.
@@ -117,7 +118,7 @@ def _device(net: Any) -> torch.device:
 
 def _impurity(member: TrainingRun) -> str | None:
     """Return what a network does beside computing, None if nothing was seen."""
-    module = member.net.module_
+    module = member.network
     if (reason := hooks_of(module) or overlap_of(module)) is not None:
         return reason
     try:

@@ -10,7 +10,6 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.autograd.function import BackwardCFunction
@@ -25,7 +24,7 @@ from skvision._compat import (
     n_changes,
 )
 from skvision._identity import Unidentified, fingerprint
-from skvision._random import global_states, isolated_random_state
+from skvision._random import drawn_since, generator_states, isolated_random_state
 from skvision.model_selection._engines import is_dropout
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
@@ -34,13 +33,6 @@ _OWN = ("_parameters", "_buffers", "_modules", "training")
 _LIBRARIES = ("torch", "torchvision", "skvision", "builtins")
 # How often a network must be seen to draw.
 _N_DRAWS = 5
-# What the global generators are called in messages.
-_GENERATORS = {
-    "python": "Python's random",
-    "numpy": "numpy.random",
-    "torch": "torch",
-    "cuda": "torch on a GPU",
-}
 # What changes gradients on their way, or goes backward by itself.
 _HOOKS = ("register_hook", "register_post_accumulate_grad_hook", "backward", "grad")
 
@@ -231,29 +223,6 @@ def _history(output: torch.Tensor) -> Iterator[Any]:
             seen.add(node)
             left += [other for other, _ in node.next_functions]
             yield node
-
-
-# ------------------------------------------------------------------- random numbers
-
-
-def generator_states() -> dict[str, Any]:
-    """Return the states of the global generators, for comparison, by their names."""
-    on_gpu = torch.cuda.is_initialized()
-    found = global_states(torch.device("cuda" if on_gpu else "cpu"))
-    return {_GENERATORS[name]: _comparable(state) for name, state in found.items()}
-
-
-def _comparable(state: Any) -> Any:
-    if isinstance(state, tuple):
-        return tuple(map(_comparable, state))
-    is_array = isinstance(state, (torch.Tensor, np.ndarray))
-    return np.asarray(state).tobytes() if is_array else state
-
-
-def drawn_since(states: dict[str, Any]) -> str | None:
-    """Return which of the generators has moved on from its state, if any."""
-    now = generator_states()
-    return next((key for key in states if now[key] != states[key]), None)
 
 
 # ----------------------------------------------------------------------------- state

@@ -23,7 +23,7 @@ from skvision._compat import check_method_params, num_samples
 from skvision._warnings import warn
 from skvision.estimators._net import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
-from skvision.model_selection._lookup import FixedSplits, handing_out
+from skvision.model_selection._lookup import FixedSplits, handing_out, sharing_features
 from skvision.model_selection._trainer import Request
 from skvision.preprocessing._augment import clonable_transforms
 
@@ -74,6 +74,18 @@ class StackedSearchMixin(Search):
             return super().fit(X, y, **params)
         # A copy does the work, so that an error leaves this search as it was.
         search = copy.copy(self)
+        with sharing_features(self.estimator) as (search.estimator, unshared):
+            search = search._fitted(X, y, params)
+            unshared(vars(search).get("best_estimator_"))
+        own = {*self.get_params(deep=False), "_params", "_fits", "_data", "_backend"}
+        for name, value in vars(search).items():
+            if name not in own:
+                setattr(self, name, value)
+        return self
+
+    def _fitted(self, X: Any, y: Any, params: dict[str, Any]) -> Any:
+        """Return a search that is fitted, in which others may have been."""
+        search = copy.copy(self)
         search._params = params
         search.n_jobs = None
         # Splits that can be had only once are for the ordinary search, too.
@@ -91,11 +103,7 @@ class StackedSearchMixin(Search):
                 generator.set_state(state)
             search = ordinary
             super(StackedSearchMixin, search).fit(X, y, **params)
-        own = {*self.get_params(deep=False), "_params", "_fits", "_data", "_backend"}
-        for name, value in vars(search).items():
-            if name not in own:
-                setattr(self, name, value)
-        return self
+        return search
 
     def _stack(self, X: Any, y: Any, params: dict[str, Any], n_jobs: Any) -> None:
         """Prepare the fits that are to be stacked."""

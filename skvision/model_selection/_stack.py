@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from skvision._random import isolated_random_state
+from skvision._random import drawn_since, generator_states, isolated_random_state
 from skvision.estimators._builder import with_channels_last
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
@@ -29,8 +29,6 @@ from skvision.model_selection._optimizers import (
 from skvision.model_selection._proof import NotStackable
 from skvision.model_selection._purity import (
     classes_of,
-    drawn_since,
-    generator_states,
     leaves_of,
     same_numbers,
     side_effect,
@@ -57,8 +55,9 @@ class Stack:
         self.engine = engine
         nets = [member.net for member in self.members]
         self.first, self.net = self.members[0], nets[0]
-        self.params, self.buffers = joined_state([net.module_ for net in nets])
-        for name, parameter in self.net.module_.named_parameters():
+        self.modules = [member.network for member in self.members]
+        self.params, self.buffers = joined_state(self.modules)
+        for name, parameter in self.modules[0].named_parameters():
             self.params[name].requires_grad_(parameter.requires_grad)
         self.trained = [n for n, p in self.params.items() if p.requires_grad]
         #: Made when it is known which parameters get gradients.
@@ -70,7 +69,7 @@ class Stack:
         #: Whether settings of optimizers may change before each step.
         self.is_scheduled = any(map(schedules_of, self.members))
         self.first.enter_mode(training=True)
-        engine.set_mode(self.net.module_)
+        engine.set_mode(self.modules[0])
         #: By the shape of batches, by which a network may call other layers.
         self.calls: dict[torch.Size, list[DropoutCall]] = {}
         self.diverged: dict[TrainingRun, DivergedError] = {}
@@ -104,6 +103,8 @@ class Stack:
         for member in self.members:
             with untouched(member):
                 member.begin_epoch()
+            if member.network not in self.modules:
+                raise NotStackable("a callback changes what is frozen")
         losses: list[torch.Tensor] = []
         while batches := {
             i: batch
@@ -203,6 +204,8 @@ class Stack:
 
     def _to_input(self, a: int, b: int, images: torch.Tensor) -> torch.Tensor:
         """Do for several members what a `PixelScaler` does for one."""
+        if self.first.frozen is not None:
+            return self.first.to_input(images)
         scaler = self.net.scaler_
         scaled = scaler.to_unit(images)
         if scaler.spec is not None:
@@ -218,11 +221,11 @@ class Stack:
         if x[0].shape not in self.calls:
             one = with_channels_last(x[0]) if self.first.channels_last else x[0]
             self._try(one)
-            self.calls[one.shape] = dropout_calls(self.net.module_, one)
+            self.calls[one.shape] = dropout_calls(self.modules[0], one)
         if not (calls := self.calls[x[0].shape]):
             return []
         by_member = [
-            member.draw(partial(draw_masks, member.net.module_, calls, x[0]))
+            member.draw(partial(draw_masks, member.network, calls, x[0]))
             for member in self.members[a:b]
         ]
         return [torch.stack(masks) for masks in zip(*by_member, strict=True)]
@@ -230,7 +233,7 @@ class Stack:
     def _try(self, images: torch.Tensor) -> None:
         """Check that a network does no more in batches of this size than in others."""
         if images.shape not in self.engine.tried:
-            module = self.net.module_
+            module = self.modules[0]
             if (reason := side_effect(module, images)) is not None:
                 raise NotStackable(f"{type(module).__name__}: {reason}")
             self.engine.tried.add(images.shape)
@@ -269,7 +272,7 @@ class Stack:
             # Alone, each fit would make all of its steps before the next one does.
             if classes_of(net.criterion_) != before:
                 raise NotStackable("the criterion changes its class, or what that uses")
-            others = {id(p) for p in net.module_.parameters() if p.requires_grad}
+            others = {id(p) for p in member.network.parameters() if p.requires_grad}
             if others & {id(leaf) for leaf in leaves_of(loss)}:
                 raise NotStackable("the criterion uses weights of the network")
             self.engine.knows_criterion = True
@@ -284,12 +287,14 @@ class Stack:
             If other weights are to be trained than before.
         """
         member = self.members[i]
-        for name, weight in member.net.module_.named_parameters():
+        if member.network is not self.modules[i]:
+            raise NotStackable("a callback changes what is frozen")
+        for name, weight in member.network.named_parameters():
             if weight.requires_grad != self.params[name].requires_grad:
                 raise NotStackable(f"a callback freezes or unfreezes {name}")
         return member.shows_itself or not all(
             same_numbers(buffer, self.buffers[name][i])
-            for name, buffer in member.net.module_.named_buffers()
+            for name, buffer in member.network.named_buffers()
         )
 
     def write_back(self) -> None:
@@ -297,7 +302,7 @@ class Stack:
         values = {**self.params, **self.buffers}
         with torch.no_grad():
             for i, member in enumerate(self.members):
-                own = member.net.module_
+                own = member.network
                 for name, tensor in (*own.named_parameters(), *own.named_buffers()):
                     tensor.copy_(values[name][i])
         if self.optimizers is not None:

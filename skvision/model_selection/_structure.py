@@ -33,16 +33,17 @@ def structure(member: TrainingRun) -> str:
     net = member.net
     layers = [
         (name, type(layer), sorted(_settings(layer).items()))
-        for name, layer in net.module_.named_modules()
+        for name, layer in member.network.named_modules()
     ]
     tensors = [
         (name, tuple(value.shape), value.dtype, value.requires_grad)
-        for name, value in net.module_.state_dict(keep_vars=True).items()
+        for name, value in member.network.state_dict(keep_vars=True).items()
     ]
     scaler = net.scaler_
     rest = (
         type(net),
         net.network_shape_,
+        None if member.frozen is None else member.frozen.shape,
         scaler.mean is None,
         scaler.divisors,
         scaler.spec,

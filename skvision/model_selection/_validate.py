@@ -19,7 +19,7 @@ from skvision._compat import (
 from skvision._warnings import warn
 from skvision.estimators._net import ImageNet
 from skvision.model_selection._fits import MAX_STACK, StackedFits
-from skvision.model_selection._lookup import FixedSplits, handing_out
+from skvision.model_selection._lookup import FixedSplits, handing_out, sharing_features
 from skvision.model_selection._trainer import Request
 
 
@@ -98,25 +98,46 @@ return_estimator, return_indices, error_score : optional
         "return_indices": return_indices,
         "error_score": error_score,
     }
-    ordinary = {**options, "n_jobs": n_jobs, "pre_dispatch": pre_dispatch}
     if not isinstance(estimator, ImageNet):
         warn(
             f"stacked_cross_validate trains {type(estimator).__name__} fold by fold: "
             "only estimators of skvision can be stacked."
         )
-        return cross_validate(estimator, X, y, cv=cv, params=params, **ordinary)
+        how = {"n_jobs": n_jobs, "pre_dispatch": pre_dispatch}
+        return cross_validate(estimator, X, y, cv=cv, params=params, **options, **how)
+    fitting = {"max_stack": max_stack, "calibrate": calibrate, "n_jobs": n_jobs}
+    with sharing_features(estimator) as (shared, unshared):
+        scores = _validated(shared, X, y, cv, params, options, fitting, pre_dispatch)
+        for net in scores.get("estimator", ()):
+            unshared(net)
+    return scores
+
+
+def _validated(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    cv: Any,
+    params: dict[str, Any] | None,
+    options: dict[str, Any],
+    fitting: dict[str, Any],
+    pre_dispatch: Any,
+) -> dict[str, Any]:
+    """Return the scores of an estimator whose folds are stacked where that pays."""
     X, y = indexable(X, y)
     params = dict(params or {})
     splitter = check_cv(cv, y, classifier=is_classifier(estimator))
-    given = params if routing_enabled() else {**params, "groups": groups}
-    routed = _routed(estimator, scoring, splitter, X, given)
+    given = params if routing_enabled() else {**params, "groups": options["groups"]}
+    routed = _routed(estimator, options["scoring"], splitter, X, given)
     splits = list(splitter.split(X, y, **routed.splitter.split))
-    how: dict[str, Any] = {"max_stack": max_stack, "calibrate": calibrate}
-    fits = StackedFits(estimator, X, y, routed.estimator.fit, n_jobs=n_jobs, **how)
+    fits = StackedFits(estimator, X, y, routed.estimator.fit, **fitting)
     fixed = FixedSplits(splits, splitter)
     n_rows = num_samples(X)
     if not fits.train([Request.of(None, train, n_rows) for train, _ in splits]):
-        return cross_validate(estimator, X, y, cv=fixed, params=params, **ordinary)
+        how = {"n_jobs": fitting["n_jobs"], "pre_dispatch": pre_dispatch}
+        return cross_validate(
+            estimator, X, y, cv=fixed, params=params, **options, **how
+        )
     with handing_out(fits):
         scores = cross_validate(estimator, X, y, cv=fixed, params=params, **options)
     scores["fit_time"] = np.array(fits.seconds, dtype=float)

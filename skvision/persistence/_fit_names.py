@@ -25,7 +25,7 @@ from skvision.training._schedules import policy_name
 
 #: What has no influence on the weights that a fit ends with.
 IRRELEVANT = (
-    *("checkpoint", "checkpoint_steps", "image_cache"),
+    *("checkpoint", "checkpoint_steps", "image_cache", "feature_cache"),
     *("verbose", "warm_start", "device"),
     "on_error",  # What is left out is not in the data.
 )

@@ -53,6 +53,7 @@ RUN_TIME = frozenset(
         "compile",
         "device",
         "image_cache",
+        "feature_cache",
         "iterator_train",
         "iterator_valid",
         "verbose",

@@ -254,6 +254,7 @@ FACTS = (
     Fact("_pixel_dtype", _is_pixel_dtype, _ALL),
     Fact("_resize", _is_one_of("squash", "crop", "pad")),
     Fact("_n_channels", _is_int(1, 4)),
+    Fact("feature_layer_", _is_a(str), with_weights=False),
     Fact("_n_features_out", _is_size, ("autoencoder",)),
 )
 

@@ -2,6 +2,6 @@
 
 from skvision.training._batches import BatchLoader, ImageDataset
 from skvision.training._callbacks import GradientRecorder
-from skvision.training._malloc import keep_freed_memory
+from skvision.training._memory import keep_freed_memory
 
 __all__ = ["BatchLoader", "GradientRecorder", "ImageDataset", "keep_freed_memory"]

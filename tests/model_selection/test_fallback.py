@@ -19,12 +19,12 @@ from torch import nn
 from skvision import ImageClassifier
 from skvision.exceptions import DivergedError
 from skvision.model_selection import StackedGridSearchCV
-from skvision.model_selection._memory import free_memory
 from skvision.model_selection._plan import reason_not_stackable
 from skvision.model_selection._proof import _Trial
 from skvision.model_selection._stack import Stack
 from skvision.model_selection._trainer import Request, Trainer
 from skvision.networks import MLP
+from skvision.training._memory import free_memory
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -419,7 +419,7 @@ def test_proofs_fit_into_memory(monkeypatch, compare, stack_sizes):
 
 
 def test_free_memory(monkeypatch, tmp_path):
-    name = "skvision.model_selection._memory._MEMORY"
+    name = "skvision.training._memory._MEMORY"
     path = tmp_path / "meminfo"
     monkeypatch.setattr(name, path)
     cpu = torch.device("cpu")

@@ -1,11 +1,15 @@
-"""Memory that a batch frees and the next one takes again."""
+"""How much memory is free, and what a batch frees for the next one."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from pathlib import Path
 
+import torch
+
+_MEMORY = Path("/proc/meminfo")
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT = 256 * 2**20
@@ -42,3 +46,15 @@ def keep_freed_memory() -> bool:
     return bool(
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK) and mallopt(_M_TRIM_THRESHOLD, _KEPT)
     )
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes of memory are free."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        # Linux gives away what only caches files, which sysconf does not count.
+        lines = dict(line.split(":") for line in _MEMORY.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 2**32  # Not told on this system.

@@ -1,0 +1,317 @@
+"""The part of a network that is not trained, run once for each image.
+
+It makes the same of an image in every epoch, so that the rest of the network, the head,
+is trained on what it made. Fits whose part and images are the same share that.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import (
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+    ProgressBar,
+)
+from torch import nn
+
+from skvision._compat import (
+    forget_forward_hooks,
+    forward_hooks,
+    forward_pre_hooks,
+    n_changes,
+)
+from skvision._identity import Unidentified, fingerprint
+from skvision._random import isolated_random_state
+from skvision._warnings import warn
+from skvision.estimators._own_steps import BATCH_HOOKS, overrides, own_step
+from skvision.images._identity import row_names
+from skvision.images._readers import ArrayReader, PathReader
+from skvision.images._sequence import ImageSequence
+from skvision.networks._division import Divided, divided, with_same_weights
+from skvision.networks._transfer import train_unfrozen
+from skvision.persistence._feature_store import FeatureStore
+from skvision.training._batches import BatchLoader, ImageDataset
+from skvision.training._memory import free_memory
+from skvision.training._targets import NoTarget
+
+# What a subclass of the user's, or a callback, would be told other images by.
+_STEPS = ("run_single_epoch", "_prepared", "train_step", "validation_step")
+_PREDICTING = ("forward_iter", "evaluation_step")
+# Callbacks that hear of batches, and do not look at their images.
+_LOOK_AT_NO_IMAGES = (EpochScoring, GradientNormClipping, LRScheduler, ProgressBar)
+# Images with which it is tried where a network can be divided.
+_N_TRIED = 2
+# Of the memory that is free, what features may take before they lie in a file.
+_OF_MEMORY = 4
+#: By networks that have been divided, as long as there are these.
+_known: weakref.WeakKeyDictionary[nn.Module, FrozenPart] = weakref.WeakKeyDictionary()
+
+
+class Features:
+    """A batch of what the frozen part of a network made of images.
+
+    Parameters
+    ----------
+    values : torch.Tensor of shape (b, n_features)
+    part : FrozenPart
+    """
+
+    def __init__(self, values: torch.Tensor, part: FrozenPart) -> None:
+        self.values, self.part = values, part
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class FrozenPart:
+    """The part of an estimator's network that is not trained.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        All of it.
+    found : Divided
+        What was found of it, or of one that it is a copy of.
+    channels_last : bool
+        How images lie in memory.
+
+    Attributes
+    ----------
+    head : torch.nn.Module
+        The rest of the network, which gets the features.
+    layer : str
+        Its first layer.
+    """
+
+    def __init__(
+        self, network: nn.Module, found: Divided, *, channels_last: bool
+    ) -> None:
+        self.found, self.layer = found, found.division.layer
+        self.head = found.division.head(network)
+        self.shape, self.dtype = found.features.shape[1:], found.features.dtype
+        self.channels_last = channels_last
+        self._seen = [(tensor, n_changes(tensor)) for tensor in self._tensors(network)]
+        #: The same without hooks of the user's, where these change nothing.
+        self._told = found.trunk
+        self._name: str | None = None
+
+    @classmethod
+    def of(cls, net: Any, images: ImageSequence) -> FrozenPart | None:
+        """Return the frozen part of an estimator's network, if it can be divided."""
+        network = net.module_
+        known = _known.get(network)
+        if known is not None and known.is_of(network):
+            return known
+        if all(weight.requires_grad for weight in network.parameters()):
+            return None
+        if len(images) < _N_TRIED:
+            return None
+        with isolated_random_state(net.device_):
+            batch = net._to_input(images.read(slice(0, _N_TRIED)))
+            found = divided(network, batch, partial(_to_training, net))
+            if found is None:
+                return None
+            part = cls(network, found, channels_last=net._channels_last)
+            part._look_at_hooks(batch)
+        _known[network] = part
+        return part
+
+    def _look_at_hooks(self, images: torch.Tensor) -> None:
+        """Leave hooks out of what tells the part from others, if they only look on.
+
+        What they hold, such as a count, may be another one in each fit.
+        """
+        trunk = self.found.trunk
+        layers = [*trunk.modules()]
+        if not any(
+            forward_hooks(layer) or forward_pre_hooks(layer) for layer in layers
+        ):
+            return
+        bare = with_same_weights(trunk)
+        for layer in bare.modules():
+            forget_forward_hooks(layer)
+        with torch.no_grad():
+            if torch.equal(bare(images), trunk(images)):
+                self._told = bare
+
+    def of_copy(self, network: nn.Module) -> FrozenPart:
+        """Return the part of a copy of the network."""
+        return type(self)(network, self.found, channels_last=self.channels_last)
+
+    def is_of(self, network: nn.Module) -> bool:
+        """Whether this is the part of a network still, and has not been changed."""
+        now = [*self._tensors(network)]
+        return len(now) == len(self._seen) and all(
+            tensor is seen and n_changes(tensor) == n and not tensor.requires_grad
+            for tensor, (seen, n) in zip(now, self._seen, strict=True)
+        )
+
+    def _tensors(self, network: nn.Module) -> Iterator[torch.Tensor]:
+        """Yield weights and buffers that are not the head's."""
+        own = {id(tensor) for tensor in (*self.head.parameters(), *self.head.buffers())}
+        for tensor in (*network.parameters(), *network.buffers()):
+            if id(tensor) not in own:
+                yield tensor
+
+    def to_input(self, values: torch.Tensor) -> torch.Tensor:
+        """Return what the head gets of stored features, (..., n_features)."""
+        return values.to(self.dtype).unflatten(-1, self.shape)
+
+    # ------------------------------------------------------------------------- features
+
+    def made_of(self, net: Any, data: ImageDataset | None) -> ImageDataset | None:
+        """Return the rows of a data set with features in the place of their images."""
+        if data is None:
+            return None
+        folder = net.feature_cache
+        shape = len(data), math.prod(self.shape)
+        values = _allocated(shape, net._dtype)
+        name = None if folder is None else self._named(net)
+        if name is None:
+            self._make(net, data.images, values)
+        else:
+            store = FeatureStore(folder, name)
+            self._take(net, data.images, values, store)
+        images = ImageSequence(ArrayReader(values, "flat"))
+        return ImageDataset(images, data.y, data.sample_weight)
+
+    def _make(self, net: Any, images: ImageSequence, out: np.ndarray) -> None:
+        """Run the part on images, and put what it makes of them into an array."""
+        n_done, kind = 0, net.device_.type
+        with torch.no_grad(), isolated_random_state(net.device_):
+            for batch in net._in_order(ImageDataset(images)):
+                x = net._to_input(batch[0])
+                amp = torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(net.amp))
+                with amp:
+                    made = self.found.trunk(x).flatten(1)
+                out[n_done : n_done + len(made)] = made.to("cpu", net._dtype).numpy()
+                n_done += len(made)
+
+    def _take(
+        self, net: Any, images: ImageSequence, out: np.ndarray, store: FeatureStore
+    ) -> None:
+        """Take what others have made of images, and make the rest for them, too."""
+        names = row_names(images)
+        missing = store.take(names, out)
+        if not len(missing):
+            return
+        # Some images may be there more than once.
+        first: dict[bytes, int] = {}
+        for row in missing:
+            first.setdefault(names[row], int(row))
+        rows = np.array(list(first.values()))
+        made = _allocated((len(rows), out.shape[1]), net._dtype)
+        self._make(net, images[rows], made)
+        places = {name: place for place, name in enumerate(first)}
+        out[missing] = made[[places[names[row]] for row in missing]]
+        try:
+            store.put(list(first), made)
+        except OSError as error:
+            warn(
+                f"feature_cache={str(store.folder.parent)!r}: features could not be "
+                f"kept there: {error}. They are made again by the next fit."
+            )
+
+    def _named(self, net: Any) -> str | None:
+        """Return a name for the part with all that happens to images before it."""
+        scaler = net.scaler_
+        try:
+            if self._name is None:
+                self._name = fingerprint(self._told)
+            pixels = scaler.mean, scaler.std, scaler.divisors, scaler.spec
+            rest = self._name, pixels, self.shape, net.dtype, bool(net.amp)
+            return fingerprint(*rest, net._channels_last, net.device_.type)
+        except Unidentified as error:
+            warn(
+                "Features are not shared with other fits, since it cannot be told "
+                f"which networks are the same: {error}."
+            )
+            return None
+
+
+def _to_training(net: Any, network: nn.Module) -> None:
+    """Put a copy of an estimator's network into the mode in which it is trained."""
+    network.train()
+    if net.freeze is not None:
+        train_unfrozen(network)
+
+
+def part_for_training(net: Any, split: Sequence[Any], n_epochs: int) -> Any:
+    """Return the part of a network that need not run in each epoch, None if it must."""
+    worth_it = n_epochs > 1 or net.feature_cache
+    if not worth_it or net.augment is not None or not _may_share(net, _STEPS):
+        return None
+    listening = (callback for _, callback in net.callbacks_)
+    if any(
+        type(callback) not in _LOOK_AT_NO_IMAGES and overrides(callback, hook)
+        for callback in listening
+        for hook in BATCH_HOOKS
+    ):
+        return None
+    rows = [part for part in split if part is not None]
+    if not all(map(_is_read_alike, rows)):
+        return None
+    part = FrozenPart.of(net, split[0].images)
+    return part if part is not None and _has_room(part, sum(map(len, rows))) else None
+
+
+def part_for_prediction(net: Any, data: ImageDataset) -> FrozenPart | None:
+    """Return the part whose features predictions share with others, if any."""
+    if not net.feature_cache or not _may_share(net, _PREDICTING):
+        return None
+    if not len(data) or not _is_read_alike(data):
+        return None
+    known = _known.get(net.module_)
+    if known is not None and known.is_of(net.module_):
+        return known
+    return FrozenPart.of(net, data.images)
+
+
+def _may_share(net: Any, steps: tuple[str, ...]) -> bool:
+    """Whether all is done to images in the way that is known."""
+    iterators = net.iterator_train, net.iterator_valid
+    return (
+        net.feature_cache is not False
+        and net._codec is not NoTarget
+        and all(iterator is BatchLoader for iterator in iterators)
+        and own_step(type(net), steps) is None
+    )
+
+
+def _is_read_alike(data: ImageDataset) -> bool:
+    """Whether images are the same whenever they are read."""
+    images = data.images
+    return images.reading != "each_time" or isinstance(images.reader, PathReader)
+
+
+def _has_room(part: FrozenPart, n_rows: int) -> bool:
+    """Whether there is memory, or space for a file, for the features of some rows."""
+    needed = n_rows * math.prod(part.shape) * 8
+    return needed < max(_memory(), _space())
+
+
+def _memory() -> int:
+    return free_memory(torch.device("cpu")) // _OF_MEMORY
+
+
+def _space() -> int:
+    return shutil.disk_usage(tempfile.gettempdir()).free // 2
+
+
+def _allocated(shape: tuple[int, int], dtype: torch.dtype) -> np.ndarray:
+    """Return an array, in a file that nobody sees where it is too large for memory."""
+    kind = torch.empty(0, dtype=dtype).numpy().dtype
+    if math.prod(shape) * kind.itemsize < _memory():
+        return np.empty(shape, kind)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, kind, mode="w+", shape=shape)
