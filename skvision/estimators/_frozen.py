@@ -38,7 +38,7 @@ from skvision.images._identity import row_names
 from skvision.images._readers import ArrayReader, PathReader
 from skvision.images._sequence import ImageSequence
 from skvision.networks._division import Divided, divided, with_same_weights
-from skvision.networks._transfer import train_unfrozen
+from skvision.networks._transfer import released_names, train_unfrozen
 from skvision.persistence._feature_store import FeatureStore
 from skvision.training._batches import BatchLoader, ImageDataset
 from skvision.training._memory import free_memory
@@ -53,6 +53,9 @@ _LOOK_AT_NO_IMAGES = (EpochScoring, GradientNormClipping, LRScheduler, ProgressB
 _N_TRIED = 2
 # Of the memory that is free, what features may take before they lie in a file.
 _OF_MEMORY = 4
+# Values of an image, times this, beyond which to read features from a file takes as
+# long as to make them.
+_OF_IMAGE = 4
 #: By networks that have been divided, as long as there are these.
 _known: weakref.WeakKeyDictionary[nn.Module, FrozenPart] = weakref.WeakKeyDictionary()
 
@@ -248,33 +251,34 @@ def _to_training(net: Any, network: nn.Module) -> None:
 
 def part_for_training(net: Any, split: Sequence[Any], n_epochs: int) -> Any:
     """Return the part of a network that need not run in each epoch, None if it must."""
-    worth_it = n_epochs > 1 or net.feature_cache
-    if not worth_it or net.augment is not None or not _may_share(net, _STEPS):
-        return None
-    listening = (callback for _, callback in net.callbacks_)
-    if any(
-        type(callback) not in _LOOK_AT_NO_IMAGES and overrides(callback, hook)
-        for callback in listening
-        for hook in BATCH_HOOKS
+    if net.unfreeze_at is not None:
+        released = released_names(net.module_, net._frozen, net.unfreeze_at)
+        n_epochs = min(n_epochs, min(released) - 1 - len(net.history))
+    rows = [part for part in split if part is not None]
+    if (
+        n_epochs < (1 if net.feature_cache else 2)
+        or net.augment is not None
+        or not _may_share(net, _STEPS)
+        or any(_looks_at_images(callback) for _, callback in net.callbacks_)
+        or not all(map(_is_read_alike, rows))
     ):
         return None
-    rows = [part for part in split if part is not None]
-    if not all(map(_is_read_alike, rows)):
-        return None
     part = FrozenPart.of(net, split[0].images)
-    return part if part is not None and _has_room(part, sum(map(len, rows))) else None
+    return part if part is not None and _has_room(part, rows) else None
 
 
 def part_for_prediction(net: Any, data: ImageDataset) -> FrozenPart | None:
     """Return the part whose features predictions share with others, if any."""
-    if not net.feature_cache or not _may_share(net, _PREDICTING):
-        return None
-    if not len(data) or not _is_read_alike(data):
-        return None
-    known = _known.get(net.module_)
-    if known is not None and known.is_of(net.module_):
-        return known
-    return FrozenPart.of(net, data.images)
+    if net.feature_cache and _may_share(net, _PREDICTING) and _is_read_alike(data):
+        return FrozenPart.of(net, data.images)
+    return None
+
+
+def _looks_at_images(callback: Any) -> bool:
+    """Whether a callback is told of batches, and may look at their images."""
+    if type(callback) in _LOOK_AT_NO_IMAGES:
+        return False
+    return any(overrides(callback, hook) for hook in BATCH_HOOKS)
 
 
 def _may_share(net: Any, steps: tuple[str, ...]) -> bool:
@@ -294,18 +298,18 @@ def _is_read_alike(data: ImageDataset) -> bool:
     return images.reading != "each_time" or isinstance(images.reader, PathReader)
 
 
-def _has_room(part: FrozenPart, n_rows: int) -> bool:
-    """Whether there is memory, or space for a file, for the features of some rows."""
-    needed = n_rows * math.prod(part.shape) * 8
-    return needed < max(_memory(), _space())
+def _has_room(part: FrozenPart, rows: Sequence[ImageDataset]) -> bool:
+    """Whether features fit into memory, or are worth a file."""
+    n_values = math.prod(part.shape)
+    needed = 8 * n_values * sum(map(len, rows))
+    if needed < _memory():
+        return True
+    small = n_values <= _OF_IMAGE * math.prod(rows[0].images.image_shape)
+    return small and needed < shutil.disk_usage(tempfile.gettempdir()).free // 2
 
 
 def _memory() -> int:
     return free_memory(torch.device("cpu")) // _OF_MEMORY
-
-
-def _space() -> int:
-    return shutil.disk_usage(tempfile.gettempdir()).free // 2
 
 
 def _allocated(shape: tuple[int, int], dtype: torch.dtype) -> np.ndarray:

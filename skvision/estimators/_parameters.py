@@ -197,9 +197,6 @@ class ParametersMixin:
         and, for each, patterns of what is trained from then on, such as
         ``{3: "layer4.*", 5: ["layer3.*", "layer2.*"]}``; the rest stays frozen. Epochs
         count from 1, and on through ``partial_fit``.
-        of parameter names such as ``"layer1.*"``. Frozen batch normalisation stays in
-        evaluation mode. To train the head first and then all, call ``fit``,
-        ``set_params(freeze=None, lr=...)`` and ``partial_fit``.
     feature_cache : str, os.PathLike or False, default=None
         Where a part of the network that `freeze` names stands before all that is
         trained, it runs once for each image instead of once in each epoch, and the

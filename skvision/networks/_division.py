@@ -12,15 +12,14 @@ from torch import nn
 from skvision._compat import BatchNorm, n_changes
 from skvision._random import drawn_since, generator_states
 
-# Layers that do something else in training, for which they need no weights.
-_CHANGING = (
+# Layers that draw in training, by which a sequence is divided before them.
+_DROPOUTS = (
     nn.Dropout,
     nn.Dropout1d,
     nn.Dropout2d,
     nn.Dropout3d,
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
-    BatchNorm,
 )
 # By how much numbers that are the same but for rounding may differ, of the largest.
 _ROUNDING = {torch.float64: 1e-11}
@@ -164,7 +163,9 @@ def _is_live(layer: nn.Module) -> bool:
     """Whether a layer is trained, or is known to do something else in training."""
     if any(weight.requires_grad for weight in layer.parameters(recurse=False)):
         return True
-    return layer.training and isinstance(layer, _CHANGING)
+    if isinstance(layer, _DROPOUTS):
+        return layer.training and layer.p > 0
+    return layer.training and isinstance(layer, BatchNorm)
 
 
 def with_same_weights(network: nn.Module) -> nn.Module:
@@ -215,7 +216,7 @@ def _given_to_head(
     whole = network.get_submodule(division.name)
     first = whole
     if division.start is not None:
-        first = whole.get_submodule(str(division.start))
+        first = [*whole.children()][division.start]
     calls: list[Any] = []
     made: list[Any] = []
 

@@ -127,10 +127,21 @@ def _listed(weights: Mapping[str, torch.Tensor]) -> str:
     return ", ".join(shown[:4]) + more
 
 
+def has_encoder(network: nn.Module) -> bool:
+    """Whether what a network's head gets is made by a submodule of that name.
+
+    In others, as torchvision's vision transformers, it is one step on the way to that.
+    """
+    if not isinstance(getattr(network, "encoder", None), nn.Module):
+        return False
+    first, _ = next(network.named_parameters(), ("encoder.", None))
+    return first.startswith("encoder.")
+
+
 def encoder_names(network: nn.Module) -> set[str]:
     """Return the names of all weights and buffers before the network's head."""
     names = network.state_dict().keys()
-    if isinstance(getattr(network, "encoder", None), nn.Module):
+    if has_encoder(network):
         return {name for name in names if name.startswith("encoder.")}
     head = _head_name(network) + "."
     return {name for name in names if not name.startswith(head)}
@@ -395,7 +406,7 @@ class FeatureReader:
         self._calls: list[tuple[nn.Module, Any]] = []
         layers = dict(own.named_modules(remove_duplicate=False))
         self._children = [name for name, _ in own.named_children()]
-        self._of_encoder = layer is None and "encoder" in self._children
+        self._of_encoder = layer is None and has_encoder(own)
         if layer is not None and (layer == "" or layer not in layers):
             raise ValueError(
                 f"layer={layer!r} is no layer of the network {self._title}"
