@@ -14,9 +14,9 @@ def per_class_accuracy(
 
     Parameters
     ----------
-    y_true : array-like of shape (n,)
-        True labels.
-    y_pred : array-like of shape (n,)
+    y_true : array-like of shape (n,) or (n, k)
+        True labels, or a column of 0 and 1 for each.
+    y_pred : array-like of shape (n,) or (n, k)
         Predicted labels.
     labels : array-like of shape (n_classes,), default=None
         The classes, in the order wanted, such as an estimator's ``classes_``. None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import issparse
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array
 
 from skvision._warnings import warn
 from skvision.training._targets import (
@@ -47,17 +47,16 @@ class MultilabelCodec(NoTarget):
     @classmethod
     def check(cls, y: Any) -> np.ndarray:
         check_not_masked(y, "y")
-        y = np.asarray(y)
-        if y.ndim != 2:
-            column_or_1d(y)  # Says that y has too many axes.
-        if y.dtype.kind not in "biufc":
+        y = np.asarray(y)  # Of frames of types of pandas' own, it is one of objects.
+        y = check_array(y, dtype=None, ensure_all_finite=False, input_name="y")
+        if y.dtype.kind not in "biuf":
             raise ValueError(
                 f"Unknown label type: y of shape {y.shape} has dtype {y.dtype}, and "
                 f"values such as {y.tolist()[0][0]!r}, but only 0 and 1 say which "
                 "labels an image has. If all are 0, 1 or truth values, give "
                 f"y.astype(int). If each row is a set of labels: {_BINARIZE}"
             )
-        y = check_array(y, dtype=None, input_name="y")
+        assert_all_finite(y, input_name="y")
         if (other := y[(y != 0) & (y != 1)]).size:
             raise ValueError(
                 f"Unknown label type: y has shape {y.shape}, so that its columns say "

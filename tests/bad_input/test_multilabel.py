@@ -47,13 +47,20 @@ TARGETS = {
         lambda b: columns(b).astype(object),
         r"dtype object ... give y.astype\(int\)",
     ),
+    "types of pandas' own": (
+        lambda b: frame(b).convert_dtypes(),
+        r"dtype object, and values such as 1 ... give y.astype\(int\)",
+    ),
     "a 2": (
         lambda b: with_value(b, 2, int),
         r"y has shape \(60, 3\) ... 1 value\(s\) are others, such as 2 ... argmax",
     ),
     "a probability": (lambda b: with_value(b, 0.5), "such as 0.5 ... ImageRegressor"),
     "NaN": (lambda b: with_value(b, np.nan), "Input y contains NaN"),
-    "three axes": (lambda b: columns(b)[:, :, None], "y should be a 1d array|dim 3"),
+    "three axes": (
+        lambda b: columns(b)[:, :, None],
+        "Found array with dim 3, while dim <= 2",
+    ),
     "a row too few": (lambda b: columns(b)[1:], "inconsistent numbers of samples"),
 }
 SETTINGS = {
