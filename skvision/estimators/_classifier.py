@@ -153,6 +153,11 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
     `~skvision.exceptions.DivergedError` is raised. Training that ends no better than a
     constant prediction gives a `sklearn.exceptions.ConvergenceWarning`.
 
+    Searches hand `X_val`, `y_val` and `sample_weight_val` of ``fit`` to each of their
+    fits. As of all metadata, scikit-learn gives a fold its own part of those that have
+    as many rows as X. A pipeline transforms `X_val` as it does X under metadata routing
+    and with ``transform_input=["X_val"]``, else not at all.
+
     Data sets as torchvision's, and what `~skvision.datasets.as_Xy` makes of them, carry
     names of their classes. Then ``class_names_`` holds those of ``classes_``, and other
     data with names are scored, validated with and trained on by name, whatever their
@@ -172,6 +177,13 @@ class ImageClassifier(FeaturesMixin, ImageNet, NeuralNetClassifier, RoutingMixin
     >>> net = ImageClassifier(max_epochs=5, random_state=0).fit(X_train, y_train)
     >>> bool(net.score(X_test, y_test) > 0.9)
     True
+
+    Rows to validate on are cut off by `early_stopping`, or given:
+
+    >>> net = ImageClassifier("mlp", max_epochs=3, random_state=0)
+    >>> net = net.fit(X_train, y_train, X_val=X_test, y_val=y_test)
+    >>> len(net.history[:, "valid_loss"])
+    3
 
     Several labels per image:
 

@@ -152,18 +152,18 @@ def test_training_goes_on_by_name(fruit):
     assert net.score(fruit("cherry")) == 1
 
 
-def test_validation_goes_by_name(fruit):
-    valid = fruit("banana", "cherry")
-    net = ImageClassifier(
-        **SMALL,
-        max_epochs=15,
-        train_split=predefined_split(valid),
-        epoch_scoring="accuracy",
-    ).fit(fruit(*COLOURS))
-    assert net.history[-1, "valid_accuracy"] == 1
-    net.set_params(train_split=predefined_split(fruit("date")))
+@pytest.mark.parametrize("as_X_val", [True, False])
+def test_validation_goes_by_name(fruit, as_X_val):
+    net = ImageClassifier(**SMALL, max_epochs=15, epoch_scoring="accuracy")
+
+    def fit(valid):
+        if as_X_val:
+            return net.fit(fruit(*COLOURS), X_val=valid)
+        return net.set_params(train_split=predefined_split(valid)).fit(fruit(*COLOURS))
+
+    assert fit(fruit("banana", "cherry")).history[-1, "valid_accuracy"] == 1
     with pytest.raises(ValueError, match=r"class\(es\) \['date'\]"):
-        net.fit(fruit(*COLOURS))
+        fit(fruit("date"))
 
 
 def test_labels_that_are_names(fruit):

@@ -55,8 +55,10 @@ def skipping(kind, **params):
     return KINDS[kind].__sklearn_clone__().set_params(on_error="skip", **params)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("form", [list, lambda paths: paths, pd.Series.to_frame])
+FORMS = (list, pd.Series.to_frame, pd.Series)
+
+
+@pytest.mark.parametrize(("kind", "form"), zip(KINDS, FORMS, strict=True))
 def test_as_if_they_were_not_there(kind, form, column, assert_same_weights):
     paths, y = column
     y = None if kind == "autoencoder" else y
