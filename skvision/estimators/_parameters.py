@@ -175,7 +175,7 @@ class ParametersMixin:
         or its encoder; else an error lists the names that do not. Prefixes such as
         ``module.`` and ``model.`` of a file's names are left out, and so is a head for
         another number of outputs: a warning says so. Beside
-        ``module__weights``, a file holds those weights and nothing is downloaded. With
+        ``module__weights``, it holds those weights and nothing is downloaded. With
         ``module="auto"``, a fitted `ImageAutoencoder` gives its encoder, followed by a
         new head. Clones share it.
     pretrained_mix : float, default=1.0

