@@ -218,6 +218,17 @@ def test_going_on(go_on, data):
     assert_allclose(net.predict_proba(X), whole.predict_proba(X), rtol=0, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:freeze=")
+def test_a_frozen_part_that_runs_once(data):
+    X, y = data
+    net = mlp(freeze="layers.0.*", dtype="float64", class_weight=WEIGHTS)
+    net.set_params(early_stopping=True, threshold="tuned", max_epochs=3).fit(X, y)
+    assert net.feature_layer_
+    other = clone(net).set_params(feature_cache=False).fit(X, y)
+    assert_allclose(net.predict_proba(X), other.predict_proba(X), rtol=0, atol=1e-9)
+    assert_allclose(net.thresholds_, other.thresholds_, rtol=0, atol=1e-9)
+
+
 def test_one_label_per_image_after_several(data):
     X, y = data
     net = mlp().fit(X, y).fit(X, y[:, 0])
