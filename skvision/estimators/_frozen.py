@@ -56,6 +56,8 @@ _OF_MEMORY = 4
 # Values of an image, times this, beyond which to read features from a file takes as
 # long as to make them.
 _OF_IMAGE = 4
+# Attributes that all layers have.
+_OF_ALL = vars(nn.Module()).keys()
 #: By networks that have been divided, as long as there are these.
 _known: weakref.WeakKeyDictionary[nn.Module, FrozenPart] = weakref.WeakKeyDictionary()
 
@@ -74,6 +76,32 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+class Views:
+    """Batches of rows, each of which has the features of a version of its image.
+
+    Parameters
+    ----------
+    net : ImageClassifier or ImageRegressor
+    data : ImageDataset of length n
+    features : ImageSequence of length n * n_views
+        Of all rows for the first version, then of all for the next.
+    """
+
+    def __init__(self, net: Any, data: ImageDataset, features: ImageSequence) -> None:
+        self.net, self.data, self.features = net, data, features
+
+    def rows(self, version: np.ndarray) -> ImageDataset:
+        """Return the rows with their images' features in these versions."""
+        n, data = len(self.data), self.data
+        images = self.features[version * n + np.arange(n)]
+        return ImageDataset(images, data.y, data.sample_weight)
+
+    def __iter__(self) -> Iterator[Any]:
+        n, net = len(self.data), self.net
+        drawn = torch.randint(net.n_views, (n,), generator=net._generator)
+        yield from net.get_iterator(self.rows(drawn.numpy()), training=True)
 
 
 class FrozenPart:
@@ -188,12 +216,31 @@ class FrozenPart:
         images = ImageSequence(ArrayReader(values, "flat"))
         return ImageDataset(images, data.y, data.sample_weight)
 
-    def _make(self, net: Any, images: ImageSequence, out: np.ndarray) -> None:
-        """Run the part on images, and put what it makes of them into an array."""
+    def views_of(self, net: Any, data: ImageDataset) -> Views:
+        """Return the rows of several versions of images, each changed at random."""
+        n = len(data)
+        values = _allocated((net.n_views * n, math.prod(self.shape)), net._dtype)
+        for i in range(net.n_views):
+            out = values[i * n : (i + 1) * n]
+            self._make(net, data.images, out, seed=net._seed + i)
+        return Views(net, data, ImageSequence(ArrayReader(values, "flat")))
+
+    def _make(
+        self,
+        net: Any,
+        images: ImageSequence,
+        out: np.ndarray,
+        seed: int | None = None,
+    ) -> None:
+        """Run the part on images, and put what it makes of them into an array.
+
+        With a seed, they are changed at random as in training.
+        """
         n_done, kind = 0, net.device_.type
-        with torch.no_grad(), isolated_random_state(net.device_):
+        with torch.no_grad(), isolated_random_state(net.device_, seed):
             for batch in net._in_order(ImageDataset(images)):
-                x = net._to_input(batch[0])
+                changed = batch[0] if seed is None else net._augmented(batch[0])
+                x = net._to_input(changed)
                 amp = torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(net.amp))
                 with amp:
                     made = self.found.trunk(x).flatten(1)
@@ -230,7 +277,7 @@ class FrozenPart:
         scaler = net.scaler_
         try:
             if self._name is None:
-                self._name = fingerprint(self._told)
+                self._name = fingerprint(_told_of(self._told))
             pixels = scaler.mean, scaler.std, scaler.divisors, scaler.spec
             rest = self._name, pixels, self.shape, net.dtype, bool(net.amp)
             return fingerprint(*rest, net._channels_last, net.device_.type)
@@ -240,6 +287,21 @@ class FrozenPart:
                 f"which networks are the same: {error}."
             )
             return None
+
+
+def _told_of(network: nn.Module) -> Any:
+    """Return what tells a network from others, which is less than all that it holds."""
+    layers = [
+        (
+            name,
+            type(layer),
+            {k: v for k, v in vars(layer).items() if k not in _OF_ALL},
+            [*forward_hooks(layer), *forward_pre_hooks(layer)],
+        )
+        for name, layer in network.named_modules(remove_duplicate=False)
+    ]
+    weights = network.named_parameters(remove_duplicate=False)
+    return layers, [*weights, *network.named_buffers(remove_duplicate=False)]
 
 
 def _to_training(net: Any, network: nn.Module) -> None:
@@ -257,14 +319,15 @@ def part_for_training(net: Any, split: Sequence[Any], n_epochs: int) -> Any:
     rows = [part for part in split if part is not None]
     if (
         n_epochs < (1 if net.feature_cache else 2)
-        or net.augment is not None
+        or (net.augment is not None and net.n_views is None)
         or not _may_share(net, _STEPS)
         or any(_looks_at_images(callback) for _, callback in net.callbacks_)
         or not all(map(_is_read_alike, rows))
     ):
         return None
     part = FrozenPart.of(net, split[0].images)
-    return part if part is not None and _has_room(part, rows) else None
+    copies = [*rows, *[split[0]] * ((net.n_views or 1) - 1)]
+    return part if part is not None and _has_room(part, copies) else None
 
 
 def part_for_prediction(net: Any, data: ImageDataset) -> FrozenPart | None:

@@ -54,7 +54,7 @@ GROUPS = {
     ),
     "Transfer": (
         *("pretrained", "pretrained_mix", "pretrained_lr_mult"),
-        *("freeze", "unfreeze_at", "feature_cache"),
+        *("freeze", "unfreeze_at", "feature_cache", "n_views"),
     ),
     "Running": (
         *("random_state", "warm_start", "verbose", "callbacks"),
@@ -207,6 +207,11 @@ class ParametersMixin:
         made, for all fits and predictions whose part, pixels and scaling are the same,
         of other processes too: those of a search or of a cross-validation. Stacked
         searches do so by themselves. False lets the whole network run each time.
+    n_views : int, default=None
+        With `augment`, the frozen part may run on this many versions of each training
+        image, drawn once; in each epoch one of them is chosen at random. That is an
+        approximation of new versions in each epoch, which None makes, and takes as many
+        passes over the images. Versions are not shared with other fits.
     random_state : int, RandomState instance or None, default=None
         Determines initial weights, order of rows, dropout, augmentation and hold-out.
         An int makes ``fit`` reproducible to the last bit on the CPU, at an equal number
@@ -324,6 +329,7 @@ class ParametersMixin:
         "pretrained_lr_mult": [Interval(Real, 0, None, closed="left"), dict],
         "freeze": [str, list, tuple, None],
         "unfreeze_at": [Interval(Integral, 2, None, closed="left"), dict, None],
+        "n_views": [Interval(Integral, 1, None, closed="left"), None],
         "feature_cache": [str, os.PathLike, Options(bool, {False}), None],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_steps": [Interval(Integral, 1, None, closed="left"), None],
@@ -381,6 +387,7 @@ class ParametersMixin:
         freeze: str | Sequence[str] | None = None,
         unfreeze_at: int | dict[int, str | Sequence[str]] | None = None,
         feature_cache: str | os.PathLike[str] | bool | None = None,
+        n_views: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         verbose: Any = 0,

@@ -32,7 +32,7 @@ from skvision._random import (
 )
 from skvision._warnings import warn
 from skvision.estimators._builder import Beginning
-from skvision.estimators._frozen import Features, FrozenPart, part_for_training
+from skvision.estimators._frozen import Features, FrozenPart, Views, part_for_training
 from skvision.estimators._own_steps import overrides
 from skvision.exceptions import DivergedError
 from skvision.networks._transfer import train_only, trained_names
@@ -101,6 +101,7 @@ class TrainingRun:
         self.has_begun = self.stopped = False
         #: What need not run in each epoch, and rows with what it made of their images.
         self.frozen: FrozenPart | None = None
+        self._views: Views | None = None
         self._rows = split
         #: Of the global generators, where this run has left them.
         self.states: dict[str, Any] | None = None
@@ -237,8 +238,23 @@ class TrainingRun:
         vars(net).pop("feature_layer_", None)
         if self.frozen is not None:
             net.feature_layer_ = self.frozen.layer
-            rows = [self.frozen.made_of(net, part) for part in self.split]
-            self._rows = type(self.split)(*rows)
+            train, valid = self.split
+            if net.augment is None:
+                rows = self.frozen.made_of(net, train)
+            else:
+                self._views = self.frozen.views_of(net, train)
+                rows = self._views.rows(np.zeros(len(train), dtype=np.intp))
+            self._rows = type(self.split)(rows, self.frozen.made_of(net, valid))
+        if net.n_views is not None and (self.frozen is None or net.augment is None):
+            warn(
+                f"n_views={net.n_views} has no effect, since "
+                + (
+                    "nothing changes images at random: set augment."
+                    if net.augment is None
+                    else "no part of the network runs once. That takes freeze, a "
+                    "network that can be divided, and two epochs, see feature_cache."
+                )
+            )
 
     def begin_pass(self, iterator: Any, *, training: bool, prefix: str) -> Pass:
         """Return a pass over the batches of an epoch that are left."""
@@ -248,8 +264,11 @@ class TrainingRun:
             # A callback lets it be trained, or has changed it.
             self.frozen, self._rows = None, self.split
         if self.frozen is not None:
-            rows = self._rows.train if training else self._rows.valid
-            iterator = net.get_iterator(rows, training=training)
+            if training and self._views is not None:
+                iterator = self._views
+            else:
+                rows = self._rows.train if training else self._rows.valid
+                iterator = net.get_iterator(rows, training=training)
         return Pass(self, iterator, training=training, prefix=prefix)
 
     def heard(self, event: str, *, stopped: bool) -> None:
@@ -414,7 +433,8 @@ class TrainingRun:
 
     def prepared(self, batch: Any, *, training: bool = False) -> tuple[Any, ...]:
         """Return (images, targets[, weights]) as the steps of a training get them."""
-        return self.net._prepared(batch, training)
+        # What the frozen part made has been changed at random before.
+        return self.net._prepared(batch, training and self.frozen is None)
 
     def to_input(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the network that is trained gets of a batch of its rows."""
@@ -625,7 +645,7 @@ class Pass:
         else:
             self.n_steps += 1
             self._rows().append({f"{self.prefix}_batch_size": self.n_rows})
-        return self.net._prepared(batch, self.training)
+        return self.run.prepared(batch, training=self.training)
 
     def after_step(self, **step: Any) -> None:
         """Record a step, and tell callbacks of its loss, its outputs and the rest."""

@@ -152,7 +152,7 @@ def _told_of_files(callback: LoadInitState) -> Any:
 #: Parameters that older releases did not have, which fitted as these values say.
 _NEW = {
     **{"image_size": None, "resize": "squash", "color_mode": "auto"},
-    "unfreeze_at": None,
+    **{"unfreeze_at": None, "n_views": None},
     "threshold": None,
 }
 

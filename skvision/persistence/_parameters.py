@@ -410,6 +410,7 @@ ACCEPTED: dict[str, _Check] = {
     "pretrained_mix": _FRACTION,
     "pretrained_lr_mult": _any_of(_FACTOR, _dict(_is_text, _FACTOR)),
     "freeze": _any_of(_is_none, _PATTERNS),
+    "n_views": _any_of(_is_none, _POSITIVE),
     "unfreeze_at": _any_of(_is_none, _POSITIVE, _dict(_POSITIVE, _PATTERNS)),
     "dtype": _one_of("float32", "float64"),
     "amp": _is_bool,

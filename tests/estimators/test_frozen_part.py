@@ -17,12 +17,14 @@ from torch import nn
 import skvision
 from skvision import ImageClassifier, ImageRegressor
 from skvision.model_selection import StackedGridSearchCV, stacked_cross_validate
+from skvision.preprocessing import RandomHorizontalFlip
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (40, 8, 8), dtype=np.uint8)
 Y = np.arange(40) % 3
 X[Y == 1, 2:5] //= 4
 X[Y == 2, :, 4:] //= 2
+FLIP = RandomHorizontalFlip()
 UNIT = {"normalize": (0.5, 0.25), "random_state": 0, "batch_size": 16}
 
 
@@ -307,21 +309,26 @@ def test_training_goes_on(tmp_path):
     assert_same_fits(loaded, whole, 1e-9)
 
 
-def test_checkpoints_go_on_bit_by_bit(tmp_path):
-    class Stop(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if len(net.history) == 2:
-                raise RuntimeError("killed")
-
-    options = {"freeze": "backbone", "max_epochs": 4, **UNIT}
+@pytest.mark.parametrize("options", [{}, {"augment": FLIP, "n_views": 2}])
+def test_checkpoints_go_on_bit_by_bit(monkeypatch, tmp_path, options):
+    options = {"freeze": "backbone", "max_epochs": 4, **UNIT, **options}
     whole = ImageClassifier(Branched, **options).fit(X, Y)
-    options["checkpoint"] = tmp_path
-    with pytest.raises(RuntimeError, match="killed"):
-        ImageClassifier(Branched, callbacks=[Stop()], **options).fit(X, Y)
-    net = ImageClassifier(Branched, callbacks=[Stop()], **options)
-    net.set_params(callbacks=None).fit(X, Y)
-    assert net.feature_layer_ == "fc"
+    net = ImageClassifier(Branched, checkpoint=tmp_path, checkpoint_steps=1, **options)
+    step, calls = torch.optim.Adam.step, []
+
+    def failing(self, closure=None):
+        calls.append(1)
+        if len(calls) == 5:  # In the second epoch of three steps each.
+            raise RuntimeError("killed")
+        return step(self, closure)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", failing)
+        with pytest.raises(RuntimeError, match="killed"):
+            clone(net).fit(X, Y)
+    assert net.fit(X, Y).feature_layer_ == "fc"
     assert_same_fits(net, whole, 0)
+    assert len(net.history) == 4
 
 
 def test_regression(tmp_path):
@@ -413,3 +420,40 @@ def test_the_encoder_of_a_vision_transformer_is_not_its_backbone():
     assert trained == {"heads.head.weight", "heads.head.bias"}
     assert net.feature_layer_ == "heads.head"
     assert net.transform(colours).shape == (40, 8)
+
+
+def test_views_are_drawn_once(tmp_path):
+    rows = []
+    net = Branched(3)
+    net.second.register_forward_hook(lambda layer, args, out: rows.append(len(out)))
+    options = {"freeze": "backbone", "augment": FLIP, **UNIT, "max_epochs": 12}
+    views = ImageClassifier(net, n_views=3, early_stopping=True, **options)
+    views.fit(X, Y)
+    # Validation rows go through once, as they are.
+    assert 3 * 36 + 4 <= sum(rows) <= 3 * 36 + 4 + 20
+    assert views.feature_layer_ == "fc"
+    again = clone(views).fit(X, Y)
+    assert_same_fits(again, views, 0)
+    # With one view, each epoch sees the same images; with more it does not.
+    one = ImageClassifier(net, n_views=1, **options).fit(X, Y)
+    assert_same_fits(ImageClassifier(net, n_views=1, **options).fit(X, Y), one, 0)
+    assert not np.array_equal(one.predict_proba(X), views.predict_proba(X))
+    # They stand for new ones in each epoch.
+    new = ImageClassifier(net, **options).fit(X, Y)
+    assert new.feature_layer_ is None
+    assert_allclose(views.predict_proba(X), new.predict_proba(X), atol=0.1)
+    search = StackedGridSearchCV(views, {"lr": [1e-3, 1e-2]}, cv=2, calibrate=False)
+    expected = GridSearchCV(views, {"lr": [1e-3, 1e-2]}, cv=2).fit(X, Y)
+    key = "mean_test_score"
+    assert_allclose(search.fit(X, Y).cv_results_[key], expected.cv_results_[key])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"freeze": "backbone"}, "augment"), ({"augment": nn.Identity()}, "freeze")],
+)
+@pytest.mark.filterwarnings("ignore:augment")
+def test_views_of_what_does_not_change(options, reason):
+    net = ImageClassifier(Branched, n_views=2, max_epochs=2, **UNIT, **options)
+    with pytest.warns(UserWarning, match=f"n_views=2 has no effect.*{reason}"):
+        net.fit(X, Y)
