@@ -385,9 +385,11 @@ class PathReader(ItemReader):
     def __init__(self, paths: Any, cache: Cache = "auto", form: Form = AUTO) -> None:
         for i, path in enumerate(paths):
             if not is_file(path):
+                remedy = " Leave its row out, as on_error='skip' does for fit."
                 raise TypeError(
                     "Expected paths of image files, each a str or os.PathLike, or the "
                     f"bytes of such files; item {i} is {path!r}."
+                    f"{remedy if is_missing(path) else ''}"
                 )
         self.paths = paths
         self._begin(form, cache)

@@ -125,7 +125,7 @@ def test_other_errors_than_of_single_files(column, tmp_path):
     paths, y = column
     for paths_of, error, message in [
         (paths[:3], OSError, "00.png cannot be read as an image"),
-        (paths[3:], TypeError, "item 0 is nan"),
+        (paths[3:], TypeError, "item 0 is nan. Leave its row out"),
     ]:
         with pytest.raises(error, match=message):
             KINDS["classifier"].__sklearn_clone__().fit([*paths_of], y[: len(paths_of)])
