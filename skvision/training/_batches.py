@@ -45,9 +45,9 @@ class ImageDataset(Dataset):
     images : ImageSequence of length n
         Rows that an estimator has checked.
     y : torch.Tensor of shape (n,) or (n, k), default=None
-        Class numbers or regression targets.
-    sample_weight : torch.Tensor of shape (n,), default=None
-        Not negative.
+        Class numbers, 0 and 1 for each label, or regression targets.
+    sample_weight : torch.Tensor of shape (n,) or (n, k), default=None
+        Not negative; of rows, or of each label of a row.
     groups : ndarray of shape (n,), default=None
         What the rows belong to; a hold-out keeps those of one group together.
 

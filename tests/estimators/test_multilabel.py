@@ -389,6 +389,10 @@ WARNINGS = {
         lambda X, y: mlp().fit(X, np.c_[y * 0, y, y[:, :1] * 0 + 1]),
         r"4 column\(s\) of y, such as \[0, 1, 2, 6\], .* 120 rows, \[0, 0, 0, 1\]",
     ),
+    "a single column": (
+        lambda X, y: mlp().fit(X, y[:, :1]),
+        "A column-vector y was passed when a 1d array was expected",
+    ),
     "sigmoid": (
         lambda X, y: ImageClassifier(Sigmoid, max_epochs=1).fit(X, y),
         "Sigmoid ends in Sigmoid, .* BCEWithLogitsLoss applies a sigmoid itself",
