@@ -215,13 +215,12 @@ def test_pretrained(run, module, monkeypatch, tmp_path):
             Image.new("RGB", (8, 8), (25 * i,) * 3).save(
                 tmp_path / part / name / f"{i}.png"
             )
-    sizes = ["--n-train", 20, "--n-fine-tuned", 10, "--n-test", 10, "--sizes", 32]
+    sizes = ["--n-train", 20, "--n-test", 10, "--sizes", 32]
     epochs = ["--epochs", 2, "--epochs-fine-tuned", 1]
     options = ["--image-folder", tmp_path, *sizes, *epochs]
     rows = run("pretrained", *options)["results"]
     settings = ["features, logistic regression", "frozen", "fine-tuned"]
     assert [row["setting"] for row in rows] == settings
-    assert [row["training images"] for row in rows] == [20, 20, 10]
     assert [row["epochs"] for row in rows] == [None, 2, "2 + 1"]
 
 

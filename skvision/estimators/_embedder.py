@@ -20,6 +20,7 @@ from skvision._compat import Interval, StrOptions, fit_context
 from skvision._warnings import warn
 from skvision.estimators._builder import twin_of
 from skvision.estimators._regressor import ImageRegressor
+from skvision.exceptions import FormatError
 from skvision.images._sources import source_of
 from skvision.networks._layers import unknown_network
 from skvision.networks._timm import PREFIX, check_timm_name
@@ -171,10 +172,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         source = source_of(_column(X))
         # What has no length is no images, of which the network's fit tells.
         n = len(source.X) if hasattr(source.X, "__len__") else 1
-        with warnings.catch_warnings():
-            # The head of a file's weights is not needed.
-            warnings.filterwarnings("ignore", "pretrained=")
-            net = self._network().fit(source, np.zeros(n))
+        net = self._built(source, n)
         last = getattr(net.module_, "output_fmt", "") == "NHWC"  # As timm says it.
         if (last or self.module.startswith("swin")) and self.layer and self.pooling:
             raise ValueError(
@@ -237,6 +235,19 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             callbacks="disable",
             **options,
         )
+
+    def _built(self, source: Any, n: int) -> ImageRegressor:
+        """Return what makes the features, with its weights."""
+        try:
+            with warnings.catch_warnings():
+                # The head of a file's weights is not needed.
+                warnings.filterwarnings("ignore", "pretrained=")
+                return self._network().fit(source, np.zeros(n))
+        except (FormatError, FileNotFoundError) as error:
+            message = str(error)
+            if not message.startswith("pretrained="):
+                raise
+            raise type(error)(message.replace("pretrained", "weights", 1)) from None
 
     def _reading(self, net: ImageRegressor) -> Any:
         """Return an estimator that gives the features of the layer."""

@@ -161,7 +161,12 @@ def test_random_weights_are_told_of(images):
         ({"module": nn.Flatten()}, None, ValueError, "'module' parameter"),
         ({"weights": None}, None, ValueError, "'weights' parameter"),
         ({"weights": "IMAGENET"}, None, ValueError, "weights must be one of"),
-        ({"weights": "none.pth"}, None, FileNotFoundError, "none.pth': there is no"),
+        (
+            {"weights": "none.pth"},
+            None,
+            FileNotFoundError,
+            "^weights='none.pth': there is no",
+        ),
         ({"layer": "layer5"}, None, ValueError, "did you mean 'layer4'"),
         (
             {"module": "swin_t", "layer": "features.7"},
