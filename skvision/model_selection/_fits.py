@@ -86,6 +86,9 @@ class StackedFits:
 
         The rest is fitted, too, unless it is all.
         """
+        # Whatever is faster, to find it out would take too long.
+        steps, n_all = self._n_steps(requests), len(requests)
+        is_short = self.calibrate and Calibration(steps, n_all, 1).is_useless
         # By what is against stacks, and what they may have in common.
         groups: dict[tuple[str | None, str], list[int]] = defaultdict(list)
         named: list[int] = []
@@ -94,27 +97,29 @@ class StackedFits:
             reason = reason_not_stackable(net, self.trainer.fit_params)
             if self.trainer.continuing and net.checkpoint is not None:
                 reason = "a checkpoint is that of one fit"
-            try:
-                self.trainer.key(request)
-                key = plan_key(net)
-                named.append(i)
-            except Unidentified as error:
-                # It cannot be asked for by name.
-                reason, key = reason or f"they could not be told apart: {error}", ""
+            key = ""
+            if not is_short:
+                try:
+                    self.trainer.key(request)
+                    key = plan_key(net)
+                    named.append(i)
+                except Unidentified as error:
+                    # It cannot be asked for by name.
+                    reason = reason or f"they could not be told apart: {error}"
             groups[reason, key].append(i)
         stacks: list[list[int]] = []
         for (reason, _), places in groups.items():
             if reason is not None:
                 warn_of(reason)
                 continue
-            size = self._size([requests[i] for i in places])
+            size = 1 if is_short else self._size([requests[i] for i in places])
             if size > 1 or (self.trainer.continuing and self.has_stacked):
                 stacks += [places[i : i + size] for i in range(0, len(places), size)]
         made = self._run(requests, stacks, named) if stacks else {}
         self.trainer.ready.clear()
         self.waiting = [(one, made.get(i)) for i, one in enumerate(requests)]
         self.n_epochs = [
-            self.trainer.net(one).max_epochs if outcome is None else outcome.n_epochs
+            self.trainer.like(one).max_epochs if outcome is None else outcome.n_epochs
             for one, outcome in self.waiting
         ]
         self.seconds += [
@@ -139,15 +144,18 @@ class StackedFits:
                 return outcome and outcome.net
         return None
 
+    def _n_steps(self, requests: Sequence[Request]) -> int:
+        """Return how many steps of training there are in all of these."""
+        return sum(n_steps(self.trainer.like(one), len(one.rows)) for one in requests)
+
     def _size(self, group: list[Request]) -> int:
         """Return how many fits, probably of one structure, to make at once."""
         n_workers = min(effective_n_jobs(self._n_jobs), len(group))
         calibration = None
         if self.calibrate:
-            steps = [n_steps(self.trainer.net(one), len(one.rows)) for one in group]
-            calibration = Calibration(sum(steps), len(group), n_workers)
-            if calibration.n_networks < 2:
-                return 1  # Whatever is faster, to find it out would take too long.
+            calibration = Calibration(self._n_steps(group), len(group), n_workers)
+            if calibration.is_useless:
+                return 1
         first = self.trainer.prepare(group[0])
         if isinstance(first, Outcome):
             # The others will fail alike, or are better off alone.

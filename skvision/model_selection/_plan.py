@@ -136,6 +136,11 @@ class Calibration:
         self.n_times = min(4, budget // (1 + max(1, self.n_networks)))
         self.alone = 0.0
 
+    @property
+    def is_useless(self) -> bool:
+        """Whether there is no time to measure a stack."""
+        return self.n_networks < 2
+
     def is_worth_a_proof(self, member: TrainingRun) -> bool:
         """Measure an ordinary step; tell if all take long beside a proof."""
         with self._undisturbed(member):

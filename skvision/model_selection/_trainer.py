@@ -13,6 +13,7 @@ from sklearn.base import clone
 from skvision._compat import check_method_params, num_samples, safe_indexing
 from skvision._identity import Unidentified, fingerprint
 from skvision._warnings import warn
+from skvision.estimators._builder import twin_of
 from skvision.estimators._run import TrainingRun
 from skvision.exceptions import DivergedError
 from skvision.images._layout import Form, form_of
@@ -83,6 +84,10 @@ class Trainer:
         if request.params:
             net.set_params(**clone(request.params, safe=False))
         return net
+
+    def like(self, request: Request) -> Any:
+        """Return what has a fit's parameters, and is neither cloned nor fitted."""
+        return twin_of(self.estimator, **(request.params or {}))
 
     def fold(self, request: Request, net: Any) -> tuple[Any, Any, dict[str, Any]]:
         """Return X, y and metadata of the rows of a request, as scikit-learn does."""
