@@ -60,9 +60,10 @@ def test_examples(monkeypatch, capsys, tmp_path):
     namespace = {"__name__": "__main__"}
     for code in blocks("python"):
         exec(code, namespace)
-    accuracy, kind, setting, scores, *tables = capsys.readouterr().out.splitlines()
+    accuracy, kind, several, setting, scores, *tables = capsys.readouterr().out.splitlines()
     assert float(accuracy) > 0.8
     assert kind in ("['cat']", "['dog']")
+    assert several in ("[[0 0]]", "[[0 1]]", "[[1 0]]", "[[1 1]]")
     assert "module__hidden" in setting
     assert len(scores.strip("[]").split()) == 3
     for start in ["layer ", "total ", "label ", "all "]:
