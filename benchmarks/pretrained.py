@@ -134,7 +134,8 @@ def with_new_head(path: str, size: int, epochs: int, more: int = 0) -> ImageClas
         # timm begins with a last layer of large weights.
         optimizer__weight_decay=1.0,
         lr=1e-2,
-        callbacks=[LRScheduler("CosineAnnealingLR", T_max=n_epochs)],
+        # Not down to zero: the last epochs are to change all layers a little.
+        callbacks=[LRScheduler("CosineAnnealingLR", T_max=n_epochs + 2)],
         batch_size=32,
         max_epochs=n_epochs,
         random_state=0,
