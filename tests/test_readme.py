@@ -60,7 +60,8 @@ def test_examples(monkeypatch, capsys, tmp_path):
     namespace = {"__name__": "__main__"}
     for code in blocks("python"):
         exec(code, namespace)
-    accuracy, kind, several, setting, scores, *tables = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    accuracy, kind, several, setting, scores, *tables = lines
     assert float(accuracy) > 0.8
     assert kind in ("['cat']", "['dog']")
     assert several in ("[[0 0]]", "[[0 1]]", "[[1 0]]", "[[1 1]]")
