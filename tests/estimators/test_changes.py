@@ -191,6 +191,9 @@ CHANGES = {
     "pretrained_mix": (0.5, lambda net, old: not differs(net, old)),
     "pretrained_lr_mult": (0.5, lambda net, old: not differs(net, old)),
     "freeze": (None, lambda net, old: differs(net, old, "encoder.0.weight")),
+    "feature_cache": (False, lambda net, old: not differs(net, old)),
+    # Nothing is drawn here.
+    "n_views": (2, lambda net, old: not differs(net, old)),
     "unfreeze_at": (2, lambda net, old: differs(net, old, "encoder.0.weight")),
     "dtype": ("float64", ERROR),
     "device": ("cuda:99", "CUDA"),
