@@ -194,6 +194,8 @@ def _tried(
     drawn = drawn_since(states) is not None
     if drawn or before != [n_changes(buffer) for buffer in buffers]:
         return None
+    if features.ndim < 2 or not features.is_floating_point():
+        return None
     # In evaluation, without the others, it makes the same of an image.
     if len(features) != len(images) or not _same(features, given.input):
         return None

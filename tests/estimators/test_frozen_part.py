@@ -87,6 +87,16 @@ class OfTheBatch(Branched):
         return super().forward(x - x.mean(0))
 
 
+class OfIntegers(nn.Module):
+    def __init__(self, n_outputs):
+        super().__init__()
+        self.first = nn.Linear(64, 64)
+        self.fc = nn.EmbeddingBag(10, n_outputs)
+
+    def forward(self, x):
+        return self.fc((3 * self.first(x.flatten(1))).long().clamp(0, 9))
+
+
 class OtherInTraining(Branched):
     def forward(self, x):
         return super().forward(2 * x if self.training else x)
@@ -223,7 +233,8 @@ def test_a_fit_takes_one_pass():
 
 
 @pytest.mark.parametrize(
-    "module", [AfterHead, Beside, Noisy, Dropping, OfTheBatch, OtherInTraining]
+    "module",
+    [AfterHead, Beside, Noisy, Dropping, OfTheBatch, OfIntegers, OtherInTraining],
 )
 def test_what_cannot_be_divided_runs_as_a_whole(module):
     options = {"freeze": "backbone", "max_epochs": 2, **UNIT}
