@@ -29,6 +29,7 @@ from skvision._compat import (
     forward_hooks,
     forward_pre_hooks,
     n_changes,
+    norms,
 )
 from skvision._identity import Unidentified, fingerprint
 from skvision._random import isolated_random_state
@@ -132,6 +133,7 @@ class FrozenPart:
         self.shape, self.dtype = found.features.shape[1:], found.features.dtype
         self.channels_last = channels_last
         self._seen = [(tensor, n_changes(tensor)) for tensor in self._tensors(network)]
+        self._state = self._state_of(network)
         #: The same without hooks of the user's, where these change nothing.
         self._told = found.trunk
         self._name: str | None = None
@@ -141,7 +143,7 @@ class FrozenPart:
         """Return the frozen part of an estimator's network, if it can be divided."""
         network = net.module_
         known = _known.get(network)
-        if known is not None and known.is_of(network):
+        if known is not None and known.is_of(network, thorough=True):
             return known
         if all(weight.requires_grad for weight in network.parameters()):
             return None
@@ -179,13 +181,27 @@ class FrozenPart:
         """Return the part of a copy of the network."""
         return type(self)(network, self.found, channels_last=self.channels_last)
 
-    def is_of(self, network: nn.Module) -> bool:
-        """Whether this is the part of a network still, and has not been changed."""
+    def is_of(self, network: nn.Module, *, thorough: bool) -> bool:
+        """Whether this is the part of a network still, and has not been changed.
+
+        Code of the user's may change weights without a trace, and attributes of layers.
+        """
         now = [*self._tensors(network)]
-        return len(now) == len(self._seen) and all(
+        same = len(now) == len(self._seen) and all(
             tensor is seen and n_changes(tensor) == n and not tensor.requires_grad
             for tensor, (seen, n) in zip(now, self._seen, strict=True)
         )
+        return same and (not thorough or self._state == self._state_of(network))
+
+    def _state_of(self, network: nn.Module) -> tuple[Any, ...]:
+        """Return what weights and layers are like, as it can be told quickly."""
+        tensors = [t for t in self._tensors(network) if t.is_floating_point()]
+        sizes = [float(norm) for norm in norms(tensors)] if tensors else []
+        sizes += [float(tensor.detach().sum()) for tensor in tensors]
+        try:
+            return sizes, fingerprint(_layers_of(network))
+        except Unidentified:
+            return sizes, object()  # Equal to no other one.
 
     def _tensors(self, network: nn.Module) -> Iterator[torch.Tensor]:
         """Yield weights and buffers that are not the head's."""
@@ -277,7 +293,9 @@ class FrozenPart:
         scaler = net.scaler_
         try:
             if self._name is None:
-                self._name = fingerprint(_told_of(self._told))
+                self._name = fingerprint(
+                    _layers_of(self._told), _tensors_of(self._told)
+                )
             pixels = scaler.mean, scaler.std, scaler.divisors, scaler.spec
             rest = self._name, pixels, self.shape, net.dtype, bool(net.amp)
             return fingerprint(*rest, net._channels_last, net.device_.type)
@@ -289,9 +307,9 @@ class FrozenPart:
             return None
 
 
-def _told_of(network: nn.Module) -> Any:
-    """Return what tells a network from others, which is less than all that it holds."""
-    layers = [
+def _layers_of(network: nn.Module) -> list[tuple[Any, ...]]:
+    """Return what there is to know of layers beside their weights."""
+    return [
         (
             name,
             type(layer),
@@ -300,8 +318,11 @@ def _told_of(network: nn.Module) -> Any:
         )
         for name, layer in network.named_modules(remove_duplicate=False)
     ]
+
+
+def _tensors_of(network: nn.Module) -> list[tuple[str, torch.Tensor]]:
     weights = network.named_parameters(remove_duplicate=False)
-    return layers, [*weights, *network.named_buffers(remove_duplicate=False)]
+    return [*weights, *network.named_buffers(remove_duplicate=False)]
 
 
 def _to_training(net: Any, network: nn.Module) -> None:
@@ -335,6 +356,12 @@ def part_for_prediction(net: Any, data: ImageDataset) -> FrozenPart | None:
     if net.feature_cache and _may_share(net, _PREDICTING) and _is_read_alike(data):
         return FrozenPart.of(net, data.images)
     return None
+
+
+def has_own_callbacks(net: Any) -> bool:
+    """Whether a callback of the user's might change what is frozen."""
+    kinds = (type(callback).__module__ for _, callback in net.callbacks_)
+    return any(kind.split(".")[0] not in ("skorch", "skvision") for kind in kinds)
 
 
 def _looks_at_images(callback: Any) -> bool:

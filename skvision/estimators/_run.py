@@ -32,7 +32,13 @@ from skvision._random import (
 )
 from skvision._warnings import warn
 from skvision.estimators._builder import Beginning
-from skvision.estimators._frozen import Features, FrozenPart, Views, part_for_training
+from skvision.estimators._frozen import (
+    Features,
+    FrozenPart,
+    Views,
+    has_own_callbacks,
+    part_for_training,
+)
 from skvision.estimators._own_steps import overrides
 from skvision.exceptions import DivergedError
 from skvision.networks._transfer import train_only, trained_names
@@ -260,9 +266,11 @@ class TrainingRun:
         """Return a pass over the batches of an epoch that are left."""
         net = self.net
         net._enter_mode(training)
-        if self.frozen is not None and not self.frozen.is_of(net.module_):
-            # A callback lets it be trained, or has changed it.
-            self.frozen, self._rows = None, self.split
+        if self.frozen is not None:
+            thorough = has_own_callbacks(net)
+            if not self.frozen.is_of(net.module_, thorough=thorough):
+                # A callback lets it be trained, or has changed it.
+                self.frozen, self._rows = None, self.split
         if self.frozen is not None:
             if training and self._views is not None:
                 iterator = self._views

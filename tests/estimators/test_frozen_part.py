@@ -274,12 +274,24 @@ def test_who_looks_at_images_gets_them(kind, options):
 
 
 class Once(Callback):
-    """Changes a frozen weight, as no library's callback does."""
+    """Changes what is frozen, as no library's callback does."""
+
+    def __init__(self, change):
+        self.change = change
 
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == 2:
             with torch.no_grad():
-                net.module_.first.weight.mul_(2)
+                self.change(net.module_)
+
+
+CHANGES = [
+    lambda network: network.first.weight.mul_(2),
+    lambda network: network.first.weight.data.mul_(-1),
+    lambda network: network.norm.running_mean.add_(1),
+    lambda network: setattr(network.norm, "eps", 1.0),
+    lambda network: setattr(network, "second", nn.Conv2d(4, 4, 1, dtype=torch.float64)),
+]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +299,7 @@ class Once(Callback):
     [
         {"unfreeze_at": 4},
         {"callbacks": [("unfreezer", Unfreezer("first.*", at=3))]},
-        {"callbacks": [Once()]},
+        *({"callbacks": [Once(change)]} for change in CHANGES[:4]),
         {"epoch_scoring": ["accuracy"], "early_stopping": True},
         {"callbacks": [EpochScoring("accuracy", on_train=True)]},
         {"pretrained_lr_mult": 0.1, "class_weight": "balanced"},
@@ -389,6 +401,18 @@ def test_files(tmp_path):
     assert_allclose(after[0], before[1], atol=1e-6)
     assert_array_equal(after[1:], before[1:])
     cross_val_predict(cached, np.array(paths), Y, cv=2)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_predictions_know_what_has_changed(tmp_path, change):
+    options = {"freeze": "backbone", "max_epochs": 2, "dtype": "float64", **UNIT}
+    net = ImageClassifier(Branched, feature_cache=tmp_path, **options).fit(X, Y)
+    before = net.predict_proba(X)
+    with torch.no_grad():
+        change(net.module_)
+    after = net.predict_proba(X)
+    assert np.abs(after - before).max() > 1e-4
+    assert_allclose(after, net.set_params(feature_cache=False).predict_proba(X))
 
 
 def test_damaged_files_are_left_out(tmp_path):
