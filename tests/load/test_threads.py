@@ -181,7 +181,8 @@ def test_a_cache_that_two_threads_open(monkeypatch):
     found = {}
 
     def take():
-        found[name()] = cache.take(np.arange(10), image)[:, 0, 0, 0].tolist()
+        images = cache.take(np.arange(10), lambda rows: map(image, rows))
+        found[name()] = images[:, 0, 0, 0].tolist()
         steps.reach(f"{name()} is done")
 
     monkeypatch.setattr(_cache, "_reserve", slowly)
