@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -245,6 +246,26 @@ def test_stacked_search(run, tmp_path):
     assert ordinary.startswith("GridSearchCV: {")
     assert stacked.startswith("StackedGridSearchCV: {")
     assert ordinary.split("{")[1].split("}")[0] == stacked.split("{")[1].split("}")[0]
+
+
+FEWER_DIGITS = "load_digits_images(n_samples=300, random_state=0, return_X_y=True)"
+
+
+def test_photo_folder(run, tmp_path):
+    smaller = {
+        "load_digits_images(return_X_y=True)": FEWER_DIGITS,
+        "max_epochs=5": "max_epochs=2",
+    }
+    stdout = run("plot_photo_folder.py", "--output", tmp_path, smaller=smaller)
+    check_pictures(tmp_path, "photo-folder.png")
+    accuracies = re.findall(r"(\d+\.\d)%", stdout)
+    assert len(accuracies) == 2 and min(map(float, accuracies)) > 60
+
+
+def test_anomalies(run, tmp_path):
+    stdout = run("plot_anomalies.py", "--output", tmp_path)
+    check_pictures(tmp_path, "anomalies.png")
+    assert float(stdout.partition("curve")[2].split()[0]) > 0.95
 
 
 def test_several_processes(run, tmp_path):

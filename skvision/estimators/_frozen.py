@@ -165,10 +165,7 @@ class FrozenPart:
         What they hold, such as a count, may be another one in each fit.
         """
         trunk = self.found.trunk
-        layers = [*trunk.modules()]
-        if not any(
-            forward_hooks(layer) or forward_pre_hooks(layer) for layer in layers
-        ):
+        if not _hooks_of(trunk):
             return
         bare = with_same_weights(trunk)
         for layer in bare.modules():
@@ -199,9 +196,10 @@ class FrozenPart:
         sizes = [float(norm) for norm in norms(tensors)] if tensors else []
         sizes += [float(tensor.detach().sum()) for tensor in tensors]
         try:
-            return sizes, fingerprint(_layers_of(network))
+            name: Any = fingerprint(_layers_of(network))
         except Unidentified:
-            return sizes, object()  # Equal to no other one.
+            name = object()  # Equal to no other one.
+        return sizes, name, _hooks_of(network)
 
     def _tensors(self, network: nn.Module) -> Iterator[torch.Tensor]:
         """Yield weights and buffers that are not the head's."""
@@ -294,7 +292,9 @@ class FrozenPart:
         try:
             if self._name is None:
                 self._name = fingerprint(
-                    _layers_of(self._told), _tensors_of(self._told)
+                    _layers_of(self._told),
+                    _tensors_of(self._told),
+                    _hooks_of(self._told),
                 )
             pixels = scaler.mean, scaler.std, scaler.divisors, scaler.spec
             rest = self._name, pixels, self.shape, net.dtype, bool(net.amp)
@@ -314,10 +314,17 @@ def _layers_of(network: nn.Module) -> list[tuple[Any, ...]]:
             name,
             type(layer),
             {k: v for k, v in vars(layer).items() if k not in _OF_ALL},
-            [*forward_hooks(layer), *forward_pre_hooks(layer)],
         )
         for name, layer in network.named_modules(remove_duplicate=False)
     ]
+
+
+def _hooks_of(network: nn.Module) -> list[Any]:
+    """Return what is called before and after layers."""
+    found: list[Any] = []
+    for layer in network.modules():
+        found += [*forward_hooks(layer), *forward_pre_hooks(layer)]
+    return found
 
 
 def _tensors_of(network: nn.Module) -> list[tuple[str, torch.Tensor]]:
